@@ -1,4 +1,5 @@
-//! Processes of the bench: they have a deadline, tell what they cost, and never outlive the bench.
+//! Processes of the benchmark: they have a deadline, report their cost, and never outlive the
+//! benchmark.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use wait4::Wait4;
 
-/// What ran, with its arguments; the standard input of all is empty.
+/// A program with its arguments; its standard input is empty.
 #[derive(Debug)]
 pub(super) struct Start {
     program: OsString,
@@ -96,16 +97,16 @@ pub(super) fn exec(command: &[OsString]) -> Result<()> {
     Err(anyhow!(error).context(format!("cannot run {}", program.display())))
 }
 
-/// When patience ends, and how long it was.
+/// A deadline, and the timeout that it was computed from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     end: Instant,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Deadline {
-    pub(super) fn within(patience: Duration) -> Self {
-        Self { end: Instant::now() + patience, patience }
+    pub(super) fn within(timeout: Duration) -> Self {
+        Self { end: Instant::now() + timeout, timeout }
     }
 
     pub(super) fn left(self) -> Duration {
@@ -116,7 +117,7 @@ impl Deadline {
 /// `within 120s (--timeout)`
 impl std::fmt::Display for Deadline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "within {:?} (--timeout)", self.patience)
+        write!(f, "within {:?} (--timeout)", self.timeout)
     }
 }
 
@@ -130,7 +131,7 @@ pub(super) struct Process {
     stderr: Option<Receiver<String>>,
 }
 
-/// What is left of a process.
+/// The result of a process.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
@@ -177,12 +178,12 @@ impl Process {
         memory_of(self.id())
     }
 
-    /// Whether it ends within `patience`; it is not reaped by that.
-    pub(super) fn ends_within(&self, patience: Duration) -> Result<bool> {
+    /// Returns whether it ends within `timeout`; does not reap it.
+    pub(super) fn ends_within(&self, timeout: Duration) -> Result<bool> {
         let Some(child) = &self.child else { return Ok(true) };
         let pid = Pid::from_child(child);
         let descriptor = pidfd_open(pid, PidfdFlags::empty()).context("cannot watch a process")?;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let left = Timespec::try_from(left).context("timeout too long")?;
@@ -208,7 +209,7 @@ impl Process {
         self.reap()
     }
 
-    /// Waits, and takes nothing but success.
+    /// Waits; any result but success is an error.
     pub(super) fn succeed(&mut self, deadline: Deadline) -> Result<Ended> {
         let ended = self.wait(deadline)?;
         if ended.status.success() {
@@ -217,7 +218,7 @@ impl Process {
         bail!("{} failed ({}): {}", self.name, ended.status, last_lines(&ended.stderr))
     }
 
-    /// Kills it. It holds nothing that must be saved: what it stores is the bench's to throw away.
+    /// Kills the process. Files that it stored belong to the benchmark and are removed.
     pub(super) fn end(&mut self) -> Result<Ended> {
         if let Some(child) = &self.child {
             let _ = kill_process(Pid::from_child(child), Signal::KILL);
@@ -227,7 +228,7 @@ impl Process {
 
     fn reap(&mut self) -> Result<Ended> {
         let child = self.child.take().with_context(|| format!("{} has exited", self.name))?;
-        // A number that may be given to somebody else must not be killed any more.
+        // After it is reaped, its process ID may belong to another process.
         live().remove(&child.id());
         let used = child.wait4().with_context(|| format!("cannot wait for {}", self.name))?;
         let stderr = self.stderr.take().and_then(|said| said.recv_timeout(LAST_WORDS).ok());
@@ -256,7 +257,7 @@ pub(super) fn memory_of(pid: u32) -> Option<Memory> {
     Some(Memory { now: field("VmRSS:")?, peak: field("VmHWM:")? })
 }
 
-/// Processes that run now, for the thread that hears Ctrl-C.
+/// Running processes, for the thread that handles Ctrl-C.
 static LIVE: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 fn live() -> std::sync::MutexGuard<'static, BTreeSet<u32>> {
@@ -271,7 +272,7 @@ pub(super) fn end_all() {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
-    // Whoever wants to start one more waits until the bench is gone.
+    // Nobody can start another process before the benchmark exits.
     std::mem::forget(live);
 }
 
@@ -297,10 +298,10 @@ fn collect(mut stream: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// How long a dead process may keep its standard error open: a child of its own may hold it.
+/// How long the standard error of a dead process may stay open, for example in a child of its own.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// The end of what a process complained of: the whole of it helps nobody in a table.
+/// Returns the last lines of an error output, because the table has no room for all.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let from = lines.len().saturating_sub(2);

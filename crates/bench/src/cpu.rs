@@ -1,16 +1,16 @@
-//! What was computed: a figure of a server says little where its client was the one that was busy.
+//! CPU times: a figure of a server means little if its client was the bottleneck.
 
 use std::time::Duration;
 
-/// What this thread has computed so far; in the benches of echo and rooms it does all the work.
+/// Returns the CPU time of this thread; in the benchmarks of echo and rooms it does all the work.
 pub(super) fn of_this_thread() -> Duration {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = told.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
-/// What all threads of a process have computed so far, to a hundredth of a second; none for a
-/// process that is not there.
+/// Returns the CPU time of all threads of a process, to a hundredth of a second; `None` if there is
+/// no such process.
 pub(super) fn of_process(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name of the program is in parentheses, and may have blanks and parentheses in it.

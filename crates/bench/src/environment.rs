@@ -14,7 +14,8 @@ pub(super) struct Environment {
     pub(super) kernel: String,
     pub(super) cpu: String,
     pub(super) cores: usize,
-    /// What senders that let us choose were given, and the system's own, which the others use.
+    /// Congestion control of senders that can be configured, and the system's default, which the
+    /// others use.
     pub(super) congestion: String,
     pub(super) system_congestion: String,
     pub(super) command: String,
@@ -22,7 +23,7 @@ pub(super) struct Environment {
 
 impl Environment {
     /// # Errors
-    /// The system does not take the congestion control that was asked for.
+    /// The system does not support the requested congestion control.
     pub(super) fn gather(flags: &Bench) -> Result<Self> {
         let congestion = || -> std::io::Result<(String, String)> {
             let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -32,7 +32,7 @@ pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
     let each = before
         .zip(after)
         .map(|(before, after)| (after as f64 - before as f64) / f64::from(flags.connections));
-    let told = if flags.json {
+    let report = if flags.json {
         json!({
             "event": "idle", "url": flags.url, "version": VERSION,
             "connections": flags.connections, "opened_per_second": opened.round(),
@@ -53,7 +53,7 @@ pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
             flags.url, flags.connections
         )
     };
-    lines_to_stdout(&told).context("cannot write to stdout")?;
+    lines_to_stdout(&report).context("cannot write to stdout")?;
     Ok(Exit::Done)
 }
 
@@ -69,7 +69,7 @@ fn open(target: &Target, flags: &Idle, count: u32) -> Result<Vec<WebSocket>, Fai
         .collect()
 }
 
-/// The server's, once it is at rest.
+/// Returns the memory of the server, once it no longer grows.
 fn memory(flags: &Idle) -> Result<Option<u64>, Failure> {
     let Some(pid) = flags.pid else { return Ok(None) };
     std::thread::sleep(flags.settle);

@@ -83,7 +83,7 @@ fn compare(flags: &Bench) -> Result<Exit, Failure> {
     })?;
     let (rows, skipped) =
         if flags.urls.is_empty() { local_rows(flags)? } else { (server_rows(flags)?, Vec::new()) };
-    // Better heard now than after the last round.
+    // Reported now, and not after the last round.
     for path in [&flags.output.svg, &flags.output.html].into_iter().flatten() {
         if path.parent().is_some_and(|parent| parent != Path::new("") && !parent.is_dir()) {
             let error = anyhow!("cannot write {}: there is no such directory", path.display());
@@ -119,11 +119,11 @@ fn counted(count: impl Display + PartialEq + From<u8>, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
-/// What a report of such a build begins with.
+/// The beginning of a report of a debug build.
 const DEBUG_BUILD: &str = "this is a debug build: its times mean nothing";
 
-/// The rows of the table and of the tools that are installed, as far as they are wanted; and what
-/// is left out, and why.
+/// Returns the selected rows of the table and of the installed tools, and the skipped ones with
+/// reasons.
 fn local_rows(flags: &Bench) -> Result<(Vec<Row>, Vec<Skipped>), Failure> {
     let mut rows = rows::rows(flags.sink, flags.digest != Algorithm::None, flags.frame_size);
     let mut skipped = Vec::new();
@@ -183,8 +183,9 @@ fn server_rows(flags: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// First a stored run of each row, whose digest is compared: what gives back other bytes is not
-/// worth timing. Then the rounds. A row that fails is out from then on, and tells no number.
+/// Measures: first an untimed run of each row, whose digest is compared, because a row with wrong
+/// data is not worth timing. Then the rounds. A row that fails is skipped from then on, and has no
+/// figure.
 fn measure(track: &Track<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Measured>, Failure> {
     to_stderr("one untimed run of each row, stored and compared byte for byte by digest");
     let mut measured = Vec::new();

@@ -1,4 +1,4 @@
-//! The rows in which another program takes part.
+//! Rows with third-party programs.
 
 use anyport_console::Engine;
 

@@ -15,26 +15,26 @@ pub(super) struct Row {
     pub(super) kind: Kind,
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
-    /// The row that shows what the sockets alone would take.
+    /// The baseline: a row with bare sockets.
     pub(super) yardstick: Option<String>,
-    /// What differs from the other rows.
+    /// The difference to the other rows.
     pub(super) twist: Twist,
-    /// Payload of a frame, where it is not what `--frame-size` says.
+    /// Payload of a frame, if it differs from `--frame-size`.
     pub(super) frame_size: Option<usize>,
 }
 
-/// What is not measured, and why.
+/// A skipped row, with its reason.
 #[derive(Debug)]
 pub(super) struct Skipped {
     pub(super) name: String,
     pub(super) reason: String,
 }
 
-/// Which heading a row stands under.
+/// The heading of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Yardstick,
-    /// A yardstick's sender, which tells receivers apart.
+    /// A sender of a baseline, which compares receivers.
     Receiving,
     Pair,
     /// A pair once more, with something switched on.
@@ -94,12 +94,12 @@ pub(super) enum Receiver {
     },
 }
 
-/// How anyport's client sends.
+/// The transport of anyport's client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Client {
     /// Nothing but the bytes.
     Raw,
-    /// Raw TCP with the preface, so that any anyport gives a receipt.
+    /// Raw TCP with the preface, so that any anyport server sends a receipt.
     Preface,
     /// Own WebSocket with a handshake.
     Ws,
@@ -109,7 +109,7 @@ pub(super) enum Client {
     Library,
 }
 
-/// How a bare loop sends.
+/// The transport of a baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bare {
     pub(super) framing: Framing,
@@ -125,19 +125,19 @@ pub(super) enum Framing {
     WebSocket,
 }
 
-/// What differs from the other rows.
+/// The difference to the other rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Twist {
     None,
-    /// Stored in a file, whatever `--sink` says.
+    /// Stored in a file, in spite of `--sink`.
     Stored,
-    /// BLAKE3 at both ends, whatever `--digest` says.
+    /// BLAKE3 at both ends, in spite of `--digest`.
     Hashed,
     /// Under TLS.
     Encrypted,
 }
 
-/// What the others are compared to.
+/// The row that the others are compared to.
 pub(super) const BASE: &str = "raw-own";
 
 const BARE_TCP: &str = "bare-tcp";
@@ -152,7 +152,7 @@ const FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: false };
 
 type Line = (&'static str, &'static str, Kind, Sender, Receiver, Option<&'static str>, Twist);
 
-/// The table: id, name, kind, sender, receiver, yardstick, twist.
+/// The table: id, name, kind, sender, receiver, baseline, difference.
 const TABLE: [Line; 20] = {
     use Client as C;
     use Kind::{Pair, Receiving, Variant, Yardstick};
@@ -274,14 +274,14 @@ const SIZES: [(usize, &str, &str); 2] =
 const SIZED: [&str; 7] =
     [BARE_WS, "bare-ws-read", "bare-ws-own", "ws-own", "library-library", "wss-own", "wss-library"];
 
-/// What one layer costs: this row over that one.
+/// The cost of one layer: the ratio of this row to that one.
 pub(super) struct Layer {
     pub(super) name: &'static str,
     pub(super) row: &'static str,
     pub(super) over: &'static str,
 }
 
-/// What the rows say together, where they were measured.
+/// Comparisons of rows, if both were measured.
 pub(super) const LAYERS: [Layer; 23] = [
     Layer { name: "reading the file", row: "bare-tcp-read", over: BARE_TCP },
     Layer { name: "anyport's raw client and server", row: BASE, over: BARE_TCP },
@@ -379,7 +379,7 @@ impl Row {
         }
     }
 
-    /// The same with frames of this size, beside the yardstick of the same size.
+    /// Returns the row with frames of this size, compared to the baseline with the same size.
     fn with_frames_of(&self, (size, id, name): &(usize, &str, &str)) -> Self {
         let beside = |yardstick: &String| {
             if SIZED.contains(&yardstick.as_str()) {
@@ -405,7 +405,7 @@ impl Row {
         (sends && receives) || HAS_LIBRARY
     }
 
-    /// Whether its bytes travel in frames.
+    /// Returns whether its data is in frames.
     pub(super) fn is_framed(&self) -> bool {
         match &self.sender {
             Sender::Anyport(client) => !matches!(client, Client::Raw | Client::Preface),

@@ -1,5 +1,5 @@
-//! One run of one row: start the receiver, start the senders, hear what came, check it, end
-//! everything.
+//! One run of one row: starts the receiver and the senders, checks the received data, ends all
+//! processes.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,27 +18,28 @@ use super::peers::{Job, Tells, read_iperf3};
 use super::rows::{Client, Framing, Receiver, Row, Sender, Twist};
 use super::work::{self, Workplace};
 
-/// What one run showed.
+/// The result of one run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
     pub(super) seconds: f64,
-    /// User and system time of all senders, and of the receiver where it is ours to end.
+    /// User and system time of all senders, and of the receiver if the benchmark ends it.
     pub(super) sender_cpu: f64,
     pub(super) receiver_cpu: Option<f64>,
     /// Resident memory of the receiver before the first connection, and its peak.
     pub(super) idle: Option<u64>,
     pub(super) peak: Option<u64>,
-    /// At once.
+    /// Number of concurrent senders.
     pub(super) senders: u32,
     /// With several senders: how many times as long as the mean the slowest took.
     pub(super) slowest: Option<f64>,
 }
 
-/// Why a row shows no number.
+/// Why a row has no figure.
 #[derive(Debug, Clone)]
 pub(super) struct Broken {
     pub(super) reason: String,
-    /// What arrived was not what was sent: worse than a process that failed.
+    /// Whether the received data differs from the sent data, which is worse than a process that
+    /// failed.
     pub(super) mismatch: bool,
 }
 
@@ -48,20 +49,20 @@ impl From<anyhow::Error> for Broken {
     }
 }
 
-/// Where runs happen, and how.
+/// The settings of all runs.
 #[derive(Debug)]
 pub(super) struct Track<'a> {
     pub(super) flags: &'a Bench,
     pub(super) work: &'a Workplace,
-    /// The algorithm that senders are given, by its name.
+    /// Name of the congestion control of senders.
     pub(super) congestion: &'a str,
 }
 
-/// What a run is for.
+/// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Time,
-    /// Store what comes, for its digest.
+    /// Store the data, for its digest.
     Verify,
 }
 
@@ -69,13 +70,13 @@ enum Purpose {
 struct Ready {
     process: Process,
     address: SocketAddr,
-    /// What it is known by under TLS.
+    /// Fingerprint of its certificate.
     fingerprint: Option<String>,
-    /// Where a tool stores that does not choose a name itself.
+    /// File for a tool that does not choose a name itself.
     store: Option<PathBuf>,
 }
 
-/// What came over one connection.
+/// The report of one connection.
 #[derive(Debug, Deserialize)]
 struct Receipt {
     bytes: u64,
@@ -103,15 +104,15 @@ impl Track<'_> {
         done
     }
 
-    /// An untimed run whose bytes are stored and compared; gives their digest, where the row's
+    /// Performs an untimed run whose data is stored and compared; returns its digest, if the row's
     /// receiver can store.
     pub(super) fn verify(&self, row: &Row, expected: &str) -> Result<Option<String>, Broken> {
         let done = self.run(row, Purpose::Verify).and_then(|(_, receipt)| {
-            let told = receipt.digest.map(|digest| digest.to_string());
+            let reported = receipt.digest.map(|digest| digest.to_string());
             let stored = receipt.path.map(|path| self.work.stored.join(path));
             let stored = stored.filter(|_| !matches!(row.receiver, Receiver::Running { .. }));
             let found = stored.map(|path| work::digest_of(&path)).transpose()?;
-            for (who, digest) in [("the receipt has", &told), ("the stored file has", &found)] {
+            for (who, digest) in [("the receipt has", &reported), ("the stored file has", &found)] {
                 if let Some(digest) = digest
                     && digest != expected
                 {
@@ -119,7 +120,7 @@ impl Track<'_> {
                     return Err(Broken { reason, mismatch: true });
                 }
             }
-            Ok(found.or(told))
+            Ok(found.or(reported))
         });
         self.work.clear();
         done
@@ -136,9 +137,9 @@ impl Track<'_> {
         for _ in 0..count {
             senders.push(self.start_sender(row, receiver.as_ref(), purpose)?);
         }
-        let (mut sender_cpu, mut told, mut peak) = (0.0, Vec::new(), None);
+        let (mut sender_cpu, mut reported, mut peak) = (0.0, Vec::new(), None);
         for sender in &mut senders {
-            // A receiver that ends by itself takes the account of its memory with it.
+            // After a receiver exits by itself, its memory cannot be read any more.
             while row.receiver_ends_itself()
                 && !deadline.left().is_zero()
                 && !sender.ends_within(GLANCE)?
@@ -146,9 +147,9 @@ impl Track<'_> {
                 peak = memory(&receiver).map(|memory| memory.peak).max(peak);
             }
             sender_cpu += sender.succeed(deadline)?.cpu;
-            told.push(sender.rest());
+            reported.push(sender.rest());
         }
-        let receipts = self.receipts(row, receiver.as_mut(), &told, deadline)?;
+        let receipts = self.receipts(row, receiver.as_mut(), &reported, deadline)?;
         let wall = begin.elapsed().as_secs_f64();
         peak = memory(&receiver).map(|memory| memory.peak).max(peak);
         let store = receiver.as_ref().and_then(|receiver| receiver.store.clone());
@@ -188,23 +189,23 @@ impl Track<'_> {
         Ok((sample, receipt))
     }
 
-    /// What came over each connection, all of it.
+    /// Returns the reports of all connections.
     fn receipts(
         &self,
         row: &Row,
         mut receiver: Option<&mut Ready>,
-        told: &[String],
+        reported: &[String],
         deadline: Deadline,
     ) -> Result<Vec<Receipt>, Broken> {
         let size = self.work.size;
         let mut receipts = Vec::new();
-        for told in told {
+        for reported in reported {
             let receipt = match (&row.receiver, &mut receiver) {
                 (Receiver::Tool(tool), _) if tool.tells() == Tells::BySender => {
-                    Receipt::plain(size, read_iperf3(told, size)?)
+                    Receipt::plain(size, read_iperf3(reported, size)?)
                 }
                 (Receiver::Tool(tool), _) if tool.tells() == Tells::Nothing => {
-                    match parse(told.trim())? {
+                    match parse(reported.trim())? {
                         Event::Sent { bytes, seconds } => Receipt::plain(bytes, seconds),
                         other => return Err(other.unexpected().into()),
                     }
@@ -213,10 +214,10 @@ impl Track<'_> {
                     Event::Receipt(receipt) => receipt,
                     other => return Err(other.unexpected().into()),
                 },
-                (_, None) if told.trim().is_empty() => {
+                (_, None) if reported.trim().is_empty() => {
                     return Err(anyhow!("no receipt: check that the server is anyport").into());
                 }
-                (_, None) => match parse(told.trim())? {
+                (_, None) => match parse(reported.trim())? {
                     Event::Receipt(receipt) => receipt,
                     other => return Err(other.unexpected().into()),
                 },
@@ -229,7 +230,7 @@ impl Track<'_> {
         Ok(receipts)
     }
 
-    /// Where bytes of this row rest.
+    /// Returns the storage backend of this row.
     fn sink(&self, row: &Row, purpose: Purpose) -> SinkKind {
         match (purpose, row.twist) {
             (Purpose::Verify, _) | (_, Twist::Stored) => SinkKind::File,
@@ -308,7 +309,7 @@ impl Track<'_> {
         self.announced(start.stdout(Stdio::piped()), None, deadline).map(Some)
     }
 
-    /// A receiver that tells where it listens.
+    /// Starts a receiver that prints its address.
     #[expect(clippy::unused_self, reason = "one of a family of three")]
     fn announced(&self, start: Start, store: Option<PathBuf>, deadline: Deadline) -> Result<Ready> {
         let mut process = start.start()?;
@@ -341,12 +342,12 @@ impl Track<'_> {
                 };
                 let scheme = if row.twist == Twist::Encrypted { encrypted } else { plain };
                 let pin = receiver.and_then(|ready| ready.fingerprint.as_deref());
-                let (url, told) = match &row.receiver {
+                let (url, reported) = match &row.receiver {
                     Receiver::Running { url } => (under_new_name(url)?, "--json"),
                     _ => (format!("{scheme}://{}/", address_known()?), "--quiet"),
                 };
                 Start::ourselves()?
-                    .args(["send", told, "--congestion", &flags.congestion.to_string()])
+                    .args(["send", reported, "--congestion", &flags.congestion.to_string()])
                     .args(["--digest", &self.digest(row, purpose).to_string()])
                     .args(["--frame-size", &frame_size])
                     .args(extra)
@@ -374,7 +375,7 @@ impl Track<'_> {
             }
             Sender::Tool(tool) => {
                 let start = tool.sender(self.job(row), address_known()?)?;
-                // iperf3 reports; what the others print is a receipt that the receiver prints too.
+                // iperf3 prints a report; the others print a receipt like the receiver's.
                 start.stdout(Stdio::piped()).start()
             }
         }
@@ -393,22 +394,22 @@ fn under_new_name(url: &str) -> Result<String> {
 }
 
 impl Row {
-    /// Whether the receiver ends with its only connection.
+    /// Returns whether the receiver exits with its only connection.
     fn receiver_ends_itself(&self) -> bool {
         matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() != Tells::Events)
     }
 
-    /// Tools take one connection, and do with its bytes what they do.
+    /// Returns whether a tool receives, which accepts one connection and has no choice of storage.
     pub(super) const fn is_received_by_a_tool(&self) -> bool {
         matches!(self.receiver, Receiver::Tool(_))
     }
 
-    /// Whether the receiver does not say how much of the content came.
+    /// Returns whether the receiver does not report its received bytes.
     pub(super) fn is_estimated(&self) -> bool {
         matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() == Tells::BySender)
     }
 
-    /// Who holds the watch.
+    /// Returns which process measures the time.
     pub(super) fn clock(&self) -> &'static str {
         match &self.receiver {
             Receiver::Tool(tool) if tool.tells() == Tells::Nothing => "sender",
@@ -444,8 +445,8 @@ fn parse(line: &str) -> Result<Event> {
     serde_json::from_str(line).with_context(|| format!("unexpected output: {line:?}"))
 }
 
-/// A port that was free a moment ago, for tools that do not tell which one they got. Below those
-/// that the kernel gives to whoever asks for any, so that nobody gets it in between.
+/// Returns a free port, for tools that do not print theirs. It is below the range that the kernel
+/// assigns, so that no other socket gets it in between.
 fn free_port() -> Result<u16> {
     let mut tries = 0;
     loop {
@@ -458,8 +459,8 @@ fn free_port() -> Result<u16> {
     }
 }
 
-/// Waits until somebody listens. The kernel is asked, as a connection would be the only one that
-/// the tool takes.
+/// Waits for a listening socket by reading the kernel's tables, because a test connection would be
+/// the only one that the tool accepts.
 fn wait_for_port(process: &Process, port: u16, deadline: Deadline) -> Result<()> {
     while !deadline.left().is_zero() {
         if is_listened_on(Path::new("/proc/net/tcp"), port)
@@ -485,18 +486,18 @@ fn is_listened_on(table: &Path, port: u16) -> bool {
     })
 }
 
-/// Linux gives 32768 and those above to whoever asks for any (`net.ipv4.ip_local_port_range`).
+/// Linux assigns 32768 and above (`net.ipv4.ip_local_port_range`).
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Ports that are tried.
 const MOST_TRIES: u32 = 100;
 
-/// How often the memory of a receiver that ends by itself is looked at.
+/// Interval of reading the memory of a receiver that exits by itself.
 const GLANCE: Duration = Duration::from_millis(20);
 
 const TOOL_FILE: &str = "stored-by-tool.bin";
 
-/// Blocks are whole, so small files take more than their size.
+/// Files use whole blocks, so small ones need more than their size.
 const LEAST_MEMORY: u64 = 64 * 1024 * 1024;
 
 #[cfg(test)]

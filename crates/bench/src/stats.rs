@@ -17,7 +17,7 @@ impl Spread {
     }
 }
 
-/// Sorts `numbers` and gives their middle.
+/// Sorts `numbers` and returns their median.
 fn median(numbers: &mut [f64]) -> Option<f64> {
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;
@@ -28,7 +28,7 @@ fn median(numbers: &mut [f64]) -> Option<f64> {
     }
 }
 
-/// How many times as long, with what chance alone may make of it.
+/// A ratio with its confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Ratio {
     /// Of the ratios of each round.
@@ -39,8 +39,8 @@ pub(super) struct Ratio {
 }
 
 impl Ratio {
-    /// Of `ours` to `base`, round by round: what disturbs one round disturbs both, so rounds are
-    /// compared and not sums. `None` unless every round has both.
+    /// Returns the ratio of `ours` to `base`, round by round: a disturbance affects both rows of a
+    /// round, so rounds are compared and not sums. `None` unless every round has both.
     pub(super) fn of(ours: &[f64], base: &[f64]) -> Option<Self> {
         if ours.len() != base.len() || base.iter().any(|base| *base <= 0.0) {
             return None;
@@ -51,10 +51,11 @@ impl Ratio {
     }
 }
 
-/// Resamples of a bootstrap: enough that its ends move by less than what is printed.
+/// Number of resamples of the bootstrap: enough that the interval changes by less than its printed
+/// precision.
 const RESAMPLES: usize = 10_000;
 
-/// The percentile bootstrap of the median, 95 %: the same numbers always give the same interval.
+/// Returns the percentile bootstrap interval of the median, 95 %; deterministic.
 fn bootstrap(numbers: &[f64]) -> Option<(f64, f64)> {
     let mut random = SplitMix(0x616e_7970_6f72_7421);
     let mut medians = Vec::with_capacity(RESAMPLES);
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_medians() {
-        // Medians 4 and 2 would say 2; the rounds say 1, 1 and 4.
+        // The medians 4 and 2 would give 2; the rounds give 1, 1 and 4.
         let ratio = Ratio::of(&[1.0, 4.0, 8.0], &[1.0, 4.0, 2.0]).unwrap();
         assert_eq!(ratio.median, 1.0);
         assert_eq!((ratio.low, ratio.high), (1.0, 4.0));
@@ -139,10 +140,10 @@ mod tests {
         assert_eq!(bootstrap(&[]), None);
     }
 
-    /// The median of 3 resampled from 3 different numbers is the smallest in 7 of 27 cases, and so
-    /// the largest: both far beyond 2.5 %. Of 9 numbers, the median lies below the second smallest
-    /// in 0.02 % of the cases and below the third in 1.3 % (it takes 5 of 9 draws from the smallest
-    /// k: a sum of binomials), and in 6.5 % below the fourth.
+    /// The median of 3 resampled from 3 different numbers is the smallest in 7 of 27 cases, and
+    /// equally often the largest: both far beyond 2.5 %. Of 9 numbers, the median lies below the
+    /// second smallest in 0.02 % of the cases and below the third in 1.3 % (5 of 9 draws from the
+    /// smallest k: a sum of binomials), and in 6.5 % below the fourth.
     #[test]
     fn a_bootstrap_interval_ends_where_the_binomials_say() {
         assert_eq!(bootstrap(&[1.0, 2.0, 3.0]), Some((1.0, 3.0)));

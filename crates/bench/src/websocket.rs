@@ -22,7 +22,7 @@ pub(super) struct WebSocket {
     pub(super) stream: TcpStream,
     pub(super) receiver: Receiver,
     pub(super) sender: Sender,
-    /// What came behind the handshake's answer.
+    /// Input after the handshake response.
     pub(super) early: Vec<u8>,
 }
 
@@ -39,12 +39,12 @@ pub(super) fn target(url: &str) -> Result<Target, Failure> {
     }
 }
 
-/// Connects, and shakes hands within `patience`.
-pub(super) fn open(target: &Target, patience: Duration) -> Result<WebSocket> {
-    let mut stream = dial(&target.host, target.port, patience)?;
+/// Connects, and completes the handshake within `timeout`.
+pub(super) fn open(target: &Target, timeout: Duration) -> Result<WebSocket> {
+    let mut stream = dial(&target.host, target.port, timeout)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     let (mut bytes, mut seed) = ([0; 16], [0; 8]);
     getrandom::fill(&mut bytes)?;
     getrandom::fill(&mut seed)?;
@@ -80,7 +80,7 @@ pub(super) fn open(target: &Target, patience: Duration) -> Result<WebSocket> {
     })
 }
 
-/// Keys that are cheap: nobody has to be kept from guessing what a bench sends.
+/// Cheap mask keys: the data of a benchmark need not be unpredictable.
 struct TestKeys(SplitMix);
 
 impl KeySource for TestKeys {
@@ -93,10 +93,10 @@ impl KeySource for TestKeys {
 /// Lets this process have as many open files as it may.
 ///
 /// # Errors
-/// That is not enough for `connections`.
+/// The limit is too low for `connections`.
 pub(super) fn make_room(connections: u32) -> Result<(), Failure> {
     let limits = getrlimit(Resource::Nofile);
-    // What cannot be raised stays, and is judged next.
+    // If it cannot be raised, the check below fails.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let needed = u64::from(connections) + OTHER_FILES;
@@ -108,5 +108,5 @@ pub(super) fn make_room(connections: u32) -> Result<(), Failure> {
     Err(Failure::new(Exit::Usage, error).with_hint("raise the limit with ulimit -n, or lower -c"))
 }
 
-/// What a process has open besides its connections.
+/// Number of open files of a process besides its connections.
 const OTHER_FILES: u64 = 32;

@@ -13,15 +13,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::child;
 use super::flags::Bench;
 
-/// Where a bench works.
+/// The working directory of a benchmark.
 #[derive(Debug)]
 pub(super) struct Workplace {
-    /// What is sent.
+    /// The file that is sent.
     pub(super) file: PathBuf,
     pub(super) size: u64,
     /// The file, as a person may want to read of it.
     pub(super) label: String,
-    /// Where servers store.
+    /// The directory of the receivers.
     pub(super) stored: PathBuf,
     /// Removed when dropped.
     _scratch: tempfile::TempDir,
@@ -55,7 +55,7 @@ impl Workplace {
         Ok(Self { file, size, label, stored, _scratch: scratch })
     }
 
-    /// Removes what receivers stored. What cannot be removed now goes with the rest.
+    /// Removes stored files. Files that cannot be removed now are removed with the directory.
     pub(super) fn clear(&self) {
         for entry in std::fs::read_dir(&self.stored).into_iter().flatten().flatten() {
             let _ = std::fs::remove_file(entry.path());
@@ -81,7 +81,7 @@ fn size_of(file: &Path) -> Result<u64> {
 fn remove_when_interrupted(scratch: &Path) -> Result<()> {
     let scratch = scratch.to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Heard from now on, and not only once the thread runs.
+    // Registered before the thread runs, so that no signal is lost.
     let (mut interrupt, mut terminate, mut hang_up) = runtime.block_on(async {
         Ok::<_, std::io::Error>((
             signal(SignalKind::interrupt())?,

@@ -1,5 +1,5 @@
-//! New settings for a running server: from its file and its environment, below the flags that it was
-//! started with.
+//! New settings for a running server: from its file and its environment, below the flags that it
+//! was started with.
 //!
 //! All settings are checked before any is applied, so a file with a mistake changes nothing. The
 //! line about the reload names those that need a restart ([`Restart`]).

@@ -2,8 +2,8 @@
 
 use clap::builder::ArgExt;
 
-/// When a change of a flag of `anyport serve` needs a restart: a running server keeps its old value.
-/// A reload applies flags without it.
+/// When a change of a flag of `anyport serve` needs a restart: a running server keeps its old
+/// value. A reload applies flags without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Restart {
     /// For any change.

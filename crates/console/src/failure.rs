@@ -11,7 +11,7 @@ pub struct Failure {
     pub error: anyhow::Error,
     /// Further errors of the same command.
     pub others: Vec<String>,
-    /// What to try.
+    /// Hint: a command or flag to try.
     pub hint: Option<String>,
     /// The exit code of the process.
     pub exit: Exit,
@@ -31,7 +31,7 @@ impl Failure {
             error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
         };
         let text = format!("{:#}", self.error);
-        // Every protocol of a server that requires TLS says so in its own way, with these words.
+        // On every protocol, a server that requires TLS reports it with these words.
         if !target.encrypted && text.contains("TLS is required") {
             let encrypted = Target { encrypted: true, ..target.clone() };
             self.hint = Some(format!("use {encrypted}"));
@@ -71,14 +71,14 @@ impl Failure {
         self
     }
 
-    /// The same with a hint.
+    /// Returns the failure with a hint.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 }
 
-/// Where a path that does not exist looks like a pattern of a shell.
+/// Hint for a path that does not exist and looks like a pattern of a shell.
 const PATTERN_HINT: &str =
     "a server does not expand patterns; get the directory (DIR/) or list it with anyport ls";
 

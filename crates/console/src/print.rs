@@ -28,14 +28,14 @@ pub fn to_stderr(line: &str) {
     let _ = Waiting(io::stderr().lock()).write_all(format!("{}\n", make_visible(line)).as_bytes());
 }
 
-/// Standard output without a buffer, locked for this thread. All writes go through it: the buffer
-/// of [`io::stdout`] loses track of what was written when a non-blocking descriptor takes a part of
-/// it.
+/// Returns standard output without a buffer, locked for this thread. All writes use it: the buffer
+/// of [`io::stdout`] loses track of the written bytes when a non-blocking descriptor accepts only a
+/// part.
 pub fn stdout() -> Waiting<io::StdoutLock<'static>> {
     Waiting(io::stdout().lock())
 }
 
-/// Writes a text to stdout as it is. What a peer chose of it must have been made visible.
+/// Writes a text to stdout unchanged. Text of a peer in it must have been made visible.
 pub fn write_stdout(text: &str) -> io::Result<()> {
     stdout().write_all(text.as_bytes())
 }
@@ -52,8 +52,8 @@ pub fn lines_to_stdout(lines: &str) -> io::Result<()> {
     write_stdout(&format!("{}\n", lines.join("\n")))
 }
 
-/// Writes a line of JSON to stdout; a program reads in it what the peer chose, and a terminal obeys
-/// nothing.
+/// Writes a line of JSON to stdout: a program reads the peer's text unchanged, and a terminal
+/// interprets nothing.
 pub fn json_to_stdout(event: &impl Display) -> io::Result<()> {
     write_stdout(&format!("{}\n", escape_json(&event.to_string())))
 }

@@ -36,8 +36,8 @@ pub fn count_or_zero(text: &str) -> Result<usize, String> {
     number(0..=u32::MAX as usize)(text)
 }
 
-/// Returns a parser of one of `choices`, each with its help; `word` returns the name of one. A choice
-/// without help is not shown.
+/// Returns a parser of one of `choices`, each with its help; `word` returns the name of one. A
+/// choice without help is not shown.
 pub fn choice<T: Copy + Send + Sync + 'static>(
     word: fn(T) -> &'static str,
     choices: &'static [(T, &'static str)],
@@ -75,7 +75,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "must be less than 2^64 bytes".to_owned())
 }
 
-/// Whether a decimal fraction was typed, as `1.5G` or `.5G`.
+/// Returns whether the number has a decimal fraction, as in `1.5G` or `.5G`.
 fn is_fraction(digits: &str, rest: &str) -> bool {
     let mut rest = rest.chars();
     rest.next().is_some_and(|point| matches!(point, '.' | ','))
@@ -173,7 +173,7 @@ pub fn wait(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What a line of a token file begins with.
+/// Parses the name at the beginning of a line of a token file.
 pub fn user_name(text: &str) -> Result<String, String> {
     if anyport_proto::access::is_user_name(text) {
         return Ok(text.to_owned());

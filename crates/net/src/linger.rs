@@ -52,7 +52,7 @@ pub fn is_over(socket: impl AsFd, half_close: bool) -> bool {
     poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0)
 }
 
-/// [`close_blocking`] for a socket of the runtime.
+/// Closes a socket of the runtime as [`close_blocking`] does.
 ///
 /// Cancel safe: yes; the input is discarded anyway.
 pub async fn close(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) {

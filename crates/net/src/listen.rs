@@ -62,7 +62,7 @@ pub fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError>
     until_free(addresses, || listen_once(addresses))
 }
 
-/// Like [`listen`], with a socket for datagrams on the port of each listener.
+/// Listens as [`listen`] does, with a socket for datagrams on the port of each listener.
 ///
 /// # Errors
 /// As [`listen`].

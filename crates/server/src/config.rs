@@ -204,8 +204,8 @@ pub struct ListenerConfig {
     pub service: Service,
     /// The protocols that are taken.
     pub allowed: Allowed,
-    /// Time from a client's first byte until its protocol must be detected; then it is raw. Also the
-    /// idle time that confirms bare frames.
+    /// Time from a client's first byte until its protocol must be detected; then it is raw. Also
+    /// the idle time that confirms bare frames.
     pub detect_timeout: Duration,
     /// What becomes of a client that has sent no byte [`Self::detect_timeout`] after it connected.
     pub on_timeout: OnTimeout,

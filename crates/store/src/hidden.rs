@@ -46,8 +46,8 @@ impl Hidden {
         descriptor(&file).exists().then(|| Self::new(directory, file, None, 0))
     }
 
-    /// Opens or creates the file `name`, with permissions no wider than for `mode`. One that another
-    /// user can have prepared is an error.
+    /// Opens or creates the file `name`, with permissions no wider than for `mode`. One that
+    /// another user can have prepared is an error.
     pub(crate) fn open(
         directory: &Arc<File>,
         name: String,

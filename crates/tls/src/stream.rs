@@ -85,7 +85,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side> Stream<Io, S> {
         &self.machine
     }
 
-    /// The stream below TLS.
+    /// Returns the stream below TLS.
     pub const fn io(&self) -> &Io {
         &self.io
     }

@@ -1,5 +1,5 @@
-//! Reads what is there and writes it back: one thread and epoll, no protocol. What an echo server
-//! takes longer than this is what it adds to the kernel's part.
+//! A baseline for echo: one thread and epoll, no protocol. The additional time of an echo server is
+//! its own cost.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +11,7 @@ use anyport_console::to_stdout;
 use rustix::event::epoll;
 use serde_json::json;
 
-/// Echoes for everybody until the bench ends it.
+/// Echoes for all clients until the benchmark ends it.
 pub(crate) fn echo() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
     listener.set_nonblocking(true)?;
@@ -51,7 +51,7 @@ pub(crate) fn echo() -> Result<()> {
 
 struct Peer {
     stream: TcpStream,
-    /// Read, and not taken back yet. Nothing more is read until it is.
+    /// Input that was not written back yet. Nothing more is read until it is.
     owed: Vec<u8>,
 }
 
@@ -92,5 +92,5 @@ impl Peer {
     }
 }
 
-/// Somebody wants to connect.
+/// Epoll data of the listening socket.
 const NEW: u64 = 0;

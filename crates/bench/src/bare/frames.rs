@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 /// Bytes of a masked frame's longest header.
 pub(super) const MAX_HEADER: usize = 14;
 
-/// Writes the header of a masked binary frame, and gives its length.
+/// Writes the header of a masked binary frame, and returns its length.
 pub(super) fn write_header(out: &mut [u8], length: usize, key: [u8; 4]) -> usize {
     out[0] = 0x82;
     let at = match length {
@@ -50,7 +50,7 @@ pub(super) fn read_header(header: &[u8]) -> Result<(u64, [u8; 4])> {
     Ok((length, [key[0], key[1], key[2], key[3]]))
 }
 
-/// `to = from ^ key`; the key comes back turned to where the next byte begins.
+/// Computes `to = from ^ key`; returns the key rotated for the next byte.
 pub(super) fn mask_into(to: &mut [u8], from: &[u8], mut key: [u8; 4]) -> [u8; 4] {
     let word = u32::from_ne_bytes(key);
     let (to_words, to_tail) = to.as_chunks_mut::<4>();
@@ -65,7 +65,7 @@ pub(super) fn mask_into(to: &mut [u8], from: &[u8], mut key: [u8; 4]) -> [u8; 4]
     key
 }
 
-/// `data ^= key`; the key comes back turned to where the next byte begins.
+/// Computes `data ^= key`; returns the key rotated for the next byte.
 pub(super) fn unmask(data: &mut [u8], mut key: [u8; 4]) -> [u8; 4] {
     let word = u32::from_ne_bytes(key);
     let (words, tail) = data.as_chunks_mut::<4>();

@@ -1,7 +1,7 @@
-//! Yardsticks: the smallest honest loops that do a job, without any code of the product.
+//! Baselines: the smallest honest loops for a task, without code of the product.
 //!
-//! They run as processes of their own, as the pairs do. What a pair takes longer than its yardstick
-//! is what anyport adds to sockets, buffers, frames and masks.
+//! They run as processes of their own, like the programs that are measured. The additional time of
+//! a measured pair is what anyport adds to sockets, buffers, frames and masks.
 
 mod echo;
 mod frames;

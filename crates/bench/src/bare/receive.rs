@@ -1,4 +1,4 @@
-//! `recv` into one buffer, again and again; then forget, keep or write what came.
+//! A baseline for receivers: `recv` into one buffer; then discards, keeps or writes the data.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,8 +12,8 @@ use serde_json::json;
 use super::frames::{MAX_HEADER, header_len, read_header, unmask};
 use crate::flags::BareReceive;
 
-/// Receives from everybody, a thread each, until the bench ends it. Tells the events that
-/// `anyport serve --json` tells.
+/// Receives from all clients, a thread each, until the benchmark ends it. Prints the same events as
+/// `anyport serve --json`.
 pub(crate) fn receive(flags: &BareReceive) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
     let event = json!({ "event": "listening", "addr": listener.local_addr()?.to_string() });
@@ -43,7 +43,7 @@ fn take(mut socket: TcpStream, flags: &BareReceive, number: u64) -> Result<serde
         SinkKind::Memory => Rest::Memory(Vec::new()),
         SinkKind::File => Rest::File(File::create_new(flags.directory.join(&name))?),
     };
-    // Touched before the first byte comes, as the product's buffers are.
+    // Touched beforehand, like the buffers of the product.
     let mut buffer = vec![1; flags.buffer];
     let mut frames = Frames::default();
     let (mut bytes, mut first, mut last) = (0, None, Instant::now());
@@ -79,7 +79,7 @@ fn take(mut socket: TcpStream, flags: &BareReceive, number: u64) -> Result<serde
     }))
 }
 
-/// Where bytes rest.
+/// The destination of the data.
 enum Rest {
     Nowhere,
     Memory(Vec<Box<[u8]>>),
@@ -90,7 +90,7 @@ impl Rest {
     fn keep(&mut self, piece: &[u8]) -> std::io::Result<()> {
         match self {
             Self::Nowhere => {}
-            // Pieces as they come: growing one block would copy all of it now and then.
+            // Separate pieces: growing one block would copy all of it from time to time.
             Self::Memory(pieces) => pieces.push(piece.into()),
             Self::File(file) => file.write_all(piece)?,
         }
@@ -98,19 +98,19 @@ impl Rest {
     }
 }
 
-/// Where in the frames a read ended.
+/// The position within the frames after a read.
 #[derive(Default)]
 struct Frames {
-    /// A header of which the rest is yet to come.
+    /// The beginning of an incomplete header.
     partial: [u8; MAX_HEADER],
     partial_len: usize,
-    /// Payload of the current frame yet to come.
+    /// Remaining payload of the current frame.
     left: u64,
     key: [u8; 4],
 }
 
 impl Frames {
-    /// Unmasks all payload of a piece in place, and gives its length.
+    /// Unmasks all payload of a piece in place, and returns its length.
     fn take(&mut self, mut piece: &mut [u8], rest: &mut Rest) -> Result<u64> {
         let mut bytes = 0;
         while !piece.is_empty() {
@@ -129,7 +129,7 @@ impl Frames {
         Ok(bytes)
     }
 
-    /// Takes a header, or what there is of it, from the front of a piece.
+    /// Reads a header, or a part of it, from the front of a piece.
     fn header<'a>(&mut self, piece: &'a mut [u8]) -> Result<&'a mut [u8]> {
         let wanted = header_len(&self.partial[..self.partial_len]).unwrap_or(2);
         let count = piece.len().min(wanted - self.partial_len);

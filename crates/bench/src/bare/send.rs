@@ -79,7 +79,7 @@ fn framed(socket: &mut TcpStream, source: &mut Source, frame_size: usize) -> Res
     Ok(())
 }
 
-/// What is sent: a file through one buffer, or that buffer again and again.
+/// The data to send: a file through one buffer, or the same buffer repeatedly.
 struct Source {
     file: Option<File>,
     left: u64,
@@ -103,8 +103,8 @@ impl Source {
     }
 }
 
-/// Asks for an upgrade, and takes nothing but 101. The key of the answer is not checked: a wrong
-/// one costs no time.
+/// Requests an upgrade, and expects 101. The key of the response is not verified, which takes no
+/// time.
 fn shake_hands(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

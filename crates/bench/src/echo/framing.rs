@@ -1,20 +1,20 @@
-//! What the messages of an echo travel in: WebSocket, or nothing at all.
+//! Framing of the messages of an echo: WebSocket, or none.
 
 use anyhow::{Context, Result, bail};
 use anyport_proto::ws::{Event, Kind, Receiver, Sender};
 
 /// One connection's two halves.
 pub(super) enum Framing {
-    /// Frames; a message ends where they say so.
+    /// WebSocket frames, which mark the end of a message.
     WebSocket { receiver: Box<Receiver>, sender: Sender },
-    /// Bytes; a message ends after so many. Holds how many of the current one have come.
+    /// Raw bytes; every message has this size. With the received bytes of the current one.
     Plain { size: usize, came: usize },
 }
 
 /// A piece of an answer.
 pub(super) struct Piece<'a> {
     pub(super) data: &'a [u8],
-    /// Whether the answer ends with it.
+    /// Whether the reply ends with it.
     pub(super) end: bool,
 }
 
@@ -29,8 +29,8 @@ impl Framing {
         }
     }
 
-    /// How many of the bytes were used, and the piece that they are, if they are one.
-    pub(super) fn hear<'a>(
+    /// Returns how many of the bytes were used, and the piece of payload in them, if any.
+    pub(super) fn receive<'a>(
         &'a mut self,
         bytes: &'a mut [u8],
         out: &mut Vec<u8>,
@@ -60,7 +60,7 @@ impl Framing {
         }
     }
 
-    /// Says goodbye.
+    /// Appends a Close.
     pub(super) fn close(&mut self, out: &mut Vec<u8>) {
         if let Self::WebSocket { sender, .. } = self {
             sender.close(None, "", out);
@@ -82,7 +82,7 @@ mod tests {
                 let mut piece = piece.to_vec();
                 let mut rest = &mut piece[..];
                 while !rest.is_empty() {
-                    let (used, piece) = framing.hear(rest, &mut Vec::new()).unwrap();
+                    let (used, piece) = framing.receive(rest, &mut Vec::new()).unwrap();
                     let Piece { data, end } = piece.unwrap();
                     message.extend_from_slice(data);
                     if end {

@@ -1,8 +1,8 @@
-//! `anyport bench echo`: how many messages per second a server gives back, and how soon.
+//! `anyport bench echo`: messages per second of an echo service, and latency.
 //!
-//! One thread and epoll serve all connections: what one read allowed is sent with one write. Every
-//! answer is compared with what was sent; one that differs ends the bench without a figure.
-//! `--yardstick` puts a bare loop beside the server.
+//! One thread and epoll serve all connections: the messages that one read permits are sent with one
+//! write. Every reply is compared with its message; a difference ends the benchmark without a
+//! figure. `--yardstick` measures a bare loop as well.
 
 mod framing;
 mod report;
@@ -84,10 +84,10 @@ struct Yardstick {
 }
 
 impl Yardstick {
-    fn start(patience: Duration) -> Result<Self> {
+    fn start(timeout: Duration) -> Result<Self> {
         let start = Start::ourselves()?.args(["bench-peer", "echo"]).stdout(Stdio::piped());
         let mut process = start.start()?;
-        let line = process.line(Deadline::within(patience))?;
+        let line = process.line(Deadline::within(timeout))?;
         let event: Value = serde_json::from_str(&line).context("the baseline")?;
         let address = event["addr"].as_str().context("the baseline printed no address")?;
         Ok(Self { address: address.parse()?, _process: process })
@@ -106,7 +106,7 @@ struct Bench<'a> {
     in_flight: u32,
     poll: OwnedFd,
     connections: Vec<Connection>,
-    /// What is sent, but for the number of the message at its front.
+    /// The message, without its number at the front.
     pattern: Vec<u8>,
     scratch: Vec<u8>,
     latencies: Histogram<u64>,
@@ -119,17 +119,17 @@ struct Bench<'a> {
 struct Connection {
     stream: TcpStream,
     framing: Framing,
-    /// When each message that is under way was sent.
+    /// When each message in flight was sent.
     sent: VecDeque<Instant>,
     next: u64,
     awaited: u64,
-    /// Bytes of the awaited answer that have come.
+    /// Received bytes of the current reply.
     came: usize,
     out: Vec<u8>,
     watches_out: bool,
 }
 
-/// What one round showed.
+/// The result of one round.
 struct Found {
     answered: u64,
     seconds: f64,
@@ -184,12 +184,12 @@ impl<'a> Bench<'a> {
             }
             self.flush(index)?;
         }
-        // After the end nothing new is sent, and what is under way must still come.
-        let mut heard = Instant::now();
+        // After the end no message is sent, and those in flight must still arrive.
+        let mut received = Instant::now();
         while self.connections.iter().any(|connection| !connection.sent.is_empty()) {
             if self.turn()? {
-                heard = Instant::now();
-            } else if heard.elapsed() > self.flags.timeout {
+                received = Instant::now();
+            } else if received.elapsed() > self.flags.timeout {
                 let missing: usize = self.connections.iter().map(|c| c.sent.len()).sum();
                 return Err(anyhow!("{missing} messages were not echoed").into());
             }
@@ -199,31 +199,30 @@ impl<'a> Bench<'a> {
         for connection in &mut self.connections {
             let mut close = Vec::new();
             connection.framing.close(&mut close);
-            // All answers are here; how the server says goodbye changes nothing.
+            // All replies have arrived; the closing handshake does not matter.
             let _ = connection.stream.write(&close);
         }
         let seconds = self.flags.duration.as_secs_f64();
         Ok(Found { answered: self.answered, seconds, latencies: self.latencies, busy })
     }
 
-    /// Serves what is ready; false when nothing was for a while.
+    /// Handles ready connections; returns `false` if none was ready for a while.
     fn turn(&mut self) -> Result<bool, Failure> {
         let mut ready = Vec::with_capacity(256);
-        let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut ready), Some(&patience)) {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(anyhow!(error).context("cannot poll").into()),
         }
         for event in &ready {
             let index = usize::try_from(event.data.u64()).unwrap_or(0);
-            self.hear(index)?;
+            self.receive(index)?;
             self.flush(index)?;
         }
         Ok(!ready.is_empty())
     }
 
-    /// `now` is when its turn came, so that what the client itself takes until it is sent counts
-    /// too.
+    /// Sends messages. `now` is the start of the turn, so that the client's own delay counts too.
     fn say(&mut self, index: usize, now: Instant) -> Result<()> {
         let connection = &mut self.connections[index];
         number(&mut self.pattern, connection.next);
@@ -233,7 +232,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn hear(&mut self, index: usize) -> Result<(), Failure> {
+    fn receive(&mut self, index: usize) -> Result<(), Failure> {
         let connection = &mut self.connections[index];
         let count = match connection.stream.read(&mut self.scratch) {
             Ok(0) => return Err(anyhow!("the server closed connection {}", index + 1).into()),
@@ -249,7 +248,7 @@ impl<'a> Bench<'a> {
         let mut finished = 0;
         let mut rest = &mut self.scratch[..count];
         while !rest.is_empty() {
-            let (used, piece) = connection.framing.hear(rest, &mut connection.out)?;
+            let (used, piece) = connection.framing.receive(rest, &mut connection.out)?;
             if let Some(Piece { data, end }) = piece {
                 number(&mut self.pattern, connection.awaited);
                 let expected = self.pattern.get(connection.came..connection.came + data.len());
@@ -308,12 +307,12 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// No two messages of a connection are alike, as far as there is room to say so.
+/// Numbers a message, so that all messages of a connection differ if there is room for the number.
 fn number(pattern: &mut [u8], number: u64) {
     for (place, byte) in pattern.iter_mut().zip(number.to_be_bytes().iter().rev()) {
         *place = *byte;
     }
 }
 
-/// A minute in nanoseconds: what takes longer counts as that.
+/// A minute in nanoseconds; longer latencies count as this.
 const LONGEST: u64 = 60_000_000_000;

@@ -1,4 +1,4 @@
-//! What the rounds of an echo came to, for people and for machines.
+//! The result of the rounds of an echo, as text and as JSON.
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
@@ -80,7 +80,7 @@ impl Run {
         Ok(report)
     }
 
-    /// Of the server's rates to the yardstick's, round by round.
+    /// Returns the ratio of the server's rates to the baseline's, round by round.
     fn ratio(&self) -> Result<Option<Ratio>> {
         if self.yardstick.is_empty() {
             return Ok(None);

@@ -34,7 +34,7 @@ pub(super) enum Which {
     Libwebsockets,
 }
 
-/// A tool that is not, and how to come by it.
+/// A tool that is not installed, and how to install it.
 #[derive(Debug, Clone)]
 pub(super) struct Absent {
     pub(super) name: &'static str,
@@ -45,7 +45,7 @@ struct Known {
     which: Which,
     name: &'static str,
     programs: &'static [&'static str],
-    /// What makes it say its version.
+    /// Arguments that print its version.
     ask: &'static [&'static str],
     /// A word that the answer must have: there are several programs called nc.
     word: &'static str,
@@ -117,7 +117,7 @@ const KNOWN: [Known; 9] = [
         word: "ws",
         install: "npm install --global ws",
     },
-    // Libraries have no program of their own; ours are in bench/peers.
+    // Libraries have no program of their own; those for the benchmark are in bench/peers.
     Known {
         which: Which::Fastwebsockets,
         name: "fastwebsockets (Rust)",
@@ -136,10 +136,10 @@ const KNOWN: [Known; 9] = [
     },
 ];
 
-/// How long a tool may take to say its version.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a tool may take to print its version.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is installed, and what is not.
+/// Returns the installed tools, and the missing ones.
 pub(super) fn find() -> (Vec<Tool>, Vec<Absent>) {
     let (mut tools, mut absent) = (Vec::new(), Vec::new());
     for known in &KNOWN {
@@ -158,8 +158,8 @@ impl Known {
         let program = places.find(|place| place.is_file())?;
         let start = Start::new(&program).args(self.ask).stdout(std::process::Stdio::piped());
         let mut asked = with_modules(start, self.which).start().ok()?;
-        // Some say it on stderr, and some call it an error to be asked.
-        let ended = asked.wait(Deadline::within(PATIENCE)).ok()?;
+        // Some print it on stderr, and some exit with an error.
+        let ended = asked.wait(Deadline::within(TIMEOUT)).ok()?;
         let said = format!("{}\n{}", asked.rest(), ended.stderr);
         let line = said.lines().find(|line| line.contains(self.word) && !line.contains("Error"))?;
         let version = line.split(" on ").next()?.split(" ( ").next()?;
@@ -177,7 +177,7 @@ fn with_modules(start: Start, which: Which) -> Start {
     start.env("NODE_PATH", format!("{given}:/usr/local/lib/node_modules:/usr/lib/node_modules"))
 }
 
-/// What a tool needs to know to take part in a run.
+/// The parameters of a tool in a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) file: &'a Path,
@@ -188,14 +188,14 @@ pub(super) struct Job<'a> {
     pub(super) congestion: &'a str,
 }
 
-/// How a receiver tells where it listens and what came.
+/// How a receiver reports its port and its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tells {
     /// Lines as `anyport serve --json` writes them.
     Events,
-    /// Nothing: it listens where it was told to, and ends when it has all.
+    /// Not at all: it listens on the given port, and exits when it has received everything.
     Nothing,
-    /// Nothing that its sender does not tell too.
+    /// Only its sender reports.
     BySender,
 }
 
@@ -224,12 +224,12 @@ impl Tool {
         }
     }
 
-    /// Whether it speaks WebSocket, and not bytes alone.
+    /// Returns whether it uses WebSocket instead of raw bytes.
     pub(super) const fn is_websocket(&self) -> bool {
         !matches!(self.which, Which::Iperf3 | Which::Nc | Which::Ncat | Which::Socat)
     }
 
-    /// Whether its sender uses the congestion control that it is told.
+    /// Returns whether the congestion control of its sender can be set.
     pub(super) const fn takes_congestion(&self) -> bool {
         matches!(
             self.which,
@@ -241,8 +241,8 @@ impl Tool {
         )
     }
 
-    /// A receiver of one connection on a port of 127.0.0.1, which stores what comes or throws it
-    /// away.
+    /// Returns a receiver of one connection on a port of 127.0.0.1, which stores or discards the
+    /// data.
     pub(super) fn receiver(&self, job: Job<'_>, port: u16, store: Option<&Path>) -> Result<Start> {
         let out = || -> Result<File> {
             let path = store.unwrap_or_else(|| Path::new("/dev/null"));
@@ -318,13 +318,13 @@ impl Tool {
     }
 }
 
-/// iperf3 takes no longer buffer.
+/// Maximum buffer of iperf3.
 const IPERF3_LONGEST: usize = 1024 * 1024;
 
-/// Seconds that the receiver took, or would have taken, for `size` bytes, as iperf3's sender tells
-/// them. iperf3 ends its count when the sender has handed over the last byte, with what is still
-/// under way not counted: so the time of what was counted is scaled, and less than half is no
-/// measurement.
+/// Returns the seconds that the receiver took, or would have taken, for `size` bytes, from the
+/// report of iperf3's sender. iperf3 stops counting when the sender has written the last byte,
+/// without the bytes in flight: so the time of the counted bytes is scaled, and less than half of
+/// them is no measurement.
 pub(super) fn read_iperf3(said: &str, size: u64) -> Result<f64> {
     let report: serde_json::Value = serde_json::from_str(said)
         .with_context(|| format!("iperf3: unexpected output {said:.200}"))?;
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn iperf3_tells_what_its_receiver_got() {
+    fn the_report_of_iperf3_is_that_of_its_receiver() {
         let said = r#"{"end":{"sum_received":{"seconds":0.5,"bytes":2097152}}}"#;
         assert_eq!(read_iperf3(said, 2_097_152).unwrap(), 0.5);
         assert_eq!(read_iperf3(said, 4_194_304).unwrap(), 1.0, "scaled");

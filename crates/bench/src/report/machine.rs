@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::stats::Ratio;
 use super::{Line, Report};
 
-/// An object a line: the environment, a row each, the layers, what was skipped.
+/// Returns one JSON object per line: the environment, the rows, the layers, what was skipped.
 pub(crate) fn json(report: &Report) -> String {
     let mut environment = json!({ "event": "bench" });
     merge(&mut environment, report.environment.json());

@@ -1,4 +1,4 @@
-//! What a bench found, for people, for machines and to look at.
+//! Reports of a benchmark: text, JSON, and pictures.
 
 mod html;
 mod machine;
@@ -25,12 +25,12 @@ pub(super) struct Measured {
     pub(super) row: Row,
     /// In the order of the rounds.
     pub(super) samples: Vec<Sample>,
-    /// Of what the untimed run stored; `None` where that cannot be had.
+    /// Digest of the file that the untimed run stored; `None` if there is none.
     pub(super) digest: Option<String>,
     pub(super) broken: Option<Broken>,
 }
 
-/// Everything that is told.
+/// The content of a report.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) environment: Environment,
@@ -40,19 +40,19 @@ pub(super) struct Report {
     pub(super) base: Option<String>,
     pub(super) runs: u32,
     pub(super) parallel: u32,
-    /// What `--frame-size` said.
+    /// The value of `--frame-size`.
     pub(super) frame_size: usize,
     pub(super) bytes: u64,
     pub(super) digest: String,
     pub(super) rows: Vec<Line>,
     pub(super) layers: Vec<LayerCost>,
-    /// Versions of what is not ours.
+    /// Versions of third-party programs.
     pub(super) versions: Vec<String>,
-    /// What was not measured, and why.
+    /// Skipped rows, with reasons.
     pub(super) skipped: Vec<Skipped>,
 }
 
-/// A row as it is told: figures, or the reason why there are none. Never both.
+/// A row of the report: figures, or the reason why there are none.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) row: Row,
@@ -70,7 +70,7 @@ pub(super) struct Figures {
     pub(super) rate: f64,
     pub(super) runs: usize,
     pub(super) over_base: Option<Ratio>,
-    /// The yardstick's name, and the ratio to it.
+    /// Name of the baseline, and the ratio to it.
     pub(super) over_yardstick: Option<(String, Ratio)>,
     /// Medians of seconds.
     pub(super) sender_cpu: f64,
@@ -81,7 +81,7 @@ pub(super) struct Figures {
     pub(super) slowest: Option<f64>,
 }
 
-/// What one layer adds.
+/// The cost of one layer.
 #[derive(Debug)]
 pub(super) struct LayerCost {
     pub(super) name: &'static str,
@@ -168,7 +168,7 @@ impl Report {
         lines
     }
 
-    /// What the figures rest on, for below them.
+    /// Returns the conditions of the figures, printed below them.
     pub(super) fn footnotes(&self) -> Vec<String> {
         let mut notes = vec![format!(
             "{} after one to warm up, order shuffled in each; {} bytes in every run, counted; \
@@ -227,7 +227,7 @@ fn figures(
     let most = |pick: fn(&Sample) -> Option<u64>| one.samples.iter().filter_map(pick).max();
     let seconds = of(|sample| Some(sample.seconds))?;
     let slowest = of(|sample| sample.slowest).map(|spread| spread.median);
-    // Only several senders tell how far the slowest is behind.
+    // Only several senders have a slowest one.
     let senders = one.samples.first()?.senders;
     Some(Figures {
         seconds,

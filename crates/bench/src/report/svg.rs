@@ -36,7 +36,7 @@ pub(crate) fn svg(report: &Report) -> String {
 
 const WIDTH: f64 = 1000.0;
 const MARGIN: f64 = 24.0;
-/// Where bars begin and end, and the columns of text beside them.
+/// Start and end of the bars, and the columns of text beside them.
 const BARS: f64 = 236.0;
 const BARS_END: f64 = 700.0;
 const SECONDS: f64 = 768.0;
@@ -190,7 +190,8 @@ impl Canvas {
         );
     }
 
-    /// How many times as long the upper row of each layer takes; the line is "no difference".
+    /// Draws how many times as long the upper row of each layer takes; the line means "no
+    /// difference".
     fn layers(&mut self, report: &Report) {
         if report.layers.is_empty() {
             return;

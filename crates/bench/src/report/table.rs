@@ -88,7 +88,7 @@ pub(super) fn show(ratio: Ratio) -> String {
     format!("{median:.2} [{low:.2}-{high:.2}]")
 }
 
-/// What a ratio adds: `+15 %`.
+/// Returns the overhead of a ratio: `+15 %`.
 pub(super) fn percent(ratio: f64) -> String {
     format!("{:+.0} %", (ratio - 1.0) * 100.0)
 }

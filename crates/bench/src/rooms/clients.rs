@@ -1,4 +1,4 @@
-//! A room full of clients: one says, the others hear, and some never read.
+//! The clients of one room: a publisher, members that read, and members that never read.
 
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
@@ -17,13 +17,13 @@ use crate::websocket::{self, WebSocket};
 pub(super) struct Clients {
     pub(super) members: Vec<WebSocket>,
     pub(super) publisher: Publisher,
-    /// They never read, so nobody looks whether there is something to read.
+    /// They never read, so they are not polled.
     slow: Vec<WebSocket>,
     poll: OwnedFd,
     /// Never written to where bytes are only counted: a page of it that is not touched costs
     /// nothing.
     scratch: Vec<u8>,
-    patience: Duration,
+    timeout: Duration,
     /// Bytes that each message has on its way to a member, once that is known.
     pub(super) frame: u64,
     probes: u64,
@@ -31,13 +31,13 @@ pub(super) struct Clients {
 
 pub(super) struct Publisher {
     socket: WebSocket,
-    /// What it says.
+    /// The message that it sends.
     payload: Vec<u8>,
     out: Vec<u8>,
     watches_out: bool,
 }
 
-/// Who has something to read.
+/// A client with input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ready {
     Publisher,
@@ -45,7 +45,7 @@ pub(super) enum Ready {
 }
 
 impl Clients {
-    /// Lets everybody in, and waits until the room is silent.
+    /// Joins with all clients, and waits until the room is idle.
     pub(super) fn enter(target: &Target, flags: &Rooms) -> Result<Self, Failure> {
         let payload = usize::try_from(flags.payload).context("payload too large for memory")?;
         let open = |who: &str, number: u32, of: u32| {
@@ -58,7 +58,7 @@ impl Clients {
         let mut slow = Vec::new();
         for number in 1..=flags.slow {
             let socket = open("slow member", number, flags.slow)?;
-            // What the kernel would take for it is not what a server must hold.
+            // A large receive buffer in the kernel would relieve the server's queue.
             let small = sockopt::set_socket_recv_buffer_size(&socket.stream, 4096);
             small.context("cannot make a buffer small")?;
             slow.push(socket);
@@ -75,7 +75,7 @@ impl Clients {
             slow,
             poll: epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot poll")?,
             scratch: vec![0; 1024 * 1024],
-            patience: flags.timeout,
+            timeout: flags.timeout,
             frame: 0,
             probes: 0,
         };
@@ -87,7 +87,7 @@ impl Clients {
         }
         for member in &mut clients.members {
             let mut early = std::mem::take(&mut member.early);
-            read(member, &mut early, &mut Heard::default())?;
+            read(member, &mut early, &mut Received::default())?;
         }
         clients.settle()?;
         Ok(clients)
@@ -99,27 +99,26 @@ impl Clients {
         Ok(epoll::add(&self.poll, &socket.stream, data, epoll::EventFlags::IN)?)
     }
 
-    /// Reads until nobody hears anything any more: joins are told to those who came before.
+    /// Reads until no more events arrive: joins are sent to earlier members.
     fn settle(&mut self) -> Result<()> {
         let begin = Instant::now();
-        let mut heard = begin;
-        while heard.elapsed() < QUIET {
-            if begin.elapsed() > self.patience {
+        let mut received = begin;
+        while received.elapsed() < QUIET {
+            if begin.elapsed() > self.timeout {
                 bail!(
                     "the room still sends messages {:?} after all members have joined (--timeout)",
-                    self.patience
+                    self.timeout
                 );
             }
             for ready in self.ready(QUIET)? {
-                heard = Instant::now();
-                self.hear(ready, &mut Heard::default())?;
+                received = Instant::now();
+                self.receive(ready, &mut Received::default())?;
             }
         }
         Ok(())
     }
 
-    /// One message is followed to every member, and compared there. Learns how long it is on its
-    /// way.
+    /// Sends one message and compares it at every member. Learns its size in transit.
     pub(super) fn probe(&mut self) -> Result<(), Failure> {
         self.probes += 1;
         let payload = self.publisher.payload.clone();
@@ -130,12 +129,13 @@ impl Clients {
         self.publisher.say(1)?;
         self.flush()?;
         self.publisher.payload = payload;
-        let heard = || Heard { asked: asked.clone(), ..Heard::default() };
-        let mut all: Vec<Heard> = std::iter::repeat_with(heard).take(self.members.len()).collect();
+        let received = || Received { asked: asked.clone(), ..Received::default() };
+        let mut all: Vec<Received> =
+            std::iter::repeat_with(received).take(self.members.len()).collect();
         let mut last = Instant::now();
-        while let Some(lacking) = all.iter().position(|heard| heard.frame == 0) {
-            let ready = self.ready(self.patience)?;
-            if ready.is_empty() && last.elapsed() > self.patience {
+        while let Some(lacking) = all.iter().position(|received| received.frame == 0) {
+            let ready = self.ready(self.timeout)?;
+            if ready.is_empty() && last.elapsed() > self.timeout {
                 let error = anyhow!("a message did not reach member {}", lacking + 1);
                 return Err(Failure::new(Exit::Mismatch, error).with_hint(
                     "check that it is a room, such as ws://HOST:PORT/rooms/NAME of anyport",
@@ -144,14 +144,14 @@ impl Clients {
             for ready in ready {
                 last = Instant::now();
                 match ready {
-                    Ready::Publisher => self.hear(ready, &mut Heard::default())?,
-                    Ready::Member(index) => self.hear(ready, &mut all[index])?,
+                    Ready::Publisher => self.receive(ready, &mut Received::default())?,
+                    Ready::Member(index) => self.receive(ready, &mut all[index])?,
                 }
             }
         }
         self.settle()?;
         let frame = if self.frame == 0 { all[0].frame } else { self.frame };
-        match all.iter().position(|heard| heard.frame != frame) {
+        match all.iter().position(|received| received.frame != frame) {
             None => self.frame = frame,
             Some(other) => {
                 let error = anyhow!(
@@ -166,29 +166,29 @@ impl Clients {
         Ok(())
     }
 
-    /// Tells the server that all are alive, so that it pings nobody while bytes are counted.
-    pub(super) fn show_life(&mut self) {
+    /// Sends a pong from every client, so that the server sends no pings while bytes are counted.
+    pub(super) fn send_pongs(&mut self) {
         let members = self.members.iter_mut().chain(&mut self.slow);
         for socket in members.chain([&mut self.publisher.socket]) {
             let mut pong = Vec::new();
             socket.sender.pong(b"", &mut pong);
-            // A slow member may have been closed, and one that hears is missed soon enough.
+            // A slow member may have been closed, and a missing reader is noticed later.
             let _ = socket.stream.write(&pong);
         }
     }
 
-    /// Who has something to read; nobody, if that takes longer than `patience`.
-    pub(super) fn ready(&self, patience: Duration) -> Result<Vec<Ready>> {
+    /// Returns the clients with input; none if there is no input within `timeout`.
+    pub(super) fn ready(&self, timeout: Duration) -> Result<Vec<Ready>> {
         let mut ready = Vec::with_capacity(1024);
-        let patience = Timespec::try_from(patience).context("timeout too long")?;
-        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut ready), Some(&patience)) {
+        let timeout = Timespec::try_from(timeout).context("timeout too long")?;
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(anyhow!(error).context("cannot poll")),
         }
         Ok(ready.iter().map(|event| Ready::from(event.data.u64())).collect())
     }
 
-    /// How many bytes came; they are not looked at.
+    /// Returns how many bytes arrived; their content is ignored.
     pub(super) fn count(&mut self, ready: Ready) -> Result<usize> {
         let socket = match ready {
             Ready::Publisher => &self.publisher.socket,
@@ -203,14 +203,14 @@ impl Clients {
         }
     }
 
-    fn hear(&mut self, ready: Ready, heard: &mut Heard) -> Result<()> {
+    fn receive(&mut self, ready: Ready, received: &mut Received) -> Result<()> {
         let socket = match ready {
             Ready::Publisher => &mut self.publisher.socket,
             Ready::Member(index) => &mut self.members[index],
         };
         match std::io::Read::read(&mut socket.stream, &mut self.scratch) {
             Ok(0) => bail!("the server closed the connection of {ready}"),
-            Ok(count) => read(socket, &mut self.scratch[..count], heard),
+            Ok(count) => read(socket, &mut self.scratch[..count], received),
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
             {
@@ -220,7 +220,7 @@ impl Clients {
         }
     }
 
-    /// Writes what the publisher has to say as far as the server takes it.
+    /// Writes the pending output of the publisher as far as the socket accepts it.
     pub(super) fn flush(&mut self) -> Result<()> {
         let publisher = &mut self.publisher;
         while !publisher.out.is_empty() {
@@ -244,7 +244,7 @@ impl Clients {
 }
 
 impl Publisher {
-    /// Writes so many messages down, to go out with the next flush.
+    /// Queues `count` messages for the next flush.
     pub(super) fn say(&mut self, count: u32) -> Result<()> {
         for _ in 0..count {
             self.socket.sender.message(Kind::Text, &self.payload, &mut self.out)?;
@@ -282,10 +282,10 @@ impl From<u64> for Ready {
     }
 }
 
-/// What one member hears while a message is followed.
+/// The input of one member while a message is compared.
 #[derive(Default)]
-struct Heard {
-    /// What it shall hear; a server may put words before it.
+struct Received {
+    /// The expected message; a server may send text before it.
     asked: Vec<u8>,
     message: Vec<u8>,
     /// Bytes since the last message ended.
@@ -294,29 +294,30 @@ struct Heard {
     frame: u64,
 }
 
-fn read(socket: &mut WebSocket, bytes: &mut [u8], heard: &mut Heard) -> Result<()> {
+fn read(socket: &mut WebSocket, bytes: &mut [u8], received: &mut Received) -> Result<()> {
     let mut rest = bytes;
     let mut out = Vec::new();
     while !rest.is_empty() {
         let (used, event) = socket.receiver.feed(rest).context("the server")?;
-        heard.wire += used as u64;
+        received.wire += used as u64;
         match event {
             Some(Event::Data { data, end, .. }) => {
-                if !heard.asked.is_empty() {
-                    heard.message.extend_from_slice(data);
+                if !received.asked.is_empty() {
+                    received.message.extend_from_slice(data);
                 }
                 if end {
-                    let found = !heard.asked.is_empty() && heard.message.ends_with(&heard.asked);
-                    heard.frame = if found { heard.wire } else { heard.frame };
-                    heard.wire = 0;
-                    heard.message.clear();
+                    let found =
+                        !received.asked.is_empty() && received.message.ends_with(&received.asked);
+                    received.frame = if found { received.wire } else { received.frame };
+                    received.wire = 0;
+                    received.message.clear();
                 }
             }
             Some(Event::Ping(payload)) => {
                 socket.sender.pong(payload, &mut out);
-                heard.wire = 0;
+                received.wire = 0;
             }
-            Some(Event::Pong(_)) => heard.wire = 0,
+            Some(Event::Pong(_)) => received.wire = 0,
             Some(Event::Close { code, reason }) => {
                 let code = code.map_or(0, |code| code.value());
                 bail!("the server closed with {code} {reason:?}");
@@ -331,5 +332,5 @@ fn read(socket: &mut WebSocket, bytes: &mut [u8], heard: &mut Heard) -> Result<(
     Ok(())
 }
 
-/// A room in which nothing was heard for so long is silent.
+/// A room without events for this long is idle.
 const QUIET: Duration = Duration::from_millis(200);

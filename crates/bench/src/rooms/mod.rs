@@ -1,14 +1,13 @@
-//! `anyport bench rooms`: one client says, and how soon do all others hear it?
+//! `anyport bench rooms`: one client publishes; measures when all others have received it.
 //!
 //! ```text
 //!   publisher ── bursts ──► server ──► members, which count bytes
 //!                                └───► slow members, which never read
 //! ```
 //!
-//! One thread and epoll serve all of them. Nobody parses what comes while it is timed: all messages
-//! of a run have one size on their way, which is learnt before; and before and after each round one
-//! message is followed to every member and compared. A byte too many or too few ends the bench
-//! without a figure.
+//! One thread and epoll serve all of them. Input is not parsed while it is timed: all messages of a
+//! run have one size, which is measured before; and before and after each round one message is
+//! compared at every member. A byte too many or too few ends the benchmark without a figure.
 
 mod clients;
 mod track;
@@ -46,7 +45,7 @@ pub(super) fn run(flags: &Rooms) -> Result<Exit, Failure> {
     // Round by round, so that what disturbs the machine for a while disturbs all of them.
     for _ in 0..flags.rounds {
         for found in &mut found {
-            clients.show_life();
+            clients.send_pongs();
             round(&mut clients, flags, found)?;
             clients.probe()?;
         }
@@ -57,12 +56,12 @@ pub(super) fn run(flags: &Rooms) -> Result<Exit, Failure> {
                 .context("cannot write to stdout")?;
         }
     } else {
-        lines_to_stdout(&told(&found, flags, &clients)).context("cannot write to stdout")?;
+        lines_to_stdout(&report(&found, flags, &clients)).context("cannot write to stdout")?;
     }
     Ok(Exit::Done)
 }
 
-/// How much is said at once.
+/// The load of a run: messages in flight and per burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Load {
     /// Messages that not all members have.
@@ -93,7 +92,7 @@ fn loads(flags: &Rooms) -> Result<Vec<Load>, Failure> {
     }
 }
 
-/// What the rounds of one load showed.
+/// The result of the rounds with one load.
 #[derive(Debug)]
 struct Found {
     load: Load,
@@ -127,10 +126,10 @@ fn round(clients: &mut Clients, flags: &Rooms, found: &mut Found) -> Result<(), 
     let from = begin + flags.duration / 10;
     let until = from + flags.duration;
     let (client, server) = (cpu::of_this_thread(), flags.pid.and_then(cpu::of_process));
-    let (mut deliveries, mut heard) = (0, begin);
+    let (mut deliveries, mut received) = (0, begin);
     loop {
         let now = Instant::now();
-        // After the end nothing new is said, and what is under way must still come.
+        // After the end no message is published, and those in flight must still arrive.
         while now < until && track.in_flight() + burst as usize <= in_flight as usize {
             clients.publisher.say(burst)?;
             (0..burst).for_each(|_| track.publish(now));
@@ -143,7 +142,7 @@ fn round(clients: &mut Clients, flags: &Rooms, found: &mut Found) -> Result<(), 
             let count = clients.count(ready)?;
             let Ready::Member(member) = ready else { continue };
             let now = Instant::now();
-            heard = now;
+            received = now;
             let came = track.came(member, count, now).map_err(|error| {
                 Failure::new(Exit::Mismatch, error).with_hint("use a room without other messages")
             })?;
@@ -155,7 +154,7 @@ fn round(clients: &mut Clients, flags: &Rooms, found: &mut Found) -> Result<(), 
                 }
             }
         }
-        if heard.elapsed() > flags.timeout {
+        if received.elapsed() > flags.timeout {
             let (member, got, most) = track.lacking().context("some member lacks messages")?;
             let error = anyhow!("messages lost: member {member} received {got} of {most} bytes");
             return Err(Failure::new(Exit::Mismatch, error));
@@ -220,7 +219,7 @@ impl Found {
     }
 }
 
-fn told(found: &[Found], flags: &Rooms, clients: &Clients) -> String {
+fn report(found: &[Found], flags: &Rooms, clients: &Clients) -> String {
     let Rooms { url, members, payload, rounds, duration, slow, .. } = flags;
     let mut lines = vec![format!(
         "{url}: 1 sender of {payload} bytes, {members} members receive {} each; {} of \
@@ -250,7 +249,7 @@ fn told(found: &[Found], flags: &Rooms, clients: &Clients) -> String {
     lines.join("\n")
 }
 
-/// A minute in nanoseconds: what takes longer counts as that.
+/// A minute in nanoseconds; longer latencies count as this.
 const LONGEST: u64 = 60_000_000_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who has which message: the accounts of one round.
+//! Delivery of messages to members in one round.
 //!
 //! Members get the same messages in one order and in frames of one size, so how far a member is
 //! follows from how many bytes it got. A message counts as finished when the last of them has it.
@@ -15,22 +15,22 @@ pub(super) struct Track {
     bytes: Vec<u64>,
     /// Messages that all members have.
     finished: u64,
-    /// How many members have 0, 1, 2 … messages beyond those.
+    /// Number of members with 0, 1, 2 … messages beyond those.
     ahead: VecDeque<usize>,
     /// When each message beyond those was published.
     sent: VecDeque<Instant>,
 }
 
-/// What the bytes of one read finished.
+/// The result of one read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Came {
     /// Messages that this member has now and had not before.
     pub(super) delivered: u64,
-    /// How long each message took that all members have now.
+    /// Latency of each message that all members have now.
     pub(super) finished: Vec<Duration>,
 }
 
-/// More came than was said.
+/// More bytes arrived than were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("member {member} received {bytes} bytes, but only {most} were sent to it")]
 pub(super) struct TooMuch {
@@ -61,7 +61,7 @@ impl Track {
         self.sent.len()
     }
 
-    /// A member got so many bytes more.
+    /// Records that a member received more bytes.
     pub(super) fn came(
         &mut self,
         member: usize,
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_was_said_is_no_delivery() {
+    fn more_bytes_than_were_sent_are_no_delivery() {
         let mut track = Track::new(3, 10);
         track.publish(at(0));
         let error = TooMuch { member: 3, bytes: 11, most: 10 };

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Keys and variables are derived from the flags, so there is no list of them to keep in sync. Each
-//! value of a layer is parsed by the parser of its flag, so there is one meaning and one error text.
+//! value of a layer is parsed by the parser of its flag, so there is one meaning and one error
+//! text.
 
 mod environment;
 mod file;

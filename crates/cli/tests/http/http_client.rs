@@ -57,8 +57,8 @@ fn assert_same_tree(one: &Path, other: &Path) -> usize {
     count
 }
 
-/// Gives everything below a directory a time at which it cannot be changing (`FileTime::announced`),
-/// so that two listings say the same.
+/// Gives everything below a directory a time at which it cannot be changing
+/// (`FileTime::announced`), so that two listings say the same.
 fn make_old(directory: &Path) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

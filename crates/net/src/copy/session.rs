@@ -103,7 +103,7 @@ pub struct Interest {
     pub wait: Option<Wait>,
     /// A call may wait for a disk or compute for long, so the runtime must be notified.
     pub may_block: bool,
-    /// Where the connection should be driven.
+    /// The driver that the connection belongs to.
     pub place: Placement,
 }
 
@@ -115,7 +115,7 @@ impl Interest {
     }
 }
 
-/// How a session reads.
+/// The way in which a session reads.
 #[derive(Debug, Clone)]
 pub enum Read {
     /// Bytes.
@@ -187,7 +187,7 @@ pub enum Event<'a> {
     Lost(&'a str),
 }
 
-/// What the driver does after a call.
+/// The driver's next action after a call.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<S> {
     /// A new turn.

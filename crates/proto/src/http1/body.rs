@@ -19,7 +19,7 @@ use super::head::RequestHead;
 use super::scan::{Pushed, Scan};
 use crate::limits::Limits;
 
-/// How a head announces the end of its content.
+/// The framing that a head announces for its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// No content.

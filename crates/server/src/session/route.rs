@@ -6,8 +6,8 @@ use anyport_proto::transfer::file_path::PathError;
 /// The service that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Files: `/` and directories for uploads with a name in their offer or none, and for downloads;
-    /// `/NAME` and `/files/NAME` for an upload with this name.
+    /// Files: `/` and directories for uploads with a name in their offer or none, and for
+    /// downloads; `/NAME` and `/files/NAME` for an upload with this name.
     Files {
         /// Percent-encoded, as it was received.
         path: Option<String>,

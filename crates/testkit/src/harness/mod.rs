@@ -3,12 +3,12 @@
 //!
 //! Needs the feature `harness`, so that the unit tests of a library crate do not build its
 //! dependencies. A test starts a [`Server`] on a free port, drives it with [`anyport`], with a
-//! third-party program ([`peer`]) or with bytes of its own ([`wire`], [`http2`], [`tls`]), and waits
-//! for events of the server ([`Server::next_event`]) or for a condition ([`wait_until`]), never for
-//! a length of time.
+//! third-party program ([`peer`]) or with bytes of its own ([`wire`], [`http2`], [`tls`]), and
+//! waits for events of the server ([`Server::next_event`]) or for a condition ([`wait_until`]),
+//! never for a length of time.
 //!
-//! Modules from the bottom to the top: [`waiting`] and [`files`], [`process`], [`program`], bytes on
-//! sockets ([`wire`], [`deflate`]), [`server`], and above it one module for each subject that
+//! Modules from the bottom to the top: [`waiting`] and [`files`], [`process`], [`program`], bytes
+//! on sockets ([`wire`], [`deflate`]), [`server`], and above it one module for each subject that
 //! several test binaries share.
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test, at the line that is shown")]

@@ -27,9 +27,9 @@ pub fn state_home() -> PathBuf {
 
 /// Returns the program without arguments.
 ///
-/// It obeys SIGINT and SIGHUP also where the tests run under nohup or in the background of a script:
-/// a signal that is ignored at the start of a process stays ignored, but a handler of this process
-/// becomes the default of its children.
+/// It obeys SIGINT and SIGHUP also where the tests run under nohup or in the background of a
+/// script: a signal that is ignored at the start of a process stays ignored, but a handler of this
+/// process becomes the default of its children.
 pub fn program() -> Command {
     static HANDLE_SIGNALS: Once = Once::new();
     HANDLE_SIGNALS.call_once(|| {

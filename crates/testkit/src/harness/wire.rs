@@ -1,4 +1,5 @@
-//! TCP connections and WebSocket frames (RFC 6455) of a peer that shares no code with the workspace.
+//! TCP connections and WebSocket frames (RFC 6455) of a peer that shares no code with the
+//! workspace.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream};

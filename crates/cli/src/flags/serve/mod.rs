@@ -1,8 +1,8 @@
 //! The flags of `anyport serve`, a group in each file.
 //!
 //! A field is the only definition of its setting: name, help, default, parser, the key and variable
-//! that are derived from it, and [`Restart`] where a reload does not apply it. `configure` beside it
-//! passes its value to the server, whose [`Config`] is plain data.
+//! that are derived from it, and [`Restart`] where a reload does not apply it. `configure` beside
+//! it passes its value to the server, whose [`Config`] is plain data.
 
 mod detection;
 mod files;

@@ -1,7 +1,7 @@
 //! Fields of HTTP, the third form of an offer and of the head of a file.
 //!
-//! HTTP has its own names: the path is the name, `Content-Length` the size, `Repr-Digest` (RFC 9530)
-//! the digest. `X-Anyport-Mtime` and `X-Anyport-Mtime-Ns` carry the exact time.
+//! HTTP has its own names: the path is the name, `Content-Length` the size, `Repr-Digest` (RFC
+//! 9530) the digest. `X-Anyport-Mtime` and `X-Anyport-Mtime-Ns` carry the exact time.
 
 use std::time::SystemTime;
 

@@ -186,8 +186,8 @@ impl Field for Name {
     }
 }
 
-/// A time: `mtime`, and `mtime_ns` where it is exact. Nanoseconds without seconds are ignored, as an
-/// unknown key is.
+/// A time: `mtime`, and `mtime_ns` where it is exact. Nanoseconds without seconds are ignored, as
+/// an unknown key is.
 pub(crate) struct Time;
 
 impl Field for Time {
