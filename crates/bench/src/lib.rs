@@ -44,7 +44,6 @@ use self::flags::{Bench, Part, Peer, What};
 use self::report::{Measured, Report};
 use self::rows::{Client, Row, Skipped};
 use self::run::Track;
-use self::stats::SplitMix;
 use self::work::Workplace;
 
 /// Runs a benchmark, and prints and writes its report.
@@ -200,9 +199,11 @@ fn measure(track: &Track<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Meas
         complain(one);
     }
     let seed = getrandom::u64().context("cannot get random numbers for the order")?;
-    let mut random = SplitMix::new(seed);
+    let mut order: Vec<usize> = (0..measured.len()).collect();
+    let mut random = fastrand::Rng::with_seed(seed);
     for round in 0..=track.flags.runs {
-        for index in random.shuffled(measured.len()) {
+        random.shuffle(&mut order);
+        for index in order.iter().copied() {
             let one = &mut measured[index];
             if one.broken.is_some() {
                 continue;

@@ -1,5 +1,7 @@
 //! Few numbers, honestly: medians, spreads, and ratios round by round with an interval.
 
+use fastrand::Rng;
+
 /// The middle and the ends of some numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Spread {
@@ -57,52 +59,18 @@ const RESAMPLES: usize = 10_000;
 
 /// Returns the percentile bootstrap interval of the median, 95 %; deterministic.
 fn bootstrap(numbers: &[f64]) -> Option<(f64, f64)> {
-    let mut random = SplitMix(0x616e_7970_6f72_7421);
+    let mut random = Rng::with_seed(0x616e_7970_6f72_7421);
     let mut medians = Vec::with_capacity(RESAMPLES);
     let mut resample = vec![0.0; numbers.len()];
     for _ in 0..RESAMPLES {
         for place in &mut resample {
-            *place = *numbers.get(random.below(numbers.len()))?;
+            *place = *numbers.get(random.usize(..numbers.len()))?;
         }
         medians.push(median(&mut resample)?);
     }
     medians.sort_by(f64::total_cmp);
     let tail = RESAMPLES / 40;
     Some((*medians.get(tail)?, *medians.get(RESAMPLES - 1 - tail)?))
-}
-
-/// Steele, Lea and Flood's SplitMix64: repeatable, and random enough to resample, to shuffle and to
-/// mask test frames.
-#[derive(Debug)]
-pub(super) struct SplitMix(u64);
-
-impl SplitMix {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to `count - 1`. The bias of a remainder of 64 random bits is far below what could be
-    /// seen.
-    fn below(&mut self, count: usize) -> usize {
-        usize::try_from(self.next() % count.max(1) as u64).unwrap_or(0)
-    }
-
-    /// The numbers from 0 to `count - 1` in a random order.
-    pub(super) fn shuffled(&mut self, count: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..count).collect();
-        for last in (1..count).rev() {
-            order.swap(last, self.below(last + 1));
-        }
-        order
-    }
 }
 
 #[cfg(test)]
@@ -157,19 +125,5 @@ mod tests {
         let interval = bootstrap(&nine).unwrap();
         assert_eq!(interval, (f64::from(lowest), f64::from(10 - lowest)));
         assert_eq!(bootstrap(&nine), Some(interval), "repeatable");
-    }
-
-    #[test]
-    fn a_shuffle_keeps_every_number_and_differs() {
-        let mut random = SplitMix::new(1);
-        let mut orders = std::collections::HashSet::new();
-        for _ in 0..100 {
-            let order = random.shuffled(6);
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, [0, 1, 2, 3, 4, 5]);
-            orders.insert(order);
-        }
-        assert!(orders.len() > 50);
     }
 }

@@ -15,8 +15,6 @@ use anyport_proto::ws::handshake::{ClientTarget, Key, request, verify};
 use anyport_proto::ws::{KeySource, Receiver, Role, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::stats::SplitMix;
-
 /// An open connection.
 pub(super) struct WebSocket {
     pub(super) stream: TcpStream,
@@ -71,7 +69,7 @@ pub(super) fn open(target: &Target, timeout: Duration) -> Result<WebSocket> {
         }
     };
     verify(&head, &key, &asked)?;
-    let keys = TestKeys(SplitMix::new(u64::from_ne_bytes(seed)));
+    let keys = TestKeys(fastrand::Rng::with_seed(u64::from_ne_bytes(seed)));
     Ok(WebSocket {
         stream,
         receiver: Receiver::new(Role::Client, &Limits::default()),
@@ -81,12 +79,11 @@ pub(super) fn open(target: &Target, timeout: Duration) -> Result<WebSocket> {
 }
 
 /// Cheap mask keys: the data of a benchmark need not be unpredictable.
-struct TestKeys(SplitMix);
+struct TestKeys(fastrand::Rng);
 
 impl KeySource for TestKeys {
     fn next_key(&mut self) -> [u8; 4] {
-        let [a, b, c, d, ..] = self.0.next().to_ne_bytes();
-        [a, b, c, d]
+        self.0.u32(..).to_ne_bytes()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
@@ -21,7 +22,7 @@ impl Fingerprint {
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(PREFIX)?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        HEXLOWER.encode_write(&self.0, f)
     }
 }
 
@@ -44,20 +45,14 @@ impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
-        let error = || FingerprintError(text.to_owned());
         let digits = match text.get(..PREFIX.len()) {
             Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => &text[PREFIX.len()..],
             _ => text,
         };
-        let mut nibbles = digits.chars().filter(|char| *char != ':').map(|char| char.to_digit(16));
-        let mut bytes = [0; 32];
-        for byte in &mut bytes {
-            let (Some(Some(high)), Some(Some(low))) = (nibbles.next(), nibbles.next()) else {
-                return Err(error());
-            };
-            *byte = u8::try_from(high << 4 | low).map_err(|_| error())?;
-        }
-        if nibbles.next().is_some() { Err(error()) } else { Ok(Self(bytes)) }
+        let digits = digits.replace(':', "");
+        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| FingerprintError(text.to_owned()))
     }
 }
 

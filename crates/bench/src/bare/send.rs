@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use anyport_console::to_stdout;
+use fastrand::Rng;
 use serde_json::json;
 
 use super::frames::{MAX_HEADER, mask_into, write_header};
 use crate::flags::BareSend;
-use crate::stats::SplitMix;
 
 pub(crate) fn send(flags: &BareSend) -> Result<()> {
     let mut source = Source {
@@ -56,7 +56,7 @@ fn plain(socket: &mut TcpStream, source: &mut Source) -> Result<()> {
 
 /// Lays frames into one buffer, masked on the way there, and sends it whenever it is full.
 fn framed(socket: &mut TcpStream, source: &mut Source, frame_size: usize) -> Result<()> {
-    let mut random = SplitMix::new(source.left);
+    let mut random = Rng::with_seed(source.left);
     let mut out = vec![0; source.buffer.len() + MAX_HEADER];
     let (mut at, mut left, mut key) = (0, 0, [0; 4]);
     while source.left > 0 {
@@ -66,8 +66,7 @@ fn framed(socket: &mut TcpStream, source: &mut Source, frame_size: usize) -> Res
         }
         if left == 0 {
             left = frame_size.min(usize::try_from(source.left).unwrap_or(usize::MAX));
-            let bytes = random.next().to_ne_bytes();
-            key = [bytes[0], bytes[1], bytes[2], bytes[3]];
+            key = random.u32(..).to_ne_bytes();
             at += write_header(&mut out[at..], left, key);
         }
         let piece = source.next(left.min(out.len() - at))?;
@@ -129,10 +128,8 @@ fn shake_hands(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
 
 /// Bytes that are not all alike, in memory that has been touched.
 fn noise(size: usize) -> Vec<u8> {
-    let mut random = SplitMix::new(size as u64);
+    let mut random = Rng::with_seed(size as u64);
     let mut noise = vec![0; size];
-    for chunk in noise.chunks_mut(8) {
-        chunk.copy_from_slice(&random.next().to_ne_bytes()[..chunk.len()]);
-    }
+    random.fill(&mut noise);
     noise
 }

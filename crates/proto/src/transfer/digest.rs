@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::UnknownWord;
@@ -65,15 +66,9 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Digit by digit: `{:02x}` for each byte takes longer than hashing a small file.
-        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-        let mut text = String::with_capacity("sha256:".len() + 2 * DIGEST_LEN);
-        text.push_str(self.algorithm.as_str());
-        text.push(':');
-        for byte in self.bytes {
-            text.extend([digit(byte >> 4), digit(byte & 15)]);
-        }
-        f.write_str(&text)
+        write!(f, "{}:", self.algorithm)?;
+        // `{:02x}` for each byte takes longer than hashing a small file.
+        HEXLOWER.encode_write(&self.bytes, f)
     }
 }
 
@@ -139,25 +134,9 @@ pub enum DigestError {
     },
 }
 
-fn decode_hex(hex: &str) -> Option<[u8; DIGEST_LEN]> {
-    let mut bytes = [0; DIGEST_LEN];
-    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return None };
-    if pairs.len() != bytes.len() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
-    Some(bytes)
-}
-
-pub(super) fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+/// Decodes hexadecimal digits of either case.
+pub(super) fn decode_hex<T: for<'a> TryFrom<&'a [u8]>>(hex: &str) -> Option<T> {
+    HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.as_slice().try_into().ok()
 }
 
 /// Both algorithms give 256 bits.

@@ -18,10 +18,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
+use data_encoding::HEXLOWER;
 use sha2::Digest as _;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
-use super::digest::{Algorithm, Digest, nibble};
+use super::digest::{Algorithm, Digest, decode_hex};
 
 /// Bytes between two checkpoints: what is hashed again after a break, at most. A client can ask for
 /// that with one line, so it is some milliseconds; a checkpoint takes 90 bytes of the state file.
@@ -258,7 +259,7 @@ impl fmt::Display for Checkpoint {
             Saved::Sha256(state) => (Algorithm::Sha256, state.as_slice()),
         };
         write!(f, "{algorithm} {} ", self.bytes)?;
-        state.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        HEXLOWER.encode_write(state, f)
     }
 }
 
@@ -279,34 +280,12 @@ impl FromStr for Checkpoint {
         };
         let bytes = bytes.parse().map_err(|_| NoCheckpoint)?;
         let state = match algorithm.parse() {
-            Ok(Algorithm::Blake3) => {
-                let mut value = ChainingValue::default();
-                decode_hex(hex, &mut value)?;
-                Saved::Blake3(value)
-            }
-            Ok(Algorithm::Sha256) => {
-                let mut state = SerializedState::<sha2::Sha256>::default();
-                decode_hex(hex, &mut state)?;
-                Saved::Sha256(state)
-            }
+            Ok(Algorithm::Blake3) => Saved::Blake3(decode_hex(hex).ok_or(NoCheckpoint)?),
+            Ok(Algorithm::Sha256) => Saved::Sha256(decode_hex(hex).ok_or(NoCheckpoint)?),
             _ => return Err(NoCheckpoint),
         };
         Ok(Self { bytes, state })
     }
-}
-
-fn decode_hex(hex: &str, into: &mut [u8]) -> Result<(), NoCheckpoint> {
-    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else { return Err(NoCheckpoint) };
-    if pairs.len() != into.len() {
-        return Err(NoCheckpoint);
-    }
-    for (byte, [high, low]) in into.iter_mut().zip(pairs) {
-        let (Some(high), Some(low)) = (nibble(*high), nibble(*low)) else {
-            return Err(NoCheckpoint);
-        };
-        *byte = high << 4 | low;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
