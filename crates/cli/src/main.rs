@@ -1,4 +1,7 @@
 //! The `anyport` command: flags, output, exit codes. Everything else is in the crates below it.
+//!
+//! The cargo feature `library-engine`, on by default, builds the WebSocket implementation of
+//! `--engine library`.
 
 #![forbid(unsafe_code)]
 

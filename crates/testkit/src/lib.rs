@@ -1,5 +1,5 @@
 //! Tools for tests only: wire bytes written as people read them, every way a network may cut a
-//! stream, and a harness that runs the program.
+//! stream, and a harness that runs the program (cargo feature `harness`).
 //!
 //! Imports no crate of the workspace, so that each of them can use it, and so that bytes which it
 //! writes are checked against another implementation.

@@ -13,7 +13,7 @@ use anyport_testkit::harness::http2::{
 use anyport_testkit::harness::wire::{
     TEXT, announced, frame, masked_header, read_close, read_frame, websocket,
 };
-use anyport_testkit::harness::{DEADLINE, Server, anyport_command, wait_until};
+use anyport_testkit::harness::{DEADLINE, Server, anyport_command, engines, wait_until};
 
 /// RFC 9113 §7.
 const FLOW_CONTROL_ERROR: u32 = 3;
@@ -135,6 +135,7 @@ fn the_control_socket_has_places_for_sixteen_and_short_requests() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_message_beyond_what_the_library_assembles_is_closed_with_1009() {
     let server = Server::start(&["--engine", "library"]);
     let mut stream = websocket(server.port(), "/");
@@ -169,7 +170,7 @@ fn a_log_that_nobody_reads_holds_up_no_client() {
 
 #[test]
 fn an_offer_beyond_its_limit_is_refused_and_closed_with_1009() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let mut stream = announced(server.port());
         let name = "n".repeat(16 * 1024);

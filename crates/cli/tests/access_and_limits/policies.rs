@@ -235,6 +235,7 @@ fn get_keeps_to_its_own_rate() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_rate_that_the_library_would_not_keep_is_a_mistake() {
     anyport(&["serve", "--limit-rate", "1MB", "--engine", "library"])
         .exits(2)

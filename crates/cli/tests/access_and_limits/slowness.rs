@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use anyport_testkit::harness::Server;
 use anyport_testkit::harness::wire::{
     BINARY, CONTINUATION, PING, PONG, TEXT, announced, close_frame, connect, fragment, frame,
     masked_header, read_close, read_frame, read_line, websocket,
 };
+use anyport_testkit::harness::{Server, engines};
 
 const STEP: Duration = Duration::from_millis(20);
 
@@ -33,7 +33,7 @@ fn end(stream: &TcpStream, trickling: JoinHandle<()>) {
 
 #[test]
 fn fg_5_a_message_that_trickles_is_closed_with_1008() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--message-timeout", "300ms", "--engine", engine]);
         let mut stream = websocket(server.port(), "/echo");
         // Time between messages is nobody's.
@@ -86,7 +86,7 @@ fn fg_5_a_message_that_stops_after_a_byte_is_closed_with_1008() {
 
 #[test]
 fn an_upload_may_take_longer_than_a_message() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let flags = ["--message-timeout", "100ms", "--handshake-timeout", "100ms"];
         let server = Server::start(&[&flags[..], &["--engine", engine]].concat());
         let mut stream = websocket(server.port(), "/files/slow");
@@ -104,7 +104,7 @@ fn an_upload_may_take_longer_than_a_message() {
 /// arrive.
 #[test]
 fn a_message_of_a_file_may_take_longer_than_the_idle_timeout() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--idle-timeout", "1s", "--engine", engine]);
         let mut stream = websocket(server.port(), "/files/slow");
         let began = Instant::now();

@@ -458,6 +458,7 @@ fn own_files_travel_under_tls_by_every_scheme_there_and_back() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn the_library_engine_speaks_under_tls_too() {
     let meeting = Meeting::new(&["--engine", "library"]);
     let content = noise(3_000_000, 2);

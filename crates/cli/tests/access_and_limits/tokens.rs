@@ -14,7 +14,7 @@ use anyport_testkit::harness::wire::{
 };
 use anyport_testkit::harness::wire::{read_text, upgrade, websocket_with};
 use anyport_testkit::harness::{
-    Running, Sample, Server, anyport, anyport_command, anyport_with_input, python_with,
+    Running, Sample, Server, anyport, anyport_command, anyport_with_input, engines, python_with,
 };
 
 #[test]
@@ -89,7 +89,7 @@ fn curl_comes_in_with_a_password_or_a_bearer_token() {
 
 #[test]
 fn websocket_takes_a_field_or_a_subprotocol_that_it_never_agrees_on() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let (server, _file) = guarded(&["--engine", engine]);
         let encoded = "bobs%2Ftoken%3D0123456789%25%2B";
         for (path, fields, agreed) in [
@@ -137,7 +137,7 @@ fn websocket_takes_a_field_or_a_subprotocol_that_it_never_agrees_on() {
 /// The neutral subprotocol means nothing: a file is as without one.
 #[test]
 fn a_file_comes_whole_beside_the_neutral_subprotocol() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let (server, _file) = guarded(&["--engine", engine]);
         let fields = format!("Sec-WebSocket-Protocol: anyport.1, anyport.token.{ALICE}\r\n");
         let mut stream = websocket_with(server.port(), "/files/x", &fields);
@@ -206,6 +206,7 @@ fn bare_bytes_and_bare_frames_are_refused_with_a_word() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn our_commands_show_the_token_of_a_file_or_of_the_environment() {
     let (server, _file) = guarded(&[]);
     let (mine, sample) = (token_file(&format!("{BOB}\n")), Sample::new("x", b"content"));

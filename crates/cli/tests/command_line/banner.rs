@@ -88,6 +88,7 @@ impl Drop for Announced {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn each_printed_command_works_as_it_is_printed() {
     let file = both();
     let tokens = ["--token-file", file.path()];

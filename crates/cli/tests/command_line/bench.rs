@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use anyport_testkit::harness::{
-    Outcome, Running, Sample, Server, anyport, blake3, program, wait_until,
+    Outcome, Running, Sample, Server, anyport, blake3, engines, program, wait_until,
 };
 
 const ROWS: [&str; 34] = [
@@ -331,7 +331,7 @@ fn a_stopped_bench_takes_its_processes_and_files_with_it() {
 
 #[test]
 fn echo_is_measured_with_every_answer_compared() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let url = server.url("ws", "echo");
         for more in [["--in-flight", "1"], ["--in-flight", "16"], ["--payload", "100000"]] {

@@ -14,7 +14,7 @@ use anyport_testkit::harness::wire::{
     read_line, read_text, websocket,
 };
 use anyport_testkit::harness::{
-    Expected, Running, Sample, Server, anyport, blake3, program, skip, start,
+    Expected, Running, Sample, Server, anyport, blake3, engines, program, skip, start,
 };
 
 #[test]
@@ -35,8 +35,9 @@ fn raw_ws_frames_and_ws_follow_each_other_over_one_process() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn twenty_clients_at_once_are_all_whole() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let samples: Vec<(Sample, Vec<u8>)> = (0..20)
             .map(|i| {

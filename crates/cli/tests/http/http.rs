@@ -14,7 +14,7 @@ use anyport_testkit::harness::wire::{
     BINARY, TEXT, close_frame, connect, converse, frame, read_close, read_frame, wait_until_read,
 };
 use anyport_testkit::harness::wire::{read_head, read_line, read_text, upgrade};
-use anyport_testkit::harness::{Running, Sample, Server, blake3, wait_until};
+use anyport_testkit::harness::{Running, Sample, Server, blake3, engines, wait_until};
 
 /// One answer: its head, and the content that its length tells.
 fn read_answer(stream: &mut TcpStream) -> (String, String) {
@@ -303,7 +303,7 @@ fn ht_6_methods_are_refused_by_what_is_known_of_them() {
 
 #[test]
 fn ht_12_the_upgrade_works_behind_other_requests() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         std::fs::write(server.dir().join("x"), b"hello").unwrap();
         let first = "GET /x HTTP/1.1\r\nHost: a\r\n\r\nPUT /y HTTP/1.1\r\nHost: \

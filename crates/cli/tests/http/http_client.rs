@@ -330,6 +330,7 @@ fn a_token_is_shown_and_without_one_nobody_comes_in() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn what_http_cannot_say_is_an_error_before_anything_is_sent() {
     let server = Server::start(&[]);
     let sample = Sample::new("x", b"content");

@@ -52,6 +52,7 @@ fn curl_in(directory: &tempfile::TempDir, arguments: &[&str]) -> Option<Outcome>
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn curl_gets_a_file_and_goes_on_with_one() {
     for flags in [&[][..], &["--digest", "none"], &["--engine", "library"]] {
         let server = Server::start(flags);

@@ -88,6 +88,7 @@ fn curl_sends_its_standard_input_in_chunks() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn large_files_follow_each_other_with_and_without_a_digest() {
     for flags in [&[][..], &["--digest", "none"], &["--digest", "sha256"], &["--engine", "library"]]
     {

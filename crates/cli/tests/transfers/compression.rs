@@ -176,6 +176,7 @@ fn pd_1_an_offer_is_passed_over_without_deflate_and_rsv1_is_refused() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn deflate_where_nobody_could_agree_to_it_is_a_usage_error() {
     let sample = Sample::new("a", b"a");
     anyport(&["send", "--deflate", sample.path(), "tcp://127.0.0.1:1/"]).exits(2).says("--deflate");

@@ -459,6 +459,7 @@ fn fg_6_a_ping_is_answered_and_a_close_is_heard_in_the_middle_of_a_file() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn the_library_engine_says_that_it_gives_no_files() {
     let server = Server::start(&["--engine", "library"]);
     put(&server, "x", b"hello");

@@ -15,7 +15,8 @@ use anyport_testkit::harness::wire::{
 };
 use anyport_testkit::harness::wire::{read_close, read_frame, read_line, read_text, websocket};
 use anyport_testkit::harness::{
-    Expected, Sample, Server, SmallDisk, anyport, anyport_with_input, blake3, start, wait_until,
+    Expected, Sample, Server, SmallDisk, anyport, anyport_with_input, blake3, engines, start,
+    wait_until,
 };
 
 /// One `interrupted` event and nothing else, nothing published, and the next file is taken.
@@ -72,6 +73,7 @@ fn a_server_that_dies_is_a_connection_that_broke_off() {
 
 /// Several times, as chance decides whether the sender hears a FIN or a RST first.
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_server_that_dies_is_a_connection_that_broke_off_on_the_library_too() {
     for _ in 0..12 {
         server_dies("ws", &["--engine", "library"]);
@@ -106,11 +108,13 @@ fn a_killed_sender_of_frames_publishes_nothing() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_killed_sender_on_the_library_publishes_nothing() {
     killed("own", "ws", &["--engine", "library"], "ws");
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_killed_sender_to_the_library_publishes_nothing() {
     killed("library", "ws", &[], "ws");
 }
@@ -173,7 +177,7 @@ fn content_that_no_upload_can_continue_is_kept() {
 /// After a handshake; bare frames that are cut before their proof are raw.
 #[test]
 fn io_6_a_fin_inside_a_frame_or_message_is_an_interruption() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let content = frame(BINARY, b"whole message");
         for (wire, bytes) in [
             ([content.clone(), masked_header(0x82, 10), b"12345".to_vec()].concat(), 13..=18),
@@ -194,7 +198,7 @@ fn io_6_a_fin_inside_a_frame_or_message_is_an_interruption() {
 
 #[test]
 fn a_fin_without_a_close_ends_an_announced_sender() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let mut stream = announced(server.port());
         stream.write_all(&frame(TEXT, br#"{"offer":{"name":"x"}}"#)).unwrap();
@@ -220,6 +224,7 @@ fn io_6_a_fin_between_messages_is_an_unconfirmed_end() {
 
 /// The library does not say whether a frame was cut, so nothing is published.
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn io_6_a_fin_between_messages_is_an_interruption_on_the_library() {
     let server = Server::start(&["--engine", "library"]);
     fin_between_messages(&server);
@@ -273,7 +278,7 @@ fn a_reset_in_a_raw_transfer_is_an_interruption() {
 
 #[test]
 fn a_reset_in_a_websocket_transfer_is_an_interruption() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let mut stream = websocket(server.port(), "/");
         stream.write_all(&[frame(BINARY, b"content"), frame(PING, b"")].concat()).unwrap();
@@ -299,7 +304,7 @@ fn a_wrong_digest_is_told_and_what_came_is_kept_apart() {
 
 #[test]
 fn a_wrong_digest_or_count_over_websocket_is_told_too() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         for (end, code) in [
             (format!(r#"{{"end":{{"bytes":5,"digest":"{}"}}}}"#, blake3(b"other")), "digest"),
             (r#"{"end":{"bytes":6}}"#.to_owned(), "size"),
@@ -327,7 +332,7 @@ fn a_wrong_digest_or_count_over_websocket_is_told_too() {
 /// A closed tab of a browser sends 1001.
 #[test]
 fn a_close_that_is_no_normal_end_is_an_interruption() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         for code in [1001, 1011, 3000, 4999] {
             let server = Server::start(&["--engine", engine]);
             let mut stream = websocket(server.port(), "/");
@@ -352,6 +357,7 @@ fn io_6_a_close_inside_a_message_is_an_interruption() {
 /// The library drops the message that was cut and says nothing of it; half a file must not be
 /// confirmed.
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_close_on_the_library_confirms_nothing() {
     let server = Server::start(&["--engine", "library"]);
     close_inside_a_message(&server);
@@ -371,6 +377,7 @@ fn close_inside_a_message(server: &Server) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn cl_10_a_full_disk_is_told_to_the_sender_and_the_server_lives_on() {
     let Some(disk) = SmallDisk::mount() else { return };
     let content = noise(6 * 1024 * 1024, 1);
@@ -442,7 +449,7 @@ fn a_silent_sender_with_a_preface_is_given_up_after_the_idle_time() {
 
 #[test]
 fn ct_5_a_silent_websocket_client_is_given_up_after_the_idle_time() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--idle-timeout", "300ms", "--engine", engine]);
         let mut stream = websocket(server.port(), "/");
         stream.write_all(&[frame(BINARY, b"one"), fragment(BINARY, b"tw")].concat()).unwrap();

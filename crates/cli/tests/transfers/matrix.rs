@@ -38,11 +38,13 @@ const ON_LIBRARY: [Client; 2] = [WS, LIBRARY];
 const SIZES: [usize; 7] = [0, 1, 125, 126, 65535, 65536, 3 * 1024 * 1024 + 7];
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn every_client_brings_every_size_to_the_own_engine() {
     every_size("own", &ON_OWN);
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn every_websocket_client_brings_every_size_to_the_library_engine() {
     every_size("library", &ON_LIBRARY);
 }
@@ -93,6 +95,7 @@ fn every_size(engine: &str, clients: &[Client]) {
 
 /// A number that two people compare, so it must not depend on whom they ask.
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn both_sides_tell_the_same_rate() {
     let server = Server::start(&[]);
     let sample = Sample::new("r.bin", &noise(100_000, 5));
@@ -107,6 +110,7 @@ fn both_sides_tell_the_same_rate() {
 /// Each end's kernel is asked for what it knows; a transfer of one read is told of, as is one with
 /// a thread of its own.
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn both_ends_name_their_congestion_control_and_what_tcp_saw() {
     for (engine, clients) in [("own", &ON_OWN[..]), ("library", &ON_LIBRARY)] {
         let server = Server::start(&["--engine", engine, "--congestion", "reno"]);
@@ -181,6 +185,7 @@ fn assert_same_receipts(sent: &[Value], received: &[&Value], client: &str) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn the_named_digest_is_the_one_on_both_sides() {
     let content = noise(100_000, 5);
     let sample = Sample::new("d.bin", &content);
@@ -221,6 +226,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn frames_of_any_size_carry_the_same_file() {
     let content = noise(1_500_000, 8);
     let sample = Sample::new("f.bin", &content);
@@ -236,6 +242,7 @@ fn frames_of_any_size_carry_the_same_file() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn several_files_in_one_send_have_a_receipt_each_in_order() {
     let contents = [noise(10, 1), Vec::new(), noise(700_000, 3), noise(126, 4)];
     let samples: Vec<Sample> = contents
@@ -269,6 +276,7 @@ fn several_plain_files_are_several_connections() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn standard_input_is_confirmed_by_all_that_can_say_where_it_ends() {
     let content = noise(300_000, 9);
     for (scheme, protocol, end, flags) in [
@@ -289,6 +297,7 @@ fn standard_input_is_confirmed_by_all_that_can_say_where_it_ends() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_name_in_the_url_names_the_file() {
     let sample = Sample::new("other", b"named");
     let server = Server::start(&[]);
@@ -317,6 +326,7 @@ fn a_taken_name_is_numbered_and_the_receipt_says_so() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn sinks_that_keep_nothing_give_receipts_without_a_path() {
     let content = noise(2_000_000, 2);
     let sample = Sample::new("s", &content);

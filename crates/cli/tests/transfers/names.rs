@@ -78,6 +78,7 @@ fn run(words: &[&str], flags: &[&str]) -> Outcome {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn names_that_are_no_text_come_back_as_they_were() {
     let scratch = tempfile::tempdir().unwrap();
     let top = scratch.path().join("d");
@@ -119,6 +120,7 @@ fn names_that_are_no_text_come_back_as_they_were() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn two_sources_of_one_name_are_refused_before_anything_is_sent() {
     let scratch = tempfile::tempdir().unwrap();
     for (folder, seed) in [("a", 1), ("b", 2)] {
@@ -330,6 +332,7 @@ fn a_directory_that_is_received_says_what_is_missing() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_directory_that_is_sent_says_what_is_missing() {
     let scratch = tempfile::tempdir().unwrap();
     incomplete(scratch.path());
@@ -359,6 +362,7 @@ fn a_directory_that_is_sent_says_what_is_missing() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn one_bad_entry_does_not_stop_the_others() {
     let scratch = tempfile::tempdir().unwrap();
     for name in ["one", "three"] {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use anyport_testkit::harness::http::curl;
 use anyport_testkit::harness::python::{python_websockets, sent};
 use anyport_testkit::harness::wire::{ACCEPT, KEY};
-use anyport_testkit::harness::{Expected, Running, Server, blake3, peer, skip};
+use anyport_testkit::harness::{Expected, Running, Server, blake3, engines, peer, skip};
 
 /// More than a socket buffer, and no round number.
 const SIZE: usize = 3 * 1024 * 1024 + 7;
@@ -92,7 +92,7 @@ fn socat_brings_a_file() {
 
 #[test]
 fn websocat_brings_a_named_file() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let Some(mut websocat) = peer("websocat") else { return };
         let content = noise(SIZE, 4);
         let server = Server::start(&["--engine", engine]);
@@ -108,7 +108,7 @@ fn websocat_brings_a_named_file() {
 
 /// Runs a script that leaves `ws` open and what it sent in `data`.
 fn python_brings_a_file(script: &str) {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let Some(outcome) = python_websockets(&server, &format!("{script}{THE_END}")) else {
             return;
@@ -175,7 +175,7 @@ ws.send(parts())
 
 #[test]
 fn python_websockets_closing_with_1001_has_brought_nothing() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let script = "ws = connect('/')\nws.send(noise(5000))\nws.close(1001)\n";
         if python_websockets(&server, script).is_none() {
@@ -190,7 +190,7 @@ fn python_websockets_closing_with_1001_has_brought_nothing() {
 
 #[test]
 fn echo_gives_text_and_binary_back() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let script = r"
 with connect('/echo') as ws:
@@ -212,7 +212,7 @@ print(ws.close_code)
 
 #[test]
 fn two_files_follow_each_other_by_offer_and_end() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let script = r"
 with connect('/', subprotocols=['anyport.file.1']) as ws:
@@ -245,7 +245,7 @@ with connect('/', subprotocols=['anyport.file.1']) as ws:
 
 #[test]
 fn curl_with_the_fields_of_an_upgrade_gets_101() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let Some(mut curl) = curl() else { return };
         let server = Server::start(&["--engine", engine, "--idle-timeout", "300ms"]);
         for field in ["Connection: keep-alive, Upgrade", "Upgrade: websocket"] {

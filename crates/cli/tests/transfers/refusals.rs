@@ -14,7 +14,7 @@ use anyport_testkit::harness::wire::{
 use anyport_testkit::harness::wire::{
     read_close, read_frame, read_head, read_line, read_text, upgrade, websocket,
 };
-use anyport_testkit::harness::{Sample, Server, anyport, blake3, start};
+use anyport_testkit::harness::{Sample, Server, anyport, blake3, engines, start};
 
 /// Sends a request and gives back the whole response.
 fn request(server: &Server, head: &str) -> String {
@@ -26,7 +26,7 @@ fn request(server: &Server, head: &str) -> String {
 #[test]
 fn hs_1_a_bad_opening_handshake_is_refused_with_the_field_at_fault() {
     let good = upgrade("/", "");
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         for (head, status, word) in [
             (without(&good, "Sec-WebSocket-Key"), 400, "no Sec-WebSocket-Key"),
@@ -80,7 +80,7 @@ fn hs_10_a_page_of_the_same_host_is_not_foreign() {
 #[test]
 fn hs_10_a_page_of_an_allowed_origin_is_taken_and_its_likes_are_not() {
     let flags = ["--allow-origin", "https://App.example.com", "--allow-origin", "http://a.test:81"];
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&[&flags[..], &["--engine", engine]].concat());
         for (origin, status) in [
             ("https://app.example.com:443", 101),
@@ -107,6 +107,7 @@ fn hs_10_a_page_of_an_allowed_origin_is_taken_and_its_likes_are_not() {
 
 /// Field names in any case, lists, blanks and fields that are nobody's business (RFC 9110 §5).
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn hs_1_a_handshake_written_differently_is_taken() {
     for (engine, upgrade) in [("own", "h2c, WebSocket"), ("library", "WebSocket  ")] {
         let server = Server::start(&["--engine", engine]);
@@ -144,6 +145,7 @@ fn io_3_frames_that_come_with_the_handshake_are_not_lost() {
 
 /// What the library makes of a list is its own affair, but no client is left without an answer.
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_handshake_that_only_the_library_refuses_is_answered() {
     let server = Server::start(&["--engine", "library"]);
     let head = upgrade("/echo", "").replace("websocket", "h2c, websocket");
@@ -174,7 +176,7 @@ fn hs_9_a_broken_request_head_is_answered_with_400_or_its_like() {
 
 #[test]
 fn fr_1_a_frame_against_the_rules_is_closed_with_1002() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         for (wire, what) in [
             (unmasked(0x82, b"content"), "not masked"),
             (masked(0xc2, b"x"), "RSV1"),
@@ -204,7 +206,7 @@ fn fr_1_a_frame_against_the_rules_is_closed_with_1002() {
 
 #[test]
 fn ut_2_text_that_is_none_is_closed_with_1007() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let mut stream = websocket(server.port(), "/");
         stream.write_all(&frame(TEXT, b"\xff")).unwrap();
@@ -237,7 +239,7 @@ fn lm_4_a_message_beyond_what_echo_takes_is_closed_with_1009() {
 
 #[test]
 fn messages_of_the_subprotocol_that_make_no_sense_are_told() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         for text in ["no json", "{}", "[]", r#"{"hello":1}"#, r#"{"end":{}}"#, r#"{"offer":5}"#] {
             let server = Server::start(&["--engine", engine]);
             let mut stream = announced(server.port());
@@ -254,6 +256,7 @@ fn messages_of_the_subprotocol_that_make_no_sense_are_told() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_closed_port_is_unreachable_with_a_hint() {
     // Bound once and closed, so nobody listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -297,6 +300,7 @@ fn a_directory_has_names_that_plain_bytes_do_not_carry() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_command_line_that_makes_no_sense_exits_2() {
     let sample = Sample::new("x", b"x");
     let file = sample.path();
@@ -446,7 +450,7 @@ fn hostile_names_in_a_preface_stay_in_the_directory() {
 
 #[test]
 fn hostile_names_in_an_offer_stay_in_the_directory() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         for (asked, lands) in HOSTILE {
             let mut stream = announced(server.port());
@@ -494,8 +498,9 @@ fn a_link_with_a_files_name_is_not_followed() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_file_beyond_max_size_is_refused_before_any_content() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--max-size", "1000", "--engine", engine]);
         let sample = Sample::sparse("large", 1 << 30);
         let clients = [("tcp", &[][..]), ("ws", &[]), ("ws", &["--engine", "library"])];
@@ -554,7 +559,7 @@ fn a_connection_without_a_byte_is_no_file_and_no_event() {
 
 #[test]
 fn a_websocket_without_content_is_no_file() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let mut stream = websocket(server.port(), "/files/x");
         stream.write_all(&close_frame(1000, "")).unwrap();
@@ -643,6 +648,7 @@ fn a_receipt_for_something_else_exits_5_and_says_what_differs() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_server_of_another_kind_is_named() {
     let sample = Sample::new("x", b"hello");
     let end = format!("END {}", blake3(b"hello"));

@@ -14,7 +14,7 @@ use anyport_testkit::harness::wire::{
     BINARY, TEXT, announced, connect, converse, frame, read_frame, read_line,
 };
 use anyport_testkit::harness::{
-    Sample, Server, anyport, assert_same_bytes, blake3, start, wait_until,
+    Sample, Server, anyport, assert_same_bytes, blake3, engines, start, wait_until,
 };
 
 const LARGE: usize = 3 * 1024 * 1024 + 7;
@@ -237,7 +237,7 @@ fn a_sender_that_is_back_takes_over_from_its_own_dead_connection() {
 /// With both WebSocket implementations; input behind the offer is handled after it.
 #[test]
 fn a_sender_that_is_back_takes_over_in_messages() {
-    for engine in ["own", "library"] {
+    for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let content = noise(LARGE, 5);
         let message =

@@ -34,8 +34,8 @@ pub mod wire;
 pub use files::{Sample, SmallDisk, assert_same_bytes, blake3};
 pub use process::{Outcome, Running, lines, peer, python_with, signal};
 pub use program::{
-    announcement, anyport, anyport_command, anyport_with_input, program, program_path, start,
-    state_home,
+    announcement, anyport, anyport_command, anyport_with_input, engines, program, program_path,
+    start, state_home,
 };
 pub use server::{Expected, Server};
 pub use waiting::{DEADLINE, has_ipv6, skip, wait_until};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 use tokio::signal::unix::{self, SignalKind};
 
@@ -55,6 +55,16 @@ pub fn anyport_command(arguments: &[&str]) -> Command {
     // Listings are in local time.
     command.env_remove("STATE_DIRECTORY").env("TZ", "UTC0");
     command
+}
+
+/// Returns the values of `--engine` that this build of the program has.
+pub fn engines() -> impl Iterator<Item = &'static str> {
+    static HELP: OnceLock<String> = OnceLock::new();
+    let help = HELP.get_or_init(|| {
+        let output = program().args(["serve", "--help"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    });
+    ["own", "library"].into_iter().filter(|engine| *engine == "own" || help.contains("- library:"))
 }
 
 /// Runs `anyport` with these arguments to its end.
