@@ -475,6 +475,7 @@ fn pi_11_who_waits_is_told_that_the_server_stops_and_who_has_begun_may_finish() 
     giver.write_all(b"ab").unwrap();
     read_head(&mut taker);
     wait_for_senders(&server, 2);
+    server.says_often("pipe receiver connected", 2);
     server.signal("TERM");
     assert!(read_head(&mut waits).starts_with("HTTP/1.1 503 "));
     assert!(read_line(&mut raw_waits).starts_with("ANYPORT/1 ERROR busy the server is stopping"));
