@@ -100,7 +100,9 @@ fn a_file_is_sent_and_received_over_each_scheme_with_its_digest() {
         let file = target(scheme, address, &format!("{path}{scheme}/photo.jpg"));
         let mut received = Vec::new();
         let got = get_into(&file, &mut received, &GetOptions::default(), &mut |_| {}).unwrap();
-        assert!(received == content && got.verified, "{scheme}: {got:?}");
+        assert!(received == content, "{scheme}: {got:?}");
+        // The digests of HTTP are SHA-256, and the server has none of that kind.
+        assert_eq!(got.verified, scheme != "http", "{scheme}: {got:?}");
         assert_eq!(got.outcome, Outcome::Stored, "{scheme}");
     }
 }
