@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::transfer::receipt::Receipt;
 
-/// What most of a transfer's time was waited for.
+/// The bottleneck of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bottleneck {
@@ -33,7 +33,7 @@ pub enum Bottleneck {
 }
 
 impl Bottleneck {
-    /// For machines.
+    /// Returns the name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reading => "reading",

@@ -24,7 +24,9 @@ use crate::target::{Scheme, Target};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// Proxies to connect through. The peer of such a connection is the proxy.
+    /// Proxies to connect through.
+    ///
+    /// The peer of such a connection is the proxy.
     pub proxies: Proxies,
     /// Congestion control of the client's socket.
     pub congestion: Congestion,

@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Stopped};
 /// Something to send: looked at, and opened when its turn comes.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// As the user wrote it.
+    /// Returns the path as given.
     path: PathBuf,
     /// What it is to be called there; none for standard input.
     name: Option<OsString>,
@@ -41,7 +41,7 @@ pub enum OpenError {
     /// The file system said no.
     #[error("cannot open {path}", path = path.display())]
     Open {
-        /// As the user wrote it.
+        /// Returns the path as given.
         path: PathBuf,
         /// What it said.
         #[source]
@@ -50,20 +50,20 @@ pub enum OpenError {
     /// A directory holds no bytes.
     #[error("{path} is a directory", path = path.display())]
     Directory {
-        /// As the user wrote it.
+        /// Returns the path as given.
         path: PathBuf,
     },
     /// A pipe, a socket or a device below a directory.
     #[error("{path} is neither a file nor a directory", path = path.display())]
     Special {
-        /// As the user wrote it.
+        /// Returns the path as given.
         path: PathBuf,
     },
     /// A link to a directory above it.
     #[error("symbolic link loop: {path} leads to one of \
         its parent directories", path = path.display())]
     Loop {
-        /// As the user wrote it.
+        /// Returns the path as given.
         path: PathBuf,
     },
 }
@@ -75,7 +75,7 @@ impl From<OpenError> for Error {
 }
 
 impl OpenError {
-    /// The path that cannot be sent.
+    /// Returns the path that cannot be sent.
     pub fn path(&self) -> &Path {
         match self {
             Self::Open { path, .. }
@@ -87,7 +87,7 @@ impl OpenError {
 }
 
 impl Source {
-    /// A file by its path, or standard input for `-`.
+    /// Returns a file by its path, or standard input for `-`.
     ///
     /// # Errors
     /// There is no such file, or it is a directory.
@@ -109,7 +109,7 @@ impl Source {
         Self { path, name: Some(name), size: regular_size(metadata) }
     }
 
-    /// As the user wrote it.
+    /// Returns the path as given.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -124,8 +124,10 @@ impl Source {
         Self { path, name: Some(name), size: Some(0) }
     }
 
-    /// What it is to be called there: the last component of its path, behind the directories that
-    /// were walked to it. `None` for standard input.
+    /// Returns its name on the server: the last component of its path, after the directories that
+    /// were walked.
+    ///
+    /// `None` for standard input.
     pub fn name(&self) -> Option<&OsStr> {
         self.name.as_deref()
     }

@@ -104,7 +104,9 @@ impl fmt::Debug for ProxyVariables {
     }
 }
 
-/// A proxy. It is displayed as `HOST:PORT`, without its user and password.
+/// A proxy.
+///
+/// It is displayed as `HOST:PORT`, without its user and password.
 #[derive(Clone)]
 pub struct Proxy {
     protocol: Protocol,
@@ -160,7 +162,9 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Why a URL is not that of a proxy. It never shows the URL, which may hold a password.
+/// Why a URL is not that of a proxy.
+///
+/// It never shows the URL, which may hold a password.
 #[derive(Debug, thiserror::Error)]
 #[error("invalid proxy URL{}: {reason}", origin(*given_in))]
 pub struct ProxyUrlError {

@@ -16,7 +16,7 @@ use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use crate::error::{Error, ErrorKind};
 use crate::target::{Scheme, Target};
 
-/// Whom to trust, and who is told why a server is.
+/// The servers to trust, and an observer of each trusted one.
 #[derive(Clone)]
 pub struct Encryption {
     client: Arc<Client>,
@@ -26,7 +26,7 @@ pub struct Encryption {
 type Tell = dyn Fn(&Target, &TrustedBy) + Send + Sync;
 
 impl Encryption {
-    /// `met` is told of each server whose handshake is over.
+    /// Returns `met` is told of each server whose handshake is over.
     pub fn new(client: Client, met: impl Fn(&Target, &TrustedBy) + Send + Sync + 'static) -> Self {
         Self { client: Arc::new(client), met: Arc::new(met) }
     }

@@ -39,7 +39,7 @@ const THIS_MACHINE: &str = "localhost";
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
-/// How bytes travel.
+/// The scheme of a URL, which selects the transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scheme {
@@ -54,7 +54,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As it stands in a URL.
+    /// Returns its name in a URL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
@@ -77,7 +77,7 @@ impl Scheme {
 /// A parsed URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// How bytes travel.
+    /// The scheme of a URL, which selects the transport.
     pub scheme: Scheme,
     /// Whether that is under TLS.
     pub encrypted: bool,
@@ -87,7 +87,9 @@ pub struct Target {
     pub port: u16,
     /// The path, beginning with `/`, percent-encoded as written; with the query, if there is one.
     pub path: String,
-    /// The token for this server. Never a part of the URL, which others can see.
+    /// The token for this server.
+    ///
+    /// Never a part of the URL, which others can see.
     pub token: Option<Token>,
 }
 
@@ -180,7 +182,7 @@ pub enum TargetError {
 }
 
 impl TargetError {
-    /// What the user can write instead, where that is known.
+    /// Returns what the user can write instead, if that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownScheme { scheme, url } => match scheme.to_ascii_lowercase().as_str() {
@@ -299,7 +301,7 @@ fn is_number(text: &str) -> bool {
 }
 
 impl Target {
-    /// The scheme as it stands in the URL.
+    /// Returns the scheme as it stands in the URL.
     pub const fn scheme_name(&self) -> &'static str {
         match (self.scheme, self.encrypted) {
             (scheme, false) => scheme.as_str(),
@@ -310,13 +312,13 @@ impl Target {
         }
     }
 
-    /// The host field of a request: brackets around an IPv6 address, its zone left out (RFC 6874
-    /// §4), the port always.
+    /// Returns the host field of a request: brackets around an IPv6 address, its zone left out (RFC
+    /// 6874 §4), the port always.
     pub fn authority(&self) -> String {
         authority(without_zone(&self.host), self.port)
     }
 
-    /// The port, where it is the one that `http://` or `https://` stands for.
+    /// Returns the port, where it is the one that `http://` or `https://` stands for.
     pub fn web_port(&self) -> Option<u16> {
         let is_web =
             self.scheme == Scheme::Http && self.port == self.scheme.default_port(self.encrypted);
@@ -330,13 +332,14 @@ impl Target {
         host == THIS_MACHINE || host.ends_with(".localhost") || host.parse().is_ok_and(is_address)
     }
 
-    /// Host and port for people and for the file of known hosts: with the zone of an IPv6 address.
+    /// Returns host and port for people and for the file of known hosts, with the zone of an IPv6
+    /// address.
     pub fn address(&self) -> String {
         authority(&self.host, self.port)
     }
 
-    /// What the path names, the same over every scheme: `/NAME` a file, `/NAME/` a directory, both
-    /// also below `/files`.
+    /// Returns what the path names, the same with every scheme: `/NAME` a file, `/NAME/` a
+    /// directory, both also below `/files`.
     ///
     /// # Errors
     /// [`TargetError::BadName`], or [`TargetError::InPath`]: only HTTP has queries for files.

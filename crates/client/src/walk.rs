@@ -41,8 +41,9 @@ pub struct Found {
 }
 
 impl Found {
-    /// Adds a file, or everything below a directory, each named from the directory's name on. A
-    /// directory without a name (`.`, `..`, `/`) gives none to its content.
+    /// Adds a file, or everything below a directory, each named from the directory's name on.
+    ///
+    /// A directory without a name (`.`, `..`, `/`) gives none to its content.
     ///
     /// An entry that cannot be sent does not stop the others. Partial files of anyport are skipped.
     pub fn add(&mut self, path: &Path, links: Links) {

@@ -32,7 +32,9 @@ pub fn fsync() -> impl TypedValueParser<Value = Fsync> {
 /// Whether this build has the WebSocket library.
 pub const HAS_LIBRARY: bool = cfg!(feature = "library-engine");
 
-/// Returns the parser of a WebSocket implementation. It refuses one that this build does not have.
+/// Returns the parser of a WebSocket implementation.
+///
+/// It refuses one that this build does not have.
 pub fn engine() -> impl TypedValueParser<Value = Engine> {
     const LIBRARY: &str = if HAS_LIBRARY { "tokio-tungstenite, for comparison" } else { "" };
     const ENGINES: [(Engine, &str); 2] =

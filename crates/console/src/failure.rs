@@ -18,7 +18,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without a hint.
+    /// Returns a failure without a hint.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { error: error.into(), others: Vec::new(), hint: None, exit }
     }

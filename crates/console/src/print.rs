@@ -21,21 +21,25 @@ pub fn print_failure(failure: &Failure) {
     }
 }
 
-/// Writes a line to stderr, in which no character of a peer acts on a terminal. One that cannot be
-/// written is lost.
+/// Writes a line to stderr, in which no character of a peer acts on a terminal.
+///
+/// One that cannot be written is lost.
 pub fn to_stderr(line: &str) {
     // In one write, so that a rotation of the log cuts no line.
     let _ = Waiting(io::stderr().lock()).write_all(format!("{}\n", make_visible(line)).as_bytes());
 }
 
-/// Returns standard output without a buffer, locked for this thread. All writes use it: the buffer
-/// of [`io::stdout`] loses track of the written bytes when a non-blocking descriptor accepts only a
-/// part.
+/// Returns standard output without a buffer, locked for this thread.
+///
+/// All writes use it: the buffer of [`io::stdout`] loses track of the written bytes when a
+/// non-blocking descriptor accepts only a part.
 pub fn stdout() -> Waiting<io::StdoutLock<'static>> {
     Waiting(io::stdout().lock())
 }
 
-/// Writes a text to stdout unchanged. Text of a peer in it must have been made visible.
+/// Writes a text to stdout unchanged.
+///
+/// Text of a peer in it must have been made visible.
 pub fn write_stdout(text: &str) -> io::Result<()> {
     stdout().write_all(text.as_bytes())
 }

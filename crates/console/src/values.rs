@@ -26,18 +26,19 @@ where
     }
 }
 
-/// A count of at least one.
+/// Parses a count of at least one.
 pub fn count(text: &str) -> Result<usize, String> {
     number(1..=u32::MAX as usize)(text)
 }
 
-/// A count, or zero.
+/// Parses a count, or zero.
 pub fn count_or_zero(text: &str) -> Result<usize, String> {
     number(0..=u32::MAX as usize)(text)
 }
 
-/// Returns a parser of one of `choices`, each with its help; `word` returns the name of one. A
-/// choice without help is not shown.
+/// Returns a parser of one of `choices`, each with its help; `word` returns the name of one.
+///
+/// A choice without help is not shown.
 pub fn choice<T: Copy + Send + Sync + 'static>(
     word: fn(T) -> &'static str,
     choices: &'static [(T, &'static str)],
@@ -90,7 +91,9 @@ pub fn some_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Bytes per second, more than zero. Refuses bits: their `b` is lower case, as in `10Mb`.
+/// Bytes per second, more than zero.
+///
+/// Refuses bits: their `b` is lower case, as in `10Mb`.
 pub fn rate(text: &str) -> Result<u64, String> {
     if let Some((bits, shown)) = bits(text) {
         let bytes = size_text(bits.div_ceil(8));
@@ -141,7 +144,7 @@ pub fn buffer(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A duration of more than nothing: `500ms`, `3s`, `1m30s`, `7d`.
+/// Parses a duration of more than zero: `500ms`, `3s`, `1m30s`, `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("missing unit (ms, s, m, h or d): write {text}s for seconds"));
@@ -165,7 +168,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration that may be nothing: `0`, `3` (seconds, as nc has them), `500ms`.
+/// Parses a duration that may be zero: `0`, `3` (seconds, as in nc), `500ms`.
 pub fn wait(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),

@@ -41,8 +41,8 @@ pub const TARGETS: [(&str, Law); 13] = [
     ("rooms", rooms),
 ];
 
-/// Cutting never changes a protocol, a known protocol and its reason never change, and `max_prefix`
-/// bytes always decide.
+/// Checks that segmentation never changes the result of detection, that a known result and its
+/// reason never change, and that `max_prefix` bytes always decide.
 pub fn detect(input: &[u8]) {
     let limits = Limits::default();
     let whole = detect_at_end(input, &limits);
@@ -66,8 +66,8 @@ pub fn detect(input: &[u8]) {
     }
 }
 
-/// A header that is taken is written again as the same bytes; one that is not whole asks for more
-/// than there is; and a longer input never changes an answer.
+/// Checks that a valid header is encoded as the same bytes, that an incomplete one requests more
+/// than there is, and that longer input never changes a result.
 pub fn header(input: &[u8]) {
     for role in [Role::Server, Role::Client] {
         for rsv1 in [Rsv1::Reserved, Rsv1::Deflate] {
@@ -91,19 +91,19 @@ pub fn header(input: &[u8]) {
     }
 }
 
-/// A server's receiver gives the same events whatever the cuts, and takes every byte or refuses for
-/// ever.
+/// Checks that a server's receiver returns the same events in every segmentation, and uses every
+/// byte or fails permanently.
 pub fn ws_server(input: &[u8]) {
     ws_law(Role::Server, input);
 }
 
-/// The same for a client's.
+/// Checks the receiver of a client in the same way.
 pub fn ws_client(input: &[u8]) {
     ws_law(Role::Client, input);
 }
 
-/// A head is the same whatever the cuts, costs its limit at most, and never panics; also a
-/// response's.
+/// Checks that a head is the same in every segmentation, needs at most its limit, and never panics;
+/// also that of a response.
 pub fn http_head(input: &[u8]) {
     let limits = Limits::default();
     let (step, wire) = cut(input);
@@ -133,8 +133,10 @@ pub fn http_head(input: &[u8]) {
     let _ = ResponseHeadReader::new().push(wire, &limits);
 }
 
-/// Content is the same whatever the cuts, lent from the input and never more than it, and an error
-/// is the same too. The second byte says how it is framed.
+/// Checks that content and errors are the same in every segmentation, and that content is lent from
+/// the input.
+///
+/// The second byte says how it is framed.
 pub fn http_body(input: &[u8]) {
     let (step, wire) = cut(input);
     let [choice, wire @ ..] = wire else { return };
@@ -171,8 +173,8 @@ pub fn http_body(input: &[u8]) {
     }
 }
 
-/// Whatever head is accepted has all that RFC 6455 §4.2.1 asks for, and no other field answers for
-/// us.
+/// Checks that an accepted head has all that RFC 6455 §4.2.1 requires, and that no other field
+/// changes the response.
 pub fn handshake(input: &[u8]) {
     let limits = Limits::default();
     if let Ok(Pushed::Done { head, .. }) = HeadReader::new().push(input, &limits) {
@@ -208,7 +210,8 @@ pub fn handshake(input: &[u8]) {
     }
 }
 
-/// A line is the same whatever the cuts; what is read is written and read again as the same.
+/// Checks that a line is the same in every segmentation, and that a parsed line survives being
+/// written and parsed again.
 pub fn preface(input: &[u8]) {
     let (step, wire) = cut(input);
     let line = |step: usize| {
@@ -253,7 +256,7 @@ pub fn preface(input: &[u8]) {
     }
 }
 
-/// What is read is written and read again as the same.
+/// Checks that a parsed text survives being written and parsed again.
 pub fn offer(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(message) = FileMessage::from_json(text) {
@@ -264,8 +267,8 @@ pub fn offer(input: &[u8]) {
     }
 }
 
-/// A name stays in its directory, shows itself, and is what it is made from when it is made again;
-/// a path too.
+/// Checks that a name stays in its directory, is visible, and does not change when it is sanitized
+/// again; a path too.
 pub fn file_name(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let paths = [FilePath::sanitize(text), FilePath::parse_percent_encoded(text)];
@@ -293,7 +296,8 @@ pub fn file_name(input: &[u8]) {
     }
 }
 
-/// What is read is written and read again as the same; whatever is told is one visible line.
+/// Checks that parsed events survive being written and parsed again, and that every event is one
+/// visible line.
 pub fn rooms(input: &[u8]) {
     let limits = Limits::default();
     let is_one_line = |text: &str| {
@@ -337,7 +341,7 @@ pub fn rooms(input: &[u8]) {
     }
 }
 
-/// A candidate comes to the same whatever the cuts, and once decided stays so.
+/// Checks that a candidate has the same result in every segmentation, and that a result stays.
 pub fn proof(input: &[u8]) {
     let (step, wire) = cut(input);
     let stands = |step: usize| {
@@ -379,8 +383,8 @@ fn ws_law(role: Role, input: &[u8]) {
     assert_eq!(receive(receiver(), wire, step), whole);
 }
 
-/// Compressed frames of a server give the same whatever the cuts, within the limit; and what our
-/// sender compresses, our receiver inflates to the same.
+/// Checks that compressed frames of a server have the same result in every segmentation, within the
+/// limit, and that the receiver inflates what the sender compressed.
 pub fn deflate(input: &[u8]) {
     let [choice, input @ ..] = input else { return };
     let agreed = DeflateParameters {

@@ -7,8 +7,10 @@
 use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
 
-/// Calls that may wait for a disk concurrently. More than a disk's queue serves, and few enough
-/// that a disk that does not answer leaves threads for sessions without one.
+/// Calls that may wait for a disk concurrently.
+///
+/// More than a disk's queue serves, and few enough that a disk that does not answer leaves threads
+/// for sessions without one.
 pub const THREADS: usize = 64;
 
 static POOL: Semaphore = Semaphore::const_new(THREADS);

@@ -45,8 +45,9 @@ pub enum DialError {
     },
 }
 
-/// Connects to `host` and `port`: to the first of its addresses that answers. Each attempt has
-/// `timeout`.
+/// Connects to `host` and `port`: to the first of its addresses that answers.
+///
+/// Each attempt has `timeout`.
 ///
 /// # Errors
 /// The name does not resolve, or all addresses failed; then the error of the preferred address.

@@ -40,8 +40,9 @@ pub fn close_blocking(mut socket: &TcpStream, scratch: &mut [u8]) {
     }
 }
 
-/// Returns whether the connection of a socket is over: reset, or closed in both directions. With
-/// `half_close` the peer's FIN alone is enough.
+/// Returns whether the connection of a socket is over: reset, or closed in both directions.
+///
+/// With `half_close` the peer's FIN alone is enough.
 pub fn is_over(socket: impl AsFd, half_close: bool) -> bool {
     let mut wanted = PollFlags::HUP | PollFlags::ERR;
     if half_close {

@@ -51,8 +51,10 @@ pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, ListenError> {
 /// How long resolving the addresses of listeners may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Listens on each of `addresses`, IPv4 first. The first socket's port is used for all addresses
-/// with port 0, so that the server has one port in both families.
+/// Listens on each of `addresses`, IPv4 first.
+///
+/// The first socket's port is used for all addresses with port 0, so that the server has one port
+/// in both families.
 ///
 /// An IPv6 address that this machine does not have is skipped as long as another address is left.
 ///

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// A rate limit in bytes per second. Unused time is not accumulated.
+/// A rate limit in bytes per second.
+///
+/// Unused time is not accumulated.
 #[derive(Debug)]
 pub struct Pace {
     rate: u64,

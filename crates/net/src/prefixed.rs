@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream whose first bytes come from memory, piece by piece: no read returns bytes of two
-/// pieces, so a reader that stops at the end of a head gets nothing beyond it. Memory is released
-/// as it is read.
+/// pieces, so a reader that stops at the end of a head gets nothing beyond it.
+///
+/// Memory is released as it is read.
 #[derive(Debug)]
 pub struct Prefixed<S> {
     pieces: VecDeque<Vec<u8>>,

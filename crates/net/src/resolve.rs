@@ -100,8 +100,9 @@ impl Query {
     }
 }
 
-/// Splits `HOST:PORT`. Removes the brackets around an IPv6 address, and writes the `%25` before its
-/// zone as `%`.
+/// Splits `HOST:PORT`.
+///
+/// Removes the brackets around an IPv6 address, and writes the `%25` before its zone as `%`.
 pub fn split_port(text: &str) -> (Cow<'_, str>, Option<&str>) {
     if let Some((host, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         match rest.strip_prefix(':') {
@@ -127,6 +128,7 @@ fn decode_zone(host: &str) -> Cow<'_, str> {
 }
 
 /// Returns an IPv6 address without its zone, which has no meaning on another machine (RFC 6874 §4).
+///
 /// Other hosts stay as they are.
 pub fn without_zone(host: &str) -> &str {
     if host.contains(':') { host.split('%').next().unwrap_or(host) } else { host }

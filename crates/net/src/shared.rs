@@ -8,7 +8,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// One owner of a socket. At most one of them may read, and one write.
+/// One owner of a socket.
+///
+/// At most one of them may read, and one write.
 #[derive(Debug)]
 pub struct Shared(pub Arc<TcpStream>);
 

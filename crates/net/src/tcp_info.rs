@@ -56,8 +56,9 @@ impl TcpInfo {
     }
 }
 
-/// How many of the written bytes were delivered. A peer that still reads from the socket buffers
-/// makes progress, although no write succeeds.
+/// How many of the written bytes were delivered.
+///
+/// A peer that still reads from the socket buffers makes progress, although no write succeeds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {

@@ -9,8 +9,9 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// A descriptor whose reads and writes wait where a non-blocking one would fail with `EAGAIN`. It
-/// has no buffer.
+/// A descriptor whose reads and writes wait where a non-blocking one would fail with `EAGAIN`.
+///
+/// It has no buffer.
 #[derive(Debug)]
 pub struct Waiting<D>(pub D);
 

@@ -2,7 +2,9 @@
 //!
 //! Durations are defined beside the clocks (`anyport_server::Timeouts`); counts of connections too.
 
-/// Sizes beyond which a peer is refused. `Limits::default()` is what the server uses.
+/// Sizes beyond which a peer is refused.
+///
+/// `Limits::default()` is what the server uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -16,21 +18,26 @@ pub struct Limits {
     /// Maximum size of all chunk extensions of one content (RFC 9112 §7.1.1), which have no meaning
     /// here. 4 KiB: they are practically unused, so more is an attempt to waste CPU time.
     pub chunk_extensions: usize,
-    /// Maximum size of a preface line or an `END` line, line feed included. A name of 255 bytes
-    /// needs 765 when percent-encoded.
+    /// Maximum size of a preface line or an `END` line, line feed included.
+    ///
+    /// A name of 255 bytes needs 765 when percent-encoded.
     pub preface_line: usize,
     /// Maximum size of a text message with an offer or an end, over WebSocket.
     pub offer: usize,
     /// Maximum bytes of a candidate for bare frames in memory; beyond it they go raw into the
     /// partial file.
     pub held_candidate: usize,
-    /// Maximum payload of one frame. Payload is streamed, so this bounds no memory: files have no
-    /// limit.
+    /// Maximum payload of one frame.
+    ///
+    /// Payload is streamed, so this bounds no memory: files have no limit.
     pub frame: u64,
-    /// Maximum payload of one message, summed over its fragments. Streamed too, unless a service
-    /// assembles it.
+    /// Maximum payload of one message, summed over its fragments.
+    ///
+    /// Streamed too, unless a service assembles it.
     pub message: u64,
-    /// Maximum size of an inflated message. Streamed too, so nothing is allocated for it.
+    /// Maximum size of an inflated message.
+    ///
+    /// Streamed too, so nothing is allocated for it.
     pub inflated_message: u64,
     /// Maximum size of a message that the echo service returns, inclusive; inflated, if it was
     /// compressed.
@@ -39,7 +46,9 @@ pub struct Limits {
     /// of a slow member holds several messages.
     pub room_message: usize,
     /// Maximum size of the names in memory for one listing: those of the directories on its current
-    /// path. Enough for a quarter of a million files of usual names in one directory.
+    /// path.
+    ///
+    /// Enough for a quarter of a million files of usual names in one directory.
     pub listed_names: usize,
     /// Maximum size of a message with the library implementation, which assembles each message
     /// first.
@@ -77,31 +86,41 @@ impl Limits {
 }
 
 /// Maximum size of a refused file's content that the receiver discards, so that the connection can
-/// carry the next file. A sender of a file up to this size does not wait for permission.
+/// carry the next file.
+///
+/// A sender of a file up to this size does not wait for permission.
 pub const MAX_PASSED_OVER: u64 = 64 * 1024;
 
 /// Maximum payload that a frame can announce: the most significant bit must be 0 (RFC 6455 §5.2).
 pub const MAX_FRAME: u64 = (1 << 63) - 1;
 
-/// Maximum number of components of a path, also within a listing. Usual trees have fewer levels,
-/// and a listing keeps a directory open for each level.
+/// Maximum number of components of a path, also within a listing.
+///
+/// Usual trees have fewer levels, and a listing keeps a directory open for each level.
 pub const MAX_PATH_COMPONENTS: usize = 32;
 
-/// Maximum size of a path, separators included. Percent-encoded, each byte may need three in a
-/// preface line.
+/// Maximum size of a path, separators included.
+///
+/// Percent-encoded, each byte may need three in a preface line.
 pub const MAX_PATH_LEN: usize = 1024;
 
-/// Maximum characters of a room name. It is part of URLs and of lines for people.
+/// Maximum characters of a room name.
+///
+/// It is part of URLs and of lines for people.
 pub const MAX_ROOM_NAME: usize = 64;
 
-/// Maximum characters of a nickname. It precedes each message.
+/// Maximum characters of a nickname.
+///
+/// It precedes each message.
 pub const MAX_NICKNAME: usize = 32;
 
 /// Maximum characters of a message key: a UUID, and room for a prefix.
 pub const MAX_MESSAGE_KEY: usize = 64;
 
-/// Maximum characters of a pipe key. It is part of URLs, and gives access to the content, so there
-/// is room for one that cannot be guessed.
+/// Maximum characters of a pipe key.
+///
+/// It is part of URLs, and gives access to the content, so there is room for one that cannot be
+/// guessed.
 pub const MAX_PIPE_KEY: usize = 128;
 
 /// Maximum number of tokens of one server: all are compared with each that a client sends.

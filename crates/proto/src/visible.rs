@@ -33,8 +33,9 @@ pub fn make_lines_visible(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns serialized JSON with an escape in place of each character that a terminal would
-/// interpret: DEL, C1, line ends of Unicode, and the marks that change the direction of text. JSON
-/// allows them only in strings; serializers escape C0 themselves.
+/// interpret: DEL, C1, line ends of Unicode, and the marks that change the direction of text.
+///
+/// JSON allows them only in strings; serializers escape C0 themselves.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     let acts = |character: char| character >= '\u{7f}' && picture(character).is_some();
     if json.is_ascii() && !json.contains('\u{7f}') || !json.contains(acts) {

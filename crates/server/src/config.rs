@@ -22,99 +22,114 @@ use crate::tokens::Tokens;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Settings that [`crate::Reload::replace`] ignores. It applies all others.
+    /// Settings that [`crate::Reload::replace`] ignores.
+    ///
+    /// It applies all others.
     pub startup: Startup,
-    /// What is on disk before a receipt is sent.
+    /// The data that is on disk before a receipt is sent.
     pub fsync: Fsync,
-    /// The digest of transfers that name none themselves.
+    /// Digest of transfers that request none.
     pub digest: Algorithm,
-    /// What happens if another file has the name, unless the sender asks for something else.
-    /// `None`: offers with a size, and a time or an id, are refused, all else is renamed. Only
-    /// where this is [`OnExists::Overwrite`] can a sender ask to overwrite.
+    /// Action if another file has the name, unless the sender requests another one.
+    ///
+    /// `None`: offers with a size, and a time or an id, are refused, all others are renamed. A
+    /// sender can request to overwrite only if this is [`OnExists::Overwrite`].
     pub on_exists: Option<OnExists>,
-    /// Whose web pages may open a WebSocket, beside those of the host that they connect to.
+    /// Origins whose web pages may open a WebSocket, beside those of the host that they connect to.
     pub allowed_origins: Vec<Origin>,
-    /// Whoever comes shows one of these, but for [`Service`]s that hear of none. `None`: everybody
-    /// may come in.
+    /// Tokens of which clients need one, except for [`Service`]s that read none.
+    ///
+    /// `None`: all clients are admitted.
     pub tokens: Option<Tokens>,
-    /// Names that HTTP requests may be for, beside addresses and local names, where no token says
-    /// who sends them. Empty: any name, but from this machine, where a browser may be led here by a
-    /// name of somebody else's.
+    /// Host names that HTTP requests may have, beside addresses and local names, if no token is
+    /// required.
+    ///
+    /// Empty: any name, except from this machine, where DNS rebinding may lead a browser here.
     pub allowed_hosts: Vec<HostName>,
-    /// Whether `/metrics` tells what is counted, to all who may come in.
+    /// Whether `/metrics` is served, to all admitted clients.
     pub metrics: bool,
-    /// Who speaks WebSocket.
+    /// The WebSocket implementation.
     pub engine: Engine,
-    /// Whether permessage-deflate is agreed to where a client offers it; engine own only.
+    /// Whether an offered permessage-deflate is accepted; built-in implementation only.
     pub deflate: bool,
     /// Congestion control of accepted sockets.
     pub congestion: Congestion,
-    /// Bytes of the bulk loop's buffer. About the size of L2, so that what was read is unmasked
-    /// while it is hot.
+    /// Buffer size of a bulk thread, in bytes.
+    ///
+    /// About the size of the L2 cache, so that payload is unmasked while it is cached.
     pub bulk_buffer: usize,
-    /// Connections at once; further ones wait in the kernel's backlog.
+    /// Maximum number of connections; further ones wait in the kernel's backlog.
     pub max_connections: usize,
-    /// Requests of one HTTP/2 connection at once; RFC 9113 §6.5.2 asks for 100 at least.
+    /// Maximum number of concurrent requests of one HTTP/2 connection; RFC 9113 §6.5.2 recommends
+    /// at least 100.
     pub max_streams: u32,
-    /// Files that HTTP/2 streams may have open beside one of each connection, all connections
-    /// together.
+    /// Maximum number of files that HTTP/2 streams of all connections have open, beside one of each
+    /// connection.
     pub max_stream_files: usize,
-    /// Connections of one peer address at once, of an IPv6 peer those of its /64; a further one is
-    /// closed.
+    /// Maximum number of connections of one peer address, of an IPv6 peer those of its /64; a
+    /// further one is closed.
     pub max_per_address: usize,
-    /// Whether that holds for peers on this machine too, who could do worse than to connect.
+    /// Whether that applies to peers on this machine too, which could do more harm in other ways.
     pub counts_loopback: bool,
-    /// New connections of one peer address in a second, of an IPv6 peer those of its /64, in bursts
-    /// of twice as many; a further one is closed. `None`: as fast as they like.
+    /// Maximum rate of new connections of one peer address per second, of an IPv6 peer those of its
+    /// /64, with bursts of twice as many; a further one is closed.
+    ///
+    /// `None`: no limit.
     pub max_rate_per_address: Option<u32>,
-    /// Whether that holds for peers on this machine too.
+    /// Whether that applies to peers on this machine too.
     pub rate_counts_loopback: bool,
-    /// Connections without a byte, or whose protocol is not known yet, at once; at most
-    /// [`Self::max_connections`] makes sense. Past it the one that has been silent for longest
-    /// gives way.
+    /// Maximum number of unclassified connections, at most [`Self::max_connections`].
+    ///
+    /// At the limit the one that has been silent longest is evicted.
     pub max_unclassified: usize,
-    /// Bytes of the largest file.
+    /// Maximum size of a file, in bytes.
     pub max_size: u64,
-    /// Bytes of the blocks that files, partial files and directories in the served directory may
-    /// take together, whoever put them there. `None`: no limit.
+    /// Maximum space of all files, partial files and directories in the served directory, in bytes
+    /// of whole blocks.
+    ///
+    /// `None`: no limit.
     pub quota: Option<u64>,
-    /// Files and directories that may be there together, where [`Self::quota`] is set.
+    /// Maximum number of files and directories, if [`Self::quota`] is set.
     pub max_entries: u64,
-    /// Bytes that all memory sinks together may hold.
+    /// Maximum memory of all memory sinks together, in bytes.
     pub max_memory: u64,
-    /// Bytes per second of one connection, both ways together; own engine only. `None`: as fast as
-    /// it goes.
+    /// Rate limit of one connection, in bytes per second for both directions together; built-in
+    /// implementation only.
+    ///
+    /// `None`: no limit.
     pub limit_rate: Option<u64>,
-    /// Bytes that unfinished messages and candidates for bare frames may hold in memory, all
-    /// together.
+    /// Maximum memory of incomplete messages and candidates for bare frames together, in bytes.
     pub max_buffered: u64,
-    /// What a client is told first by [`Service::Greet`], and the answer to `ANYPORT/1 GREET`.
+    /// The line that [`Service::Greet`] sends first, and the reply to `ANYPORT/1 GREET`.
     pub greeting: Greeting,
-    /// TLS, where it is spoken; each listener says whether it must be.
+    /// TLS settings; each listener has its [`TlsMode`].
     pub tls: Option<anyport_tls::server::Server>,
-    /// How long the part of an interrupted transfer is kept after its last byte. Longer than
-    /// [`Timeouts::idle`].
+    /// How long a partial file is kept after its last byte.
+    ///
+    /// Longer than [`Timeouts::idle`].
     pub keep_partial: Duration,
-    /// Partial files that are kept; beyond it the oldest are removed. One address may have a fourth
-    /// of them.
+    /// Maximum number of partial files; beyond it the oldest are removed.
+    ///
+    /// One address may have a fourth of them.
     pub max_partial: usize,
-    /// Bytes that they may take together, one address a fourth of them. `None`: half of the file
-    /// system.
+    /// Maximum size of all partial files in bytes, of one address a fourth of it.
+    ///
+    /// `None`: half of the file system.
     pub max_partial_bytes: Option<u64>,
-    /// Whether the permissions that a sender asks for are set even beyond the umask.
+    /// Whether requested permissions are set even beyond the umask.
     pub perms: bool,
-    /// What rooms may take.
+    /// The limits of rooms.
     pub rooms: RoomLimits,
-    /// What pipes may take.
+    /// The limits of pipes.
     pub pipes: PipeLimits,
-    /// Sizes of the wire.
+    /// Size limits of the protocols.
     pub limits: Limits,
     /// Durations.
     pub timeouts: Timeouts,
 }
 
 impl Config {
-    /// The defaults, for `directory`.
+    /// Returns the defaults, for `directory`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             startup: Startup::new(directory.into()),
@@ -166,8 +181,9 @@ impl Config {
 pub struct Startup {
     /// The served directory.
     pub directory: PathBuf,
-    /// Which file operations clients may request. With uploads, the server checks the directory
-    /// and removes old partial files when it starts.
+    /// The file operations that clients may request.
+    ///
+    /// With uploads, the server checks the directory and removes old partial files when it starts.
     pub file_access: FileAccess,
     /// The storage backend.
     pub sink: SinkKind,
@@ -196,20 +212,23 @@ impl Startup {
     }
 }
 
-/// What is set for one listener alone.
+/// The settings of one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerConfig {
-    /// What its clients get. All that follows is for [`Service::Any`].
+    /// The service of the listener.
+    ///
+    /// The other settings apply to [`Service::Any`].
     pub service: Service,
-    /// The protocols that are taken.
+    /// The accepted protocols.
     pub allowed: Allowed,
-    /// Time from a client's first byte until its protocol must be detected; then it is raw. Also
-    /// the idle time that confirms bare frames.
+    /// Time from a client's first byte until its protocol must be detected; then it is raw.
+    ///
+    /// Also the idle time that confirms bare frames.
     pub detect_timeout: Duration,
-    /// What becomes of a client that has sent no byte [`Self::detect_timeout`] after it connected.
+    /// Action for a client that has sent no byte [`Self::detect_timeout`] after it connected.
     pub on_timeout: OnTimeout,
-    /// Whether clients speak TLS here.
+    /// Whether clients use TLS.
     pub tls: TlsMode,
 }
 
@@ -225,25 +244,27 @@ impl Default for ListenerConfig {
     }
 }
 
-/// What rooms may take.
+/// The limits of rooms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomLimits {
-    /// Rooms at once, those that were just left too.
+    /// Maximum number of rooms, including those that became empty a short time ago.
     pub rooms: usize,
-    /// Messages per second of one member, in bursts of as many, and of all that post to a room
-    /// together. `None`: no limit.
+    /// Maximum messages per second of one member, with bursts of as many, and of all posts to a
+    /// room together.
+    ///
+    /// `None`: no limit.
     pub rate: Option<u32>,
-    /// Events that a room keeps for those who come later.
+    /// Maximum number of events that a room stores for later members.
     pub history: usize,
-    /// Bytes of these.
+    /// Maximum size of these events, in bytes.
     pub history_bytes: usize,
-    /// Bytes that wait for one member that does not read.
+    /// Maximum queue of one member, in bytes.
     pub queue: usize,
-    /// What happens to it beyond that.
+    /// Action if that is exceeded.
     pub slow_reader: SlowReader,
-    /// Members up to which a room is told who joins and leaves; more of them would hear of nothing
-    /// else.
+    /// Maximum number of members up to which joins and leaves are published; in larger rooms they
+    /// would crowd out messages.
     pub notices: usize,
 }
 
@@ -261,14 +282,16 @@ impl Default for RoomLimits {
     }
 }
 
-/// What pipes may take.
+/// The limits of pipes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PipeLimits {
-    /// Keys at once that somebody gives to or waits for.
+    /// Maximum number of keys in use, by senders or waiting receivers.
     pub pipes: usize,
-    /// Bytes that wait for the slowest receiver of one pipe; the sender is not read while there are
-    /// as many. One more read may be there: [`Config::bulk_buffer`].
+    /// Maximum queue of the slowest receiver of one pipe, in bytes; at the limit the sender is not
+    /// read.
+    ///
+    /// One more read may be queued: [`Config::bulk_buffer`].
     pub buffer: usize,
     /// How long sender and receivers wait for each other.
     pub wait: Duration,
@@ -281,10 +304,10 @@ impl Default for PipeLimits {
     }
 }
 
-/// What happens to a member of a room that reads too slowly.
+/// The action for a member of a room that reads too slowly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SlowReader {
-    /// It misses events, and is told how many.
+    /// It misses events, and receives their number.
     #[default]
     Drop,
     /// It is closed.
@@ -301,31 +324,31 @@ impl SlowReader {
     }
 }
 
-/// What the clients of a listener get.
+/// The service of a listener.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Service {
-    /// Whatever they ask for, in whichever protocol.
+    /// All services, over all protocols.
     #[default]
     Any,
-    /// What they send (RFC 862); over UDP too.
+    /// Echo (RFC 862); over UDP too.
     Echo,
-    /// A greeting before they have said anything. What they answer is told to the observer.
+    /// A greeting that is sent first. Lines of the client are reported to the observer.
     Greet,
     /// The local time, over HTTP.
     Time,
-    /// Seconds since 1900 in four bytes (RFC 868), and the end; over UDP too.
+    /// Seconds since 1900 in four bytes (RFC 868), then FIN; over UDP too.
     Rfc868,
-    /// The time in words (RFC 867), and the end; over UDP too.
+    /// The time in words (RFC 867), then FIN; over UDP too.
     Daytime,
 }
 
 impl Service {
-    /// In the order of their discriminants.
+    /// All services, in the order of their discriminants.
     pub const ALL: [Self; 6] =
         [Self::Any, Self::Echo, Self::Greet, Self::Time, Self::Rfc868, Self::Daytime];
 
-    /// The word for it in front of `://`.
+    /// Returns its scheme, the word before `://`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Any => "any",
@@ -343,7 +366,7 @@ impl Service {
         matches!(self, Self::Any | Self::Greet | Self::Time)
     }
 
-    /// Whether it is served over UDP too.
+    /// Returns whether it is served over UDP too.
     pub const fn takes_datagrams(self) -> bool {
         matches!(self, Self::Echo | Self::Rfc868 | Self::Daytime)
     }
@@ -360,15 +383,15 @@ impl FromStr for Service {
     }
 }
 
-/// What becomes of a client that says nothing.
+/// The action for a client that sends no byte.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnTimeout {
-    /// It may, for the idle time. Most clients speak first, and a word of ours would get among
-    /// theirs.
+    /// Wait until the idle timeout. Most clients send first, and a greeting would get among their
+    /// output.
     #[default]
     Wait,
-    /// It is greeted, and gets [`Service::Greet`] from then on: what it says is told and never
-    /// stored, so that no file begins with what somebody answered to a greeting.
+    /// Greet it, and continue with [`Service::Greet`]: its lines are reported and never stored, so
+    /// that no file begins with the reply to a greeting.
     Greet,
 }
 
@@ -382,15 +405,15 @@ impl OnTimeout {
     }
 }
 
-/// Whether the clients of a listener speak TLS.
+/// Whether the clients of a listener use TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TlsMode {
-    /// As they like.
+    /// With or without TLS.
     #[default]
     Optional,
-    /// All of them: plain HTTP is sent to `https`, and all else is told.
+    /// Only with TLS: plain HTTP is redirected to `https`, other clients get a refusal.
     Required,
-    /// None of them.
+    /// Only without TLS.
     Off,
 }
 
@@ -405,7 +428,7 @@ impl TlsMode {
     }
 }
 
-/// Which file operations clients may request, whatever protocol they speak.
+/// The file operations that clients may request, over any protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FileAccess {
     /// Uploads, downloads and listings.
@@ -429,19 +452,20 @@ impl FileAccess {
     }
 }
 
-/// How long a peer may take.
+/// The time limits of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the first byte of an opening handshake to its last; of a preface line and of an offer
-    /// too.
+    /// Time from the first byte of an opening handshake to its last; also of a preface line and of
+    /// an offer.
     pub handshake: Duration,
-    /// From the first byte of a message that a service keeps until it is whole (echo) to its last.
-    /// Uploads are streamed and know only [`Self::idle`].
+    /// Time from the first byte of a message that a service assembles (echo) to its last.
+    ///
+    /// Uploads are streamed, and have only [`Self::idle`].
     pub message: Duration,
-    /// Silence after which a connection is given up, and a transfer is interrupted.
+    /// Idle timeout, after which a connection is closed, and a transfer is interrupted.
     pub idle: Duration,
-    /// What running transfers get to finish when the server stops.
+    /// Time for running transfers to finish when the server stops.
     pub drain: Duration,
 }
 

@@ -100,6 +100,7 @@ pub struct Server {
 
 impl Server {
     /// Takes ownership of `listeners`, so that the caller knows the ports before the server runs.
+    ///
     /// Must be called within a multi-thread tokio runtime.
     ///
     /// # Errors
@@ -178,8 +179,9 @@ impl Server {
     }
 
     /// Serves until `drain` completes; then accepts nothing new and lets running transfers finish,
-    /// until `abort` completes or [`Timeouts::drain`] has passed; then aborts the rest. No
-    /// incomplete file is published.
+    /// until `abort` completes or [`Timeouts::drain`] has passed; then aborts the rest.
+    ///
+    /// No incomplete file is published.
     ///
     /// Cancel safe: no; running transfers are aborted without their reports.
     pub async fn run(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
@@ -238,7 +240,9 @@ impl Server {
 }
 
 /// Returns why a server with `config` would refuse all uploads because of the files that are stored
-/// already (`quota`, `max_entries`). Changes nothing.
+/// already (`quota`, `max_entries`).
+///
+/// Changes nothing.
 ///
 /// # Errors
 /// The directory cannot be opened.

@@ -52,7 +52,9 @@ impl Overview {
     }
 
     /// Probes the accept loops and reactor threads, and returns the name of the first that does not
-    /// answer within `limit`. Not while draining: the accept loops have ended then.
+    /// answer within `limit`.
+    ///
+    /// Not while draining: the accept loops have ended then.
     ///
     /// Cancel safe: yes.
     pub async fn unresponsive(&self, limit: Duration) -> Option<String> {

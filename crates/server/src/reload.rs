@@ -16,8 +16,9 @@ use crate::live::Live;
 use crate::reactors::times;
 use crate::shared::Shared;
 
-/// A handle that replaces the settings of a server, before and while it runs. It has no effect
-/// after the server has ended.
+/// A handle that replaces the settings of a server, before and while it runs.
+///
+/// It has no effect after the server has ended.
 #[derive(Debug, Clone)]
 pub struct Reload(pub(crate) Weak<Replaceable>);
 

@@ -8,7 +8,9 @@ use anyport_proto::access::{Named, Token};
 /// The owner of a token.
 pub(crate) type User = Arc<str>;
 
-/// Tokens and their owners. Only keyed hashes are stored.
+/// Tokens and their owners.
+///
+/// Only keyed hashes are stored.
 #[derive(Clone)]
 pub struct Tokens {
     /// Random for each process, so that the hashes are useless elsewhere.

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use crate::hidden::set_time;
 use crate::{digest_cache, hashing};
 
-/// What is at a path, opened for reading.
+/// The file or directory at a path, opened for reading.
 #[derive(Debug)]
 pub enum Found {
     /// A regular file.

@@ -27,7 +27,7 @@ use crate::quota::{Quota, StoreError};
 use crate::root::Root;
 use crate::usage::Usage;
 
-/// How files are stored in the served directory.
+/// The settings for files in the served directory.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Whether files are stored; otherwise nothing there is changed, not even old partial files.

@@ -92,7 +92,7 @@ impl Hidden {
         Ok(())
     }
 
-    /// Whether the name is still that of the file.
+    /// Returns whether the name is still that of the file.
     pub(crate) fn is_named(&self) -> io::Result<bool> {
         self.name.as_ref().map_or(Ok(false), |name| is_named(&self.directory, name, &self.file))
     }
@@ -206,7 +206,7 @@ pub(crate) fn set_time(file: &File, mtime: Option<FileTime>) {
     }
 }
 
-/// Whether `name` in `directory` is `file`.
+/// Returns whether `name` in `directory` is `file`.
 pub(crate) fn is_named(directory: &File, name: &str, file: &File) -> io::Result<bool> {
     let ours = rustix::fs::fstat(file)?;
     let named = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);

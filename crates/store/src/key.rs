@@ -12,13 +12,14 @@ use anyport_proto::transfer::offer::Offer;
 
 use crate::names;
 
-/// What makes two offers the same transfer.
+/// The identity of a transfer: equal for two offers of the same file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TransferKey(String);
 
 impl TransferKey {
-    /// Returns the key of an offer that has an id and a size. Its other properties count too, as
-    /// the sender may change them without changing the id.
+    /// Returns the key of an offer that has an id and a size.
+    ///
+    /// Its other properties count too, as the sender may change them without changing the id.
     pub fn of(offer: &Offer, path: &FilePath, algorithm: Algorithm) -> Option<Self> {
         let (id, size) = (offer.id.as_ref()?, offer.size?);
         // Without a digest the length of the partial file alone says which bytes were stored, and
@@ -58,8 +59,7 @@ impl TransferKey {
     }
 }
 
-/// What makes two downloads the same transfer: the source, the target and the version of the
-/// source.
+/// The identity of a download: the source, the target and the version of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionKey {
     origin: String,
@@ -91,7 +91,7 @@ impl VersionKey {
         names::partial(&format!("{}-{}", self.origin, self.version))
     }
 
-    /// Whether `name` is the partial file of another version of the same source.
+    /// Returns whether `name` is the partial file of another version of the same source.
     pub(crate) fn is_other_version(&self, name: &str) -> bool {
         names::is_version_of(name, &self.origin) && name != self.partial_name()
     }

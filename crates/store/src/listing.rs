@@ -62,8 +62,9 @@ struct Level {
 }
 
 impl Listing {
-    /// Begins to list a directory, the whole store without a `path`, or one file. It holds at most
-    /// `limit` bytes of names, and takes them from `reserve`.
+    /// Begins to list a directory, the whole store without a `path`, or one file.
+    ///
+    /// It holds at most `limit` bytes of names, and takes them from `reserve`.
     ///
     /// # Errors
     /// [`ListError`].

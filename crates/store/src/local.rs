@@ -24,8 +24,9 @@ use crate::hidden::{Hidden, set_mode, set_modified};
 use crate::key::VersionKey;
 use crate::{beneath, hashing};
 
-/// A file on its way to a local path. Dropped, its content remains for a later attempt, if it has a
-/// key.
+/// A file on its way to a local path.
+///
+/// Dropped, its content remains for a later attempt, if it has a key.
 #[derive(Debug)]
 pub struct LocalFile {
     hidden: Hidden,

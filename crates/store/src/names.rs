@@ -24,18 +24,18 @@ pub(crate) fn random() -> io::Result<String> {
     Ok(partial(&format!("{:016x}", u64::from_be_bytes(id))))
 }
 
-/// Whether `name` is that of a partial file of some version of `origin`.
+/// Returns whether `name` is that of a partial file of some version of `origin`.
 pub(crate) fn is_version_of(name: &str, origin: &str) -> bool {
     let version = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(origin));
     version.is_some_and(|version| version.starts_with('-') && version.ends_with(PARTIAL))
 }
 
-/// Whether `name` is that of a partial file or a state file.
+/// Returns whether `name` is that of a partial file or a state file.
 pub(crate) fn is_hidden(name: &str) -> bool {
     name.starts_with(PREFIX) && (name.ends_with(PARTIAL) || name.ends_with(STATE))
 }
 
-/// Whether `name` is that of a state file.
+/// Returns whether `name` is that of a state file.
 pub(crate) fn is_state(name: &str) -> bool {
     is_hidden(name) && name.ends_with(STATE)
 }

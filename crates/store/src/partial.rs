@@ -29,7 +29,9 @@ use crate::names;
 use crate::quota::{Claim, StoreError};
 use crate::state::StateFile;
 
-/// A partial file, locked for one writer. Dropped, it is removed, unless it was published or kept.
+/// A partial file, locked for one writer.
+///
+/// Dropped, it is removed, unless it was published or kept.
 #[derive(Debug)]
 pub struct PartialFile {
     directory: Arc<Directory>,
@@ -56,8 +58,10 @@ impl Directory {
     }
 
     /// Opens the partial file of `key`: with `resume` with the content of an earlier attempt,
-    /// otherwise empty. Returns `None` while another connection writes to it. One that another user
-    /// can have prepared is not used: no attempt resumes the file that is created instead.
+    /// otherwise empty.
+    ///
+    /// Returns `None` while another connection writes to it. One that another user can have
+    /// prepared is not used: no attempt resumes the file that is created instead.
     ///
     /// # Errors
     /// The kernel's error.
@@ -130,7 +134,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Whether another attempt can resume it.
+    /// Returns whether another attempt can resume it.
     pub(crate) const fn can_be_resumed(&self) -> bool {
         self.state.is_some()
     }

@@ -38,7 +38,7 @@ impl Root {
         Ok(Self { handle: Arc::new(handle), device, block, capacity, partials, names })
     }
 
-    /// Whether it is the directory that `found` describes.
+    /// Returns whether it is the directory that `found` describes.
     pub(crate) fn is(&self, found: &Metadata) -> bool {
         let ours = self.handle.metadata();
         ours.is_ok_and(|ours| (ours.dev(), ours.ino()) == (found.dev(), found.ino()))

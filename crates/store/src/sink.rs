@@ -53,7 +53,7 @@ impl SinkKind {
     }
 }
 
-/// What is on disk before a receipt is sent.
+/// The data that is on disk before a receipt is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fsync {
     /// The file and its directory entry.
@@ -157,7 +157,9 @@ impl Sink {
     }
 
     /// Makes the content visible as `path`, with the time and permissions of the offer; `on_exists`
-    /// decides where that name is taken. After an error the content can still be kept.
+    /// decides where that name is taken.
+    ///
+    /// After an error the content can still be kept.
     ///
     /// # Errors
     /// `AlreadyExists`, or the error of the file system.

@@ -13,8 +13,10 @@ use crate::quota::Quota;
 use crate::root::{Current, Root};
 use crate::usage::{Excess, usage_below};
 
-/// The served directory. Files are opened relative to a handle, which is replaced when the path
-/// leads to another directory.
+/// The served directory.
+///
+/// Files are opened relative to a handle, which is replaced when the path leads to another
+/// directory.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -55,8 +57,9 @@ impl Store {
         Ok(Self { path, is_mount, settings, current, quota: None })
     }
 
-    /// Returns the same directory with other settings; partial files and claims are shared. A quota
-    /// changes only where there was one.
+    /// Returns the same directory with other settings; partial files and claims are shared.
+    ///
+    /// A quota changes only where there was one.
     #[must_use]
     pub fn with(&self, settings: Settings) -> Self {
         if let (Some(quota), Some(limit)) = (&self.quota, settings.quota) {
@@ -122,7 +125,7 @@ impl Store {
     }
 }
 
-/// Whether a file system is mounted at `path`.
+/// Returns whether a file system is mounted at `path`.
 fn is_mount(path: &Path) -> bool {
     let attributes = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
     match attributes {

@@ -79,7 +79,7 @@ impl Directory {
     }
 }
 
-/// Whether files can be created in `directory`.
+/// Returns whether files can be created in `directory`.
 fn writable(directory: &File) -> Result<(), Impossible> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     Ok(rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS)?)

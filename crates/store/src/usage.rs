@@ -145,7 +145,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether the space of a file was counted under another name.
+    /// Returns whether the space of a file was counted under another name.
     fn is_counted(&mut self, stat: &Stat) -> bool {
         // The width of the field differs between platforms.
         let links = u128::from(stat.st_nlink);

@@ -86,8 +86,10 @@ impl<S: Side> Machine<S> {
         Self { side, begun: Vec::new(), ended: false, close_sent: false, failed: false }
     }
 
-    /// Decrypts all of `wire`. Appends plaintext to `plain`, at most as much as `wire` has; appends
-    /// TLS's own messages for the peer to `out`, also in case of an error.
+    /// Decrypts all of `wire`.
+    ///
+    /// Appends plaintext to `plain`, at most as much as `wire` has; appends TLS's own messages for
+    /// the peer to `out`, also in case of an error.
     ///
     /// # Errors
     /// The peer violates the protocol, is not trusted, or sent an alert. Send `out`, then close the
@@ -166,7 +168,9 @@ impl<S: Side> Machine<S> {
         })
     }
 
-    /// Ends this direction, once: appends close_notify to `out`. The other direction stays open.
+    /// Ends this direction, once: appends close_notify to `out`.
+    ///
+    /// The other direction stays open.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         if self.failed || std::mem::replace(&mut self.close_sent, true) {
             return;

@@ -20,8 +20,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Returns settings that present `identity`. With `client_ca`, a PEM file, clients need a
-    /// certificate that one of its CAs signed. `h2`: offers HTTP/2.
+    /// Returns settings that present `identity`.
+    ///
+    /// With `client_ca`, a PEM file, clients need a certificate that one of its CAs signed. `h2`:
+    /// offers HTTP/2.
     ///
     /// # Errors
     /// A file cannot be used.

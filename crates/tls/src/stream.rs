@@ -37,8 +37,10 @@ pub struct Parts<Io, S> {
     pub plain: Vec<u8>,
 }
 
-/// Performs the handshake over `io`; `first` is input that was read before. Sends the alert of a
-/// failed handshake. Returns the plaintext that followed the handshake in the same read.
+/// Performs the handshake over `io`; `first` is input that was read before.
+///
+/// Sends the alert of a failed handshake. Returns the plaintext that followed the handshake in the
+/// same read.
 ///
 /// Cancel safe: no; the connection must then be closed.
 ///
@@ -90,7 +92,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side> Stream<Io, S> {
         &self.io
     }
 
-    /// Returns its parts. Unwritten output is lost, so flush before.
+    /// Returns its parts.
+    ///
+    /// Unwritten output is lost, so flush before.
     pub fn into_parts(mut self) -> Parts<Io, S> {
         self.plain.drain(..self.read);
         Parts { io: self.io, machine: self.machine, plain: self.plain }

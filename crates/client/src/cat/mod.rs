@@ -22,7 +22,7 @@ use crate::connect::ConnectOptions;
 use crate::error::{Error, ErrorKind, no_runtime};
 use crate::target::{Scheme, Target};
 
-/// How to be a pipe.
+/// The options of `cat`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CatOptions {
@@ -35,9 +35,11 @@ pub struct CatOptions {
     /// After the server's FIN the rest of the input still goes there: it may have ended one
     /// direction alone.
     pub outlasts: bool,
-    /// How to connect.
+    /// Options of the connection.
     pub connect: ConnectOptions,
-    /// What is shown in a handshake. Bytes of raw TCP are the input's alone.
+    /// Token for a handshake.
+    ///
+    /// Bytes of raw TCP are the input's alone.
     pub token: Option<Token>,
 }
 
@@ -54,8 +56,9 @@ impl Default for CatOptions {
     }
 }
 
-/// Carries `input` to the server of `url`, and its data to `output`, until the server ends. Returns
-/// the reason with which the server closed a WebSocket, such as a receipt.
+/// Carries `input` to the server of `url`, and its data to `output`, until the server ends.
+///
+/// Returns the reason with which the server closed a WebSocket, such as a receipt.
 ///
 /// # Errors
 /// Whatever broke; the end of the server is none.

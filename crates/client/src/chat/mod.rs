@@ -33,7 +33,7 @@ use crate::keys::{RandomKeys, handshake_key};
 use crate::stream::{Duplex, Stream, ended};
 use crate::target::{Scheme, Target};
 
-/// How to chat.
+/// The options of a chat.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChatOptions {
@@ -45,7 +45,7 @@ pub struct ChatOptions {
     pub retries: u32,
     /// How long that may go on.
     pub retry_max_time: Duration,
-    /// How to connect.
+    /// Options of the connection.
     pub connect: ConnectOptions,
     /// How long whoever leaves waits for what it said to be confirmed, while nothing is.
     pub farewell: Duration,
@@ -89,7 +89,7 @@ pub struct Left {
     pub unconfirmed: usize,
 }
 
-/// The room of a target, and who wants to enter.
+/// Returns the room of a target, and who wants to enter.
 ///
 /// # Errors
 /// The URL names no room.

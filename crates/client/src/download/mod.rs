@@ -52,7 +52,7 @@ use receiver::{Count, Receiver};
 use wire::{MOST_LISTED_BYTES, Wire};
 use written::Written;
 
-/// How to receive.
+/// The options of a download.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GetOptions {
@@ -60,13 +60,15 @@ pub struct GetOptions {
     pub digest: Algorithm,
     /// Whether a file that is here with the same size and time is compared by digest.
     pub checksum: bool,
-    /// What to do where another file is already. One of the same size and exact time, or of the
-    /// same digest, counts as received, but for `Rename`.
+    /// Action if another file exists.
+    ///
+    /// One of the same size and exact time, or of the same digest, counts as received, but for
+    /// `Rename`.
     pub on_exists: OnExists,
     /// Whether received files get the permissions that they have on the server, even beyond the
     /// umask.
     pub permissions: bool,
-    /// How to connect.
+    /// Options of the connection.
     pub connect: ConnectOptions,
     /// Bytes per second that are not to be passed.
     pub limit_rate: Option<u64>,
@@ -91,7 +93,7 @@ impl Default for GetOptions {
     }
 }
 
-/// Where content goes.
+/// The destination of content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// Under its own name into this directory; of a directory, all with its own name before it.
@@ -108,7 +110,7 @@ pub struct Got {
     pub peer: SocketAddr,
     /// Its path there.
     pub name: FilePath,
-    /// Where it is here; `None` where it went to a writer.
+    /// Path of the local file; `None` if it went to a writer.
     pub path: Option<PathBuf>,
     /// Bytes of the whole file.
     pub size: u64,
@@ -118,12 +120,15 @@ pub struct Got {
     pub seconds: f64,
     /// Of the whole file.
     pub digest: Option<Digest>,
-    /// The server said the same digest. Over HTTP it says none, and the length alone was compared.
+    /// The server said the same digest.
+    ///
+    /// Over HTTP it says none, and the length alone was compared.
     pub verified: bool,
-    /// The server said beforehand how many bytes there are. Where it did not, and is not under TLS,
-    /// its end in the middle looks like that of the file.
+    /// The server said beforehand how many bytes there are.
+    ///
+    /// Where it did not, and is not under TLS, its end in the middle looks like that of the file.
     pub size_told: bool,
-    /// What became of it: received and stored here, or already here.
+    /// The outcome: received and stored here, or already here.
     pub outcome: Outcome,
 }
 
@@ -162,7 +167,9 @@ pub enum Progress<'a> {
 }
 
 /// The files that one command has received, so that none of them counts as another one that is to
-/// have its name. They are known by inode: file systems may have two names for one file.
+/// have its name.
+///
+/// They are known by inode: file systems may have two names for one file.
 #[derive(Debug, Default)]
 pub struct Received {
     inodes: HashSet<(u64, u64)>,
@@ -190,10 +197,11 @@ impl Received {
     }
 }
 
-/// Receives the file or directory that `target` names, telling `tell` how it goes. Gives the count
-/// of files. Where the connection breaks off, another one goes on; what changed on the server
-/// meanwhile begins anew. Of a directory one entry that cannot be received does not stop the
-/// others.
+/// Receives the file or directory that `target` names, telling `tell` how it goes.
+///
+/// Gives the count of files. Where the connection breaks off, another one goes on; what changed on
+/// the server meanwhile begins anew. Of a directory one entry that cannot be received does not stop
+/// the others.
 ///
 /// # Errors
 /// What went wrong and cannot be mended by trying again; files before it have been told. What came
@@ -368,8 +376,9 @@ fn not_written(cause: std::io::Error) -> Error {
     Error::output("write the received content", cause)
 }
 
-/// Receives one file into `out`, and checks its digest at the end. Where the connection breaks off,
-/// another one goes on.
+/// Receives one file into `out`, and checks its digest at the end.
+///
+/// Where the connection breaks off, another one goes on.
 ///
 /// # Errors
 /// What went wrong and cannot be mended by trying again, as a file that changed meanwhile. What was
@@ -415,7 +424,9 @@ pub fn get_into(
     Ok(got)
 }
 
-/// Lists what `target` names: a directory, or one file. Returns the counts.
+/// Lists what `target` names: a directory, or one file.
+///
+/// Returns the counts.
 ///
 /// # Errors
 /// The first thing that went wrong; entries before it have been told.

@@ -17,12 +17,12 @@ use crate::send::pipe::{connect, read_line};
 use crate::stream::BUFFER;
 use crate::target::Target;
 
-/// What came through a pipe.
+/// The result of a receiver of a pipe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taken {
     /// The server.
     pub peer: SocketAddr,
-    /// Where it is now; none where it went to a writer.
+    /// Path of the local file; `None` if it went to a writer.
     pub path: Option<PathBuf>,
     /// Bytes of it.
     pub bytes: u64,

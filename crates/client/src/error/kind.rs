@@ -21,7 +21,7 @@ use super::consequence::{Blame, Consequence};
 use crate::proxy::{ProxyError, ProxyUrlError};
 use crate::target::{Target, TargetError};
 
-/// What went wrong.
+/// The kind of an error.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -220,7 +220,7 @@ pub enum ErrorKind {
     LongLine(u64, usize),
 }
 
-/// What was transferred over a connection that was lost.
+/// The content transferred over a connection that was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transferred {
     /// Content bytes handed to the kernel.

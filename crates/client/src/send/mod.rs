@@ -40,7 +40,7 @@ pub enum Engine {
     Library,
 }
 
-/// How to send.
+/// The options of an upload.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -57,13 +57,14 @@ pub struct Options {
     /// Whether to go on where an earlier attempt broke off.
     pub resume: bool,
     /// Whether the server is told when a file was last changed, and gives its copy the same time.
+    ///
     /// It tells by that whether it has the file already.
     pub times: bool,
     /// Whether a file that the server has with the same size and time is compared by digest.
     pub checksum: bool,
     /// Whether the copy gets the permissions of the file.
     pub permissions: bool,
-    /// What happens if another file has the name; `None` leaves it to the server.
+    /// Requested action if another file has the name; `None` leaves it to the server.
     pub on_exists: Option<OnExists>,
     /// Bytes per second that are not to be passed.
     pub limit_rate: Option<u64>,
@@ -71,7 +72,7 @@ pub struct Options {
     pub retries: u32,
     /// How long may be tried without a byte being brought.
     pub retry_max_time: Duration,
-    /// How to connect.
+    /// Options of the connection.
     pub connect: ConnectOptions,
 }
 
@@ -109,18 +110,19 @@ pub struct Sent {
     pub bytes: u64,
     /// Their digest.
     pub digest: Option<Digest>,
-    /// What the server says it received; already compared. `None` from a peer that gives no
-    /// receipts.
+    /// The receipt of the server, already compared.
+    ///
+    /// `None` from a peer that gives no receipts.
     pub receipt: Option<Receipt>,
     /// The congestion control that our socket used.
     pub congestion: String,
-    /// What our TCP knew of the connection when the receipt had come.
+    /// TCP statistics of the client when the receipt arrived.
     pub tcp: TcpSeen,
     /// The file has more bytes by now than were sent; those are verified.
     pub grown: bool,
     /// The name that was offered, where the server stored the file under another one.
     pub changed_from: Option<String>,
-    /// What most of a slow transfer was waited for, and which share of its time that took.
+    /// The bottleneck of a slow transfer, and its share of the time.
     pub bottleneck: Option<(Bottleneck, f64)>,
 }
 
@@ -138,9 +140,10 @@ pub trait Observer {
     fn retrying(&self, error: &Error, delay: Duration);
 }
 
-/// Sends `sources` in order over one connection (plain: one each; HTTP/2: several at once). Where
-/// it breaks off, and the source can be read again, another one goes on. Of several files one that
-/// cannot be read, or is refused for its own sake, does not stop the others.
+/// Sends `sources` in order over one connection (plain: one each; HTTP/2: several at once).
+///
+/// Where it breaks off, and the source can be read again, another one goes on. Of several files one
+/// that cannot be read, or is refused for its own sake, does not stop the others.
 ///
 /// Two sources that would be stored under one name are refused before anything is sent.
 ///

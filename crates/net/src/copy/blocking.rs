@@ -14,7 +14,9 @@ use super::{
 };
 
 /// Drives `session` on a blocking socket until it finishes or belongs elsewhere: a thread is not
-/// for waiting. Ended early by `shutdown()` on the socket. [`Session`] has the calling order.
+/// for waiting.
+///
+/// Ended early by `shutdown()` on the socket. [`Session`] has the calling order.
 ///
 /// # Errors
 /// The error of reading or writing the socket; the session has not been notified.
@@ -137,8 +139,9 @@ pub enum Received {
     Fin,
 }
 
-/// Reads a blocking socket, or splices it to a file. One for each socket, because it may hold
-/// bytes.
+/// Reads a blocking socket, or splices it to a file.
+///
+/// One for each socket, because it may hold bytes.
 #[derive(Debug)]
 pub struct Source {
     /// Created at the first splice.
@@ -180,7 +183,9 @@ impl Source {
         }))
     }
 
-    /// Waits for input. Bytes that `splice` does not accept are read into `buffer`.
+    /// Waits for input.
+    ///
+    /// Bytes that `splice` does not accept are read into `buffer`.
     ///
     /// # Errors
     /// The error of reading the socket, from which nothing was removed.

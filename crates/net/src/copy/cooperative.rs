@@ -30,8 +30,9 @@ pub enum Pumped<S> {
 }
 
 /// Drives `session` on the runtime until it finishes, or until `bulk_after` bytes were moved for a
-/// bulk transfer. Once `stopping` is ready the session is notified. [`Session`] has the calling
-/// order.
+/// bulk transfer.
+///
+/// Once `stopping` is ready the session is notified. [`Session`] has the calling order.
 ///
 /// Cancel safe: no. If it is dropped, output may be partly written; the connection must then be
 /// closed.

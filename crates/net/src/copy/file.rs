@@ -6,9 +6,10 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-/// Sends at most `count` bytes of `file`, from `offset` on, over `socket`: sendfile(2). Returns how
-/// many were sent, 0 at the end of the file; `None` if the file or the system does not support
-/// that, and nothing was sent.
+/// Sends at most `count` bytes of `file`, from `offset` on, over `socket`: sendfile(2).
+///
+/// Returns how many were sent, 0 at the end of the file; `None` if the file or the system does not
+/// support that, and nothing was sent.
 ///
 /// # Errors
 /// The error of the system, for the socket or for the file.

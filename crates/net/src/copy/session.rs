@@ -83,8 +83,9 @@ pub trait Session {
     }
 }
 
-/// The events that the driver of a session must wait for. Owned, so that no borrow lives across a
-/// wait.
+/// The events that the driver of a session must wait for.
+///
+/// Owned, so that no borrow lives across a wait.
 #[derive(Debug, Clone)]
 pub struct Interest {
     /// Input that the session reads once it has nothing to produce.
@@ -95,11 +96,13 @@ pub struct Interest {
     /// accept no output.
     pub idle: Duration,
     /// Nothing is read or produced before this instant, for a rate limit; then [`Event::Timer`] is
-    /// delivered, even if the instant has passed already. Absolute: a duration that is asked for
-    /// twice has two values.
+    /// delivered, even if the instant has passed already.
+    ///
+    /// Absolute: a duration that is asked for twice has two values.
     pub wake: Option<Instant>,
-    /// Another session must act first. A session determines it before `produce`, since the gate may
-    /// open in between.
+    /// Another session must act first.
+    ///
+    /// A session determines it before `produce`, since the gate may open in between.
     pub wait: Option<Wait>,
     /// A call may wait for a disk or compute for long, so the runtime must be notified.
     pub may_block: bool,

@@ -9,7 +9,9 @@ use crate::http1::RequestHead;
 use crate::transfer::offer::Token;
 use crate::transfer::percent;
 
-/// Prefix of the subprotocol with the percent-encoded token. It is never selected.
+/// Prefix of the subprotocol with the percent-encoded token.
+///
+/// It is never selected.
 pub const TOKEN_SUBPROTOCOL: &str = "anyport.token.";
 
 /// A subprotocol without effect: browsers close if the server selects none of theirs, and some
@@ -17,7 +19,9 @@ pub const TOKEN_SUBPROTOCOL: &str = "anyport.token.";
 pub const PLAIN_SUBPROTOCOL: &str = "anyport.1";
 
 /// Returns the token in `Authorization`: the credentials of Bearer, or the password of Basic, or
-/// its user if the password is empty. Returns `None` without a token, and if the field is repeated.
+/// its user if the password is empty.
+///
+/// Returns `None` without a token, and if the field is repeated.
 pub fn authorization(head: &RequestHead) -> Option<Token> {
     let mut values = head.fields.get_all(header::AUTHORIZATION).into_iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };

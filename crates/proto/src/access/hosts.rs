@@ -46,7 +46,9 @@ impl HostName {
 }
 
 /// Returns the name that a request is for, from its authority; `None` for an address or an empty
-/// authority, because an address cannot be rebound. Anything else is an error, and not allowed.
+/// authority, because an address cannot be rebound.
+///
+/// Anything else is an error, and not allowed.
 pub fn host_of(authority: &str) -> Option<Result<HostName, HostNameError>> {
     let (host, _) = crate::ws::handshake::split_port(authority).unwrap_or((authority, None));
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

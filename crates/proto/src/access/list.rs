@@ -17,8 +17,9 @@ pub struct Named {
     pub token: Token,
 }
 
-/// Why a text is not a list of tokens. It shows no part of a line, because any word may be the
-/// secret.
+/// Why a text is not a list of tokens.
+///
+/// It shows no part of a line, because any word may be the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {

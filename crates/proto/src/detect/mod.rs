@@ -137,9 +137,10 @@ impl fmt::Display for End {
     }
 }
 
-/// Classifies the first bytes of a connection, with the reason. Returns `None` while unclassified.
-/// With an `end`, unclassified input is raw, except for an incomplete PROXY protocol header whose
-/// rest may still arrive.
+/// Classifies the first bytes of a connection, with the reason.
+///
+/// Returns `None` while unclassified. With an `end`, unclassified input is raw, except for an
+/// incomplete PROXY protocol header whose rest may still arrive.
 pub fn decide(
     prefix: &[u8],
     limits: &Limits,
@@ -181,14 +182,16 @@ pub fn decide(
     Some(Decision { protocol, reason })
 }
 
-/// Classifies the first bytes of a connection. Call it again with a longer prefix, always from the
-/// first byte.
+/// Classifies the first bytes of a connection.
+///
+/// Call it again with a longer prefix, always from the first byte.
 pub fn detect(prefix: &[u8], limits: &Limits) -> Detection {
     detect_among(prefix, limits, Allowed::ALL)
 }
 
-/// Classifies the first bytes for a listener that accepts some protocols. Everything else is raw,
-/// even if raw is not accepted: the caller decides what follows.
+/// Classifies the first bytes for a listener that accepts some protocols.
+///
+/// Everything else is raw, even if raw is not accepted: the caller decides what follows.
 pub fn detect_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Detection {
     let mut pending: Option<usize> = None;
     for row in PRECEDENCE.into_iter().filter(|row| row.is_probed(allowed)) {

@@ -31,8 +31,9 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Returns the framing of a request's content (RFC 9112 §6.3). Both fields in one head, or one
-    /// of them repeated, was refused with the head.
+    /// Returns the framing of a request's content (RFC 9112 §6.3).
+    ///
+    /// Both fields in one head, or one of them repeated, was refused with the head.
     ///
     /// # Errors
     /// A transfer coding other than `chunked` alone, or a length beyond [`MAX_LENGTH`].
@@ -55,7 +56,9 @@ impl Framing {
     }
 
     /// Returns the framing of HTTP/2 content (RFC 9113 §8.1.1); `ended`: the stream ended with the
-    /// head. The framing layer enforces the length of the field.
+    /// head.
+    ///
+    /// The framing layer enforces the length of the field.
     ///
     /// # Errors
     /// A length beyond [`MAX_LENGTH`].
@@ -150,8 +153,9 @@ impl BodyReader {
         }
     }
 
-    /// Returns the next content in `input`. Call it again with the unused rest until that is empty
-    /// or the content is complete.
+    /// Returns the next content in `input`.
+    ///
+    /// Call it again with the unused rest until that is empty or the content is complete.
     ///
     /// # Errors
     /// The first byte that violates a rule. An error is terminal: each later call repeats it.

@@ -73,7 +73,9 @@ impl RequestHead {
     }
 
     /// Returns host and port that the request is for: those of an absolute target, else the Host
-    /// field (RFC 9112 §3.2.2). Empty if an HTTP/1.0 client named none.
+    /// field (RFC 9112 §3.2.2).
+    ///
+    /// Empty if an HTTP/1.0 client named none.
     pub fn host(&self) -> &str {
         let named = self.fields.get(header::HOST).and_then(|value| value.to_str().ok());
         self.target_parts().authority.or(named).unwrap_or_default()
@@ -86,7 +88,9 @@ impl RequestHead {
     }
 
     /// Returns the comma-separated elements of all fields of that name, in order, without empty
-    /// ones (RFC 9110 §5.6.1). Fields with bytes above ASCII are omitted: they are not tokens.
+    /// ones (RFC 9110 §5.6.1).
+    ///
+    /// Fields with bytes above ASCII are omitted: they are not tokens.
     pub fn field_tokens(&self, name: HeaderName) -> impl Iterator<Item = &str> {
         fields::tokens(&self.fields, name)
     }
@@ -114,7 +118,9 @@ impl RequestHead {
     }
 
     /// Returns the head of an HTTP/2 request, whose pseudo-header fields are in `uri` (RFC 9113
-    /// §8.3.1). It gets a Host field.
+    /// §8.3.1).
+    ///
+    /// It gets a Host field.
     ///
     /// # Errors
     /// As for a textual head, for rules that HTTP/2 framing has not checked; or two different

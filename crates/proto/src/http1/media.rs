@@ -6,7 +6,9 @@ use super::head::RequestHead;
 use super::preference::weighted;
 
 /// Returns the one of `offered` that `Accept` names with the highest weight, and the first of equal
-/// ones; `None` if it names none. Wildcards do not count: they accept a type without preferring it.
+/// ones; `None` if it names none.
+///
+/// Wildcards do not count: they accept a type without preferring it.
 pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> Option<&'a str> {
     let mut best: Option<(u16, &'a str)> = None;
     for (name, weight) in weighted(head, header::ACCEPT) {
@@ -21,8 +23,9 @@ pub fn preferred<'a>(head: &RequestHead, offered: &[&'a str]) -> Option<&'a str>
 }
 
 /// Returns the media type of a file by the ending of its name: types that browsers display and
-/// types that are often served. A file's sender chooses its name, so no type here makes a browser
-/// execute the content.
+/// types that are often served.
+///
+/// A file's sender chooses its name, so no type here makes a browser execute the content.
 pub fn of_name(name: &str) -> &'static str {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
     let found = BY_ENDING.iter().find(|(endings, _)| endings.contains(&ending.as_str()));

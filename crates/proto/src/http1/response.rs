@@ -40,7 +40,9 @@ impl ResponseHeadReader {
 /// A valid head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// The status. The reason phrase has no meaning and is dropped.
+    /// The status.
+    ///
+    /// The reason phrase has no meaning and is dropped.
     pub status: StatusCode,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,

@@ -15,8 +15,9 @@ pub struct Pushed<'a> {
     /// Bytes of the input that belong to the line, its line feed included; the rest is what follows
     /// it.
     pub used: usize,
-    /// The line without its line feed and a CR before it; `None` if it is incomplete. Borrowed
-    /// unless it arrived in pieces.
+    /// The line without its line feed and a CR before it; `None` if it is incomplete.
+    ///
+    /// Borrowed unless it arrived in pieces.
     pub line: Option<Cow<'a, [u8]>>,
 }
 
@@ -39,7 +40,9 @@ impl LineReader {
         self.held.is_empty()
     }
 
-    /// Reads the next bytes. After a line the reader is ready for another; an error is terminal.
+    /// Reads the next bytes.
+    ///
+    /// After a line the reader is ready for another; an error is terminal.
     pub fn push<'a>(&mut self, input: &'a [u8]) -> Result<Pushed<'a>, LineTooLong> {
         let room = self.limit - self.held.len();
         let window = &input[..input.len().min(room)];

@@ -59,7 +59,9 @@ impl Message {
 }
 
 impl MessageView<'_> {
-    /// Appends the message as JSON. Allocates only in `into`.
+    /// Appends the message as JSON.
+    ///
+    /// Allocates only in `into`.
     pub fn push_json(&self, into: &mut String) {
         into.push_str("{\"message\":{");
         push_plain(into, "id", self.id);

@@ -84,8 +84,9 @@ impl Nickname {
         &self.0
     }
 
-    /// Returns the name with `-n` at its end, for a member whose nickname is in use. A long name is
-    /// shortened.
+    /// Returns the name with `-n` at its end, for a member whose nickname is in use.
+    ///
+    /// A long name is shortened.
     #[must_use]
     pub fn numbered(&self, n: u64) -> Self {
         let end = format!("-{n}");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::UnknownWord;
 use super::words::{quoted, spelled};
 
-/// How content is hashed.
+/// The digest algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Algorithm {
     /// BLAKE3 with 32 bytes of output.
@@ -36,29 +36,29 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// A digest made with BLAKE3.
+    /// Returns a digest made with BLAKE3.
     pub fn blake3(bytes: [u8; DIGEST_LEN]) -> Self {
         Self { algorithm: Algorithm::Blake3, bytes }
     }
 
-    /// A digest made with SHA-256.
+    /// Returns a digest made with SHA-256.
     pub fn sha256(bytes: [u8; DIGEST_LEN]) -> Self {
         Self { algorithm: Algorithm::Sha256, bytes }
     }
 
-    /// What it was made with; never [`Algorithm::None`].
+    /// Returns its algorithm; never [`Algorithm::None`].
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The algorithm and the first eight hexadecimal digits, for people: `blake3:083ce702`.
+    /// Returns the algorithm and the first eight hexadecimal digits, for people: `blake3:083ce702`.
     pub fn short(&self) -> String {
         let mut text = self.to_string();
         text.truncate(self.algorithm.as_str().len() + 1 + SHORT_DIGITS);
         text
     }
 
-    /// The hash itself.
+    /// Returns the hash itself.
     pub fn as_bytes(&self) -> &[u8; DIGEST_LEN] {
         &self.bytes
     }

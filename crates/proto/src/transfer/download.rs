@@ -123,7 +123,7 @@ record!(Entry {
     mode: Required<Mode>,
 });
 
-/// What can be listed.
+/// The kind of an entry in a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// A regular file, or a link to one that is in the served directory too.
@@ -197,7 +197,7 @@ impl Kind for LeftOutReason {
 }
 
 impl LeftOutReason {
-    /// The reason in words.
+    /// Returns the reason in words.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Name => "unsupported name",
@@ -235,7 +235,7 @@ impl ListEnd {
         *count = Some(count.unwrap_or(0) + 1);
     }
 
-    /// What it says about the entries that are left out; none where there are none.
+    /// Returns the note about omitted entries; `None` if there are none.
     pub fn words(&self) -> Option<String> {
         let entries = |count| if count == 1 { "entry" } else { "entries" };
         let links = |count| if count == 1 { "symbolic link" } else { "symbolic links" };

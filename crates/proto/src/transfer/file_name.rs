@@ -64,13 +64,13 @@ impl FileName {
         Self::sanitize(&decoded)
     }
 
-    /// The name, as the file system stores it.
+    /// Returns the name, as the file system stores it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The name as text: exact where [`FileName::sanitize`] would leave it as it is, else the
-    /// nearest name that it does.
+    /// Returns the name as text: exact where [`FileName::sanitize`] would leave it as it is, else
+    /// the nearest name that it does.
     pub fn text(&self) -> Cow<'_, str> {
         let text = String::from_utf8_lossy(&self.0);
         match Self::sanitize(&text) {
@@ -81,12 +81,14 @@ impl FileName {
         }
     }
 
-    /// The name as it stands in a URL or a preface: all but letters, digits and `-._~` encoded.
+    /// Returns the name as it stands in a URL or a preface: all but letters, digits and `-._~`
+    /// encoded.
     pub fn percent_encoded(&self) -> String {
         percent::encode_bytes(&self.0)
     }
 
-    /// The `n`th name beside this one, for when it is taken: `photo.jpg` becomes `photo-1.jpg`.
+    /// Returns the `n`th name beside this one, for when it is taken: `photo.jpg` becomes
+    /// `photo-1.jpg`.
     pub fn numbered(&self, n: u32) -> Self {
         let (stem, extension) = split_extension(&self.0);
         let ending = [format!("-{n}").as_bytes(), extension].concat();
@@ -95,7 +97,7 @@ impl FileName {
         Self(unhidden([stem, &ending].concat()))
     }
 
-    /// Whether the peer asked for another name than this.
+    /// Returns whether the peer asked for another name than this.
     pub fn changed_from(&self, asked: &str) -> bool {
         self.0 != asked.as_bytes()
     }

@@ -50,9 +50,10 @@ impl FilePath {
         Self::fitting(names.join(&SEPARATOR))
     }
 
-    /// The path to store under for one that came percent-encoded, as in a URL: exactly its bytes
-    /// where they are a path, else as [`FilePath::sanitize`] maps them. A decoded `/` separates
-    /// like any other.
+    /// Returns the path to store under for one that came percent-encoded, as in a URL: exactly its
+    /// bytes where they are a path, else as [`FilePath::sanitize`] maps them.
+    ///
+    /// A decoded `/` separates like any other.
     ///
     /// # Errors
     /// As [`FilePath::sanitize`], or the escapes are malformed.
@@ -78,7 +79,7 @@ impl FilePath {
         Self::fitting(path.to_vec())
     }
 
-    /// The same for a path that came as text.
+    /// Parses a path from text, in the same way.
     ///
     /// # Errors
     /// As [`FilePath::exact`].
@@ -86,7 +87,7 @@ impl FilePath {
         Self::exact(text.as_bytes())
     }
 
-    /// The same for a path that came percent-encoded.
+    /// Parses a percent-encoded path, in the same way.
     ///
     /// # Errors
     /// As [`FilePath::exact`], or the escapes are malformed.
@@ -94,7 +95,7 @@ impl FilePath {
         Self::exact(&decode(text)?)
     }
 
-    /// The path that a peer means by `name`, and by `name_raw` where it sent one.
+    /// Returns the path that a peer means by `name`, and by `name_raw` where it sent one.
     ///
     /// # Errors
     /// As [`FilePath::parse_percent_encoded`] for `raw`, else as [`FilePath::parse`].
@@ -102,8 +103,8 @@ impl FilePath {
         raw.map_or_else(|| Self::parse(name), Self::parse_percent_encoded)
     }
 
-    /// The path to store an upload under that asks for `name`, and for `name_raw` where it sent
-    /// one; and whether another path was asked for than that.
+    /// Returns the path to store an upload under that asks for `name`, and for `name_raw` where it
+    /// sent one; and whether another path was asked for than that.
     ///
     /// # Errors
     /// As [`FilePath::sanitize`], or the escapes of `raw` are malformed.
@@ -123,7 +124,7 @@ impl FilePath {
         Ok((path, changed))
     }
 
-    /// The path of `name` in this directory.
+    /// Returns the path of `name` in this directory.
     ///
     /// # Errors
     /// It would be too deep or too long.
@@ -131,29 +132,30 @@ impl FilePath {
         Self::fitting([&self.0[..], name.as_bytes()].join(&SEPARATOR))
     }
 
-    /// The path, as the file system stores it.
+    /// Returns the path, as the file system stores it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The path as text: exact, or the nearest one where [`FilePath::raw`] says what it is.
+    /// Returns the path as text: exact, or the nearest one where [`FilePath::raw`] says what it is.
     pub fn text(&self) -> String {
         self.names().map(|name| name.text().into_owned()).collect::<Vec<_>>().join("/")
     }
 
-    /// The bytes of the path, percent-encoded, where [`FilePath::text`] is not exactly the path.
+    /// Returns the bytes of the path, percent-encoded, where [`FilePath::text`] is not exactly the
+    /// path.
     pub fn raw(&self) -> Option<String> {
         (self.text().as_bytes() != self.0).then(|| self.percent_encoded())
     }
 
-    /// The path as it stands in a URL or a preface: of each component all but letters, digits and
-    /// `-._~` encoded.
+    /// Returns the path as it stands in a URL or a preface: of each component all but letters,
+    /// digits and `-._~` encoded.
     pub fn percent_encoded(&self) -> String {
         self.components().map(percent::encode_bytes).collect::<Vec<_>>().join("/")
     }
 
-    /// The path as a person types it behind the host of a URL: what would mean something else there
-    /// is encoded.
+    /// Returns the path as a person types it behind the host of a URL: what would mean something
+    /// else there is encoded.
     pub fn typed(&self) -> String {
         self.components().map(percent::encode_typed).collect::<Vec<_>>().join("/")
     }
@@ -167,23 +169,24 @@ impl FilePath {
         self.components().map(|name| FileName::exact(name).expect("each component is a name"))
     }
 
-    /// The last component: the file's own name.
+    /// Returns the last component: the file's own name.
     pub fn file_name(&self) -> FileName {
         self.names().next_back().expect("a path has a component")
     }
 
-    /// The directory that it is in; none at the top.
+    /// Returns the directory that it is in; none at the top.
     pub fn parent(&self) -> Option<Self> {
         let at = self.0.iter().rposition(|byte| *byte == SEPARATOR)?;
         Some(Self(self.0[..at].to_vec()))
     }
 
-    /// Whether it is in `directory`, at any depth.
+    /// Returns whether it is in `directory`, at any depth.
     pub fn is_below(&self, directory: &Self) -> bool {
         self.0.strip_prefix(&directory.0[..]).is_some_and(|rest| rest.starts_with(&[SEPARATOR]))
     }
 
-    /// The `n`th name beside this one, for when it is taken: `a/photo.jpg` becomes `a/photo-1.jpg`.
+    /// Returns the `n`th name beside this one, for when it is taken: `a/photo.jpg` becomes
+    /// `a/photo-1.jpg`.
     ///
     /// # Errors
     /// It would be too long.
@@ -195,8 +198,8 @@ impl FilePath {
         }
     }
 
-    /// Whether the peer asked for another path than this. `//`, `/./` and a slash at the beginning
-    /// change nothing.
+    /// Returns whether the peer asked for another path than this. `//`, `/./` and a slash at the
+    /// beginning change nothing.
     pub fn changed_from(&self, asked: &str) -> bool {
         let asked = asked.split('/').filter(|component| !matches!(*component, "" | "."));
         !self.components().eq(asked.map(str::as_bytes))
@@ -280,7 +283,7 @@ pub enum PathError {
 }
 
 impl PathError {
-    /// What is wrong, without the whole path around it.
+    /// Returns the reason without the path.
     pub fn reason(&self) -> String {
         match self {
             Self::Component { source, .. } => source.to_string(),

@@ -16,12 +16,12 @@ pub struct FileTime {
 }
 
 impl FileTime {
-    /// A time with whole seconds, which identifies no content.
+    /// Returns a time with whole seconds, which identifies no content.
     pub const fn seconds(seconds: i64) -> Self {
         Self { seconds, nanoseconds: None }
     }
 
-    /// An exact time.
+    /// Returns an exact time.
     pub const fn exact(seconds: i64, nanoseconds: u32) -> Self {
         Self { seconds, nanoseconds: Some(nanoseconds) }
     }

@@ -24,8 +24,10 @@ use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 use super::digest::{Algorithm, Digest, decode_hex};
 
-/// Bytes between two checkpoints: what is hashed again after a break, at most. A client can ask for
-/// that with one line, so it is some milliseconds; a checkpoint takes 90 bytes of the state file.
+/// Bytes between two checkpoints: what is hashed again after a break, at most.
+///
+/// A client can ask for that with one line, so it is some milliseconds; a checkpoint takes 90 bytes
+/// of the state file.
 pub const UNIT: u64 = 8 * 1024 * 1024;
 
 /// Hashes content as it passes.
@@ -64,7 +66,7 @@ struct Tree {
 }
 
 impl Hasher {
-    /// A hasher that has seen nothing yet.
+    /// Returns a hasher that has seen nothing yet.
     pub fn new(algorithm: Algorithm) -> Self {
         Self::with_unit(algorithm, UNIT)
     }
@@ -78,8 +80,9 @@ impl Hasher {
         Self { state, bytes: 0, unit, closed: 0, taken: 0 }
     }
 
-    /// A hasher that has seen as much of the first `length` bytes as `checkpoints` cover: at least
-    /// all but the last [`UNIT`] of them, if none is missing. [`Self::bytes`] says how much.
+    /// Returns a hasher that has seen as much of the first `length` bytes as `checkpoints` cover:
+    /// at least all but the last [`UNIT`] of them, if none is missing. [`Self::bytes`] says how
+    /// much.
     pub fn resume(algorithm: Algorithm, checkpoints: &[Checkpoint], length: u64) -> Self {
         Self::resume_with_unit(algorithm, checkpoints, length, UNIT)
     }
@@ -119,7 +122,7 @@ impl Hasher {
         self.closed = bytes;
     }
 
-    /// Whether it wants to see the content at all: not for [`Algorithm::None`].
+    /// Returns whether it wants to see the content at all: not for [`Algorithm::None`].
     pub const fn wants_content(&self) -> bool {
         !matches!(self.state, State::None)
     }
@@ -161,7 +164,7 @@ impl Hasher {
         }
     }
 
-    /// The checkpoints that came since the last call, to be kept in this order.
+    /// Returns the checkpoints that came since the last call, to be kept in this order.
     pub fn take_checkpoints(&mut self) -> Vec<Checkpoint> {
         let taken = std::mem::replace(&mut self.taken, self.closed / self.unit);
         match &self.state {
@@ -182,7 +185,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all that was taken; none for [`Algorithm::None`].
+    /// Returns the digest of all that was taken; none for [`Algorithm::None`].
     pub fn finish(self) -> Option<Digest> {
         match self.state {
             State::Blake3(tree) => Some(Digest::blake3(tree.root())),
@@ -191,7 +194,7 @@ impl Hasher {
         }
     }
 
-    /// What it hashes with.
+    /// Returns its algorithm.
     pub const fn algorithm(&self) -> Algorithm {
         match self.state {
             State::Blake3(_) => Algorithm::Blake3,

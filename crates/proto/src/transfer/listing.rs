@@ -25,9 +25,10 @@ pub enum Listed {
     LeftOut(LeftOut),
 }
 
-/// Reads a listing and passes each part to `each`, which returns false to stop. Keys that are not
-/// known are ignored. Returns the counts, if the listing has them. No memory is used beyond that of
-/// one part, so the length of a part is the caller's to limit.
+/// Reads a listing and passes each part to `each`, which returns false to stop.
+///
+/// Keys that are not known are ignored. Returns the counts, if the listing has them. No memory is
+/// used beyond that of one part, so the length of a part is the caller's to limit.
 ///
 /// # Errors
 /// `json` cannot be read, is not a JSON object with entries, one of its parts is invalid, or `each`

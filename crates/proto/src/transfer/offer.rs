@@ -9,8 +9,9 @@ use super::file_time::FileTime;
 use super::percent;
 use super::words::spelled;
 
-/// The description of a file before its content. The receiver trusts none of it; the name is not
-/// yet a safe one.
+/// The description of a file before its content.
+///
+/// The receiver trusts none of it; the name is not yet a safe one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Offer {
     /// The requested name.
@@ -29,7 +30,7 @@ pub struct Offer {
     pub id: Option<String>,
     /// Whether the sender waits for the offset from which it may resume.
     pub resume: bool,
-    /// What happens if another file has the name; the receiver decides whether it does so.
+    /// Requested action if another file has the name; the receiver decides whether it complies.
     pub exists: Option<OnExists>,
     /// Admits the sender.
     pub token: Option<Token>,
@@ -48,7 +49,7 @@ record!(Offer {
     token: Optional<Token>,
 });
 
-/// What happens if another file has the name.
+/// The action if another file has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OnExists {
     /// The file is refused.
@@ -117,7 +118,9 @@ impl Kind for Token {
     }
 }
 
-/// The reason why a text is not a token. The text may still be a secret, and is not shown.
+/// The reason why a text is not a token.
+///
+/// The text may still be a secret, and is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {

@@ -46,7 +46,7 @@ pub struct Receipt {
     pub storing_seconds: Option<f64>,
     /// Digest of the whole content; `None` if none was computed.
     pub digest: Option<Digest>,
-    /// What ended the file.
+    /// The event that ended the file.
     pub end: EndKind,
     /// Whether the sender confirmed that this is the whole file; otherwise it may have been killed.
     pub confirmed: bool,
@@ -94,13 +94,14 @@ impl Receipt {
         (self.seconds.is_finite() && self.seconds > 0.0 && rate.is_finite()).then_some(rate)
     }
 
-    /// The path of the stored file; none where the sink keeps no file, or the receiver names
-    /// something else.
+    /// Returns the path of the stored file; none where the sink keeps no file, or the receiver
+    /// names something else.
     pub fn stored(&self) -> Option<FilePath> {
         FilePath::of_peer(self.path.as_deref()?, self.path_raw.as_deref()).ok()
     }
 
-    /// The receipt as one JSON object that begins with `"event":"receipt"`, for a stream of events.
+    /// Returns the receipt as one JSON object that begins with `"event":"receipt"`, for a stream of
+    /// events.
     pub fn event_json(&self) -> String {
         #[derive(Serialize)]
         struct Event<'a> {
@@ -112,7 +113,7 @@ impl Receipt {
             .expect("keys are strings and seconds are finite once rounded")
     }
 
-    /// One line of at most `columns` columns, for people. [`Self::human_line`] has all of it.
+    /// Returns one line of at most `columns` columns, for people.
     pub fn summary(&self, columns: usize) -> String {
         let outcome = if self.path.is_some() { self.outcome().in_words() } else { "not stored" };
         let received = self.bytes.saturating_sub(self.resumed);
@@ -137,7 +138,7 @@ impl Receipt {
         one_line(&make_visible(&name), &what, &details, columns)
     }
 
-    /// One line of a log, for people.
+    /// Returns one line of a log, for people.
     pub fn human_line(&self) -> String {
         let Self { protocol, engine, peer, bytes, end, .. } = self;
         let unit = if *bytes == 1 { "byte" } else { "bytes" };
@@ -179,7 +180,7 @@ impl Receipt {
     }
 }
 
-/// What a sender speaks.
+/// The protocol of a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// Nothing but bytes, or the preface and bytes.
@@ -198,7 +199,7 @@ spelled!(Protocol, "protocol":
     Raw = "raw", Ws = "ws", Frames = "frames", Http = "http", Http2 = "http2");
 words!(Protocol = "raw, ws, frames or http");
 
-/// Which implementation of a protocol received a file.
+/// The implementation of WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Engine {
     /// The project's own.
@@ -210,7 +211,7 @@ pub enum Engine {
 spelled!(Engine, "engine": Own = "own", Library = "library");
 words!(Engine = "own or library");
 
-/// What ended a file.
+/// The event that ended a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EndKind {
     /// The announced size was reached.
@@ -227,7 +228,7 @@ spelled!(EndKind, "end":
     Size = "size", Close = "close", Fin = "fin", AlreadyHere = "already-here");
 words!(EndKind = "size, close, fin or already-here");
 
-/// What became of a file, for people and in JSON.
+/// The outcome of a transfer, for people and in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Its content was received and stored.
@@ -243,7 +244,7 @@ spelled!(Outcome, "outcome":
 words!(Outcome = "a word");
 
 impl Outcome {
-    /// The outcome in words.
+    /// Returns the outcome in words.
     pub const fn in_words(self) -> &'static str {
         match self {
             Self::Stored => "stored",
@@ -254,7 +255,7 @@ impl Outcome {
 }
 
 impl Receipt {
-    /// What became of the file.
+    /// Returns the outcome.
     pub fn outcome(&self) -> Outcome {
         match (self.end, self.digest) {
             (EndKind::AlreadyHere, None) => Outcome::SameTime,

@@ -16,14 +16,16 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// The reason for people, with the object.
     pub message: String,
-    /// What the sender can do about it.
+    /// Hint for the sender: what it can do about the refusal.
     pub hint: Option<String>,
 }
 
 record!(Refusal { code: Required<RefusalCode>, message: Required<Text>, hint: Optional<Text> });
 
 impl Refusal {
-    /// Returns a refusal without a hint. Control characters of `message` are made visible.
+    /// Returns a refusal without a hint.
+    ///
+    /// Control characters of `message` are made visible.
     pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
         let message = make_visible(&message.into()).into_owned();
         Self { code, message, hint: None }
@@ -84,7 +86,7 @@ spelled!(RefusalCode, "refusal code":
 );
 words!(RefusalCode = "a refusal code of this version");
 
-/// What a refusal means on every protocol and at both ends.
+/// The meaning of a refusal, on every protocol and at both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meaning {
     /// Close code over WebSocket and bare frames (RFC 6455 §7.4.1).
@@ -97,7 +99,7 @@ pub struct Meaning {
     pub failure: Failure,
     /// Whether the refusal concerns one file, so that other files of the same command follow.
     pub one_file: bool,
-    /// What the receiver keeps of the content.
+    /// The part of the content that the receiver keeps.
     pub keeps: Keeps,
 }
 
@@ -123,7 +125,7 @@ pub enum Failure {
     Interrupted,
 }
 
-/// What a receiver keeps of content that it does not publish.
+/// The part of unpublished content that a receiver keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeps {
     /// Nothing of this attempt; a partial file of an earlier attempt stays.
@@ -152,7 +154,9 @@ impl RefusalCode {
         Self::Busy,
     ];
 
-    /// Returns what the code means. Everything that depends on a code is derived from this table.
+    /// Returns what the code means.
+    ///
+    /// Everything that depends on a code is derived from this table.
     pub const fn meaning(self) -> Meaning {
         let refused = Meaning {
             close: CloseCode::POLICY,

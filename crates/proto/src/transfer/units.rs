@@ -1,11 +1,12 @@
 //! Sizes and rates for people: decimal units, three digits.
 
-/// `1017558069` as `1.02 GB`; below 1000 the exact count, as `999 B`.
+/// Returns `1017558069` as `1.02 GB`; below 1000 the exact count, as `999 B`.
 pub fn format_bytes(bytes: u64) -> String {
     scaled(bytes as f64)
 }
 
-/// The size of a file, and how much of it was transferred now if not all: `200 MB (137 MB now)`.
+/// Returns the size of a file, and how much of it was transferred now if not all: `200 MB (137 MB
+/// now)`.
 pub fn format_resumed(size: u64, now: u64) -> String {
     match now == size {
         true => format_bytes(size),

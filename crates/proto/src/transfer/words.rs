@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} {}; expected one of {}", quoted(.word), .known.join(", "))]
 pub struct UnknownWord {
-    /// What the word should have named, such as "digest algorithm".
+    /// The kind of word that was expected, such as "digest algorithm".
     pub what: &'static str,
     /// The word as it came.
     pub word: String,
@@ -18,7 +18,7 @@ macro_rules! spelled {
         impl $type {
             pub(crate) const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// The word for it on the wire.
+            /// Returns its word on the wire.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }

@@ -12,8 +12,10 @@ use crate::limits::Limits;
 /// Payload of the masked ping with which anyport's own sender of bare frames begins.
 pub const GREETING: &[u8] = b"anyport/1";
 
-/// Number of consecutive valid headers that confirm frames. Seven more 16-bit patterns in a row, at
-/// offsets that the lengths themselves determine, do not occur by chance.
+/// Number of consecutive valid headers that confirm frames.
+///
+/// Seven more 16-bit patterns in a row, at offsets that the lengths themselves determine, do not
+/// occur by chance.
 pub const HEADERS_THAT_CONFIRM: u64 = 8;
 
 /// The evidence that confirmed a candidate.
@@ -77,8 +79,9 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    /// Returns the state before the candidate's first byte. A frame that announces more than
-    /// `largest_file` bytes rules it out.
+    /// Returns the state before the candidate's first byte.
+    ///
+    /// A frame that announces more than `largest_file` bytes rules it out.
     pub fn new(limits: &Limits, largest_file: u64) -> Self {
         let limits = Limits { frame: limits.frame.min(largest_file), ..*limits };
         Self {

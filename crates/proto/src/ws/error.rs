@@ -2,8 +2,9 @@
 
 use super::{CloseCode, Opcode};
 
-/// A rule of RFC 6455 or 7692 that the peer violated. Terminal: the rest of the stream cannot be
-/// interpreted.
+/// A rule of RFC 6455 or 7692 that the peer violated.
+///
+/// Terminal: the rest of the stream cannot be interpreted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {

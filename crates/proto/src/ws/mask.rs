@@ -3,7 +3,9 @@
 //! A [`Mask`] is the key together with its phase, so that payload may arrive in pieces of any
 //! length: after each piece the key is rotated, and the next piece begins with the right byte.
 
-/// A source of mask keys. A client needs an unpredictable one (§10.3).
+/// A source of mask keys.
+///
+/// A client needs an unpredictable one (§10.3).
 pub trait KeySource: Send {
     /// Returns a fresh key for one frame.
     fn next_key(&mut self) -> [u8; 4];

@@ -36,7 +36,9 @@ pub use opcode::{Kind, Opcode};
 pub use receive::{Event, Receiver};
 pub use send::{Fragment, Sender};
 
-/// One end of the connection. Clients mask, servers do not (§5.1).
+/// One end of the connection.
+///
+/// Clients mask, servers do not (§5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Output is masked, input must not be.

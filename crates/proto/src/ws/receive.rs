@@ -38,8 +38,9 @@ pub enum Event<'a> {
     },
 }
 
-/// Reads frames as one end of the connection. Buffers no payload, and allocates no memory before a
-/// compressed message.
+/// Reads frames as one end of the connection.
+///
+/// Buffers no payload, and allocates no memory before a compressed message.
 #[derive(Debug)]
 pub struct Receiver {
     role: Role,
@@ -135,6 +136,7 @@ impl Receiver {
     }
 
     /// Reads from the front of `input`; returns the number of bytes used, and at most one event.
+    ///
     /// Call it again with the rest until there is no event: then all input is used. A few
     /// compressed bytes may become many pieces, so there may be another event although `input` is
     /// used up.
@@ -168,8 +170,9 @@ impl Receiver {
         }
     }
 
-    /// Skips `count` bytes of binary payload. They cause no event, so the end of a message may not
-    /// be reported.
+    /// Skips `count` bytes of binary payload.
+    ///
+    /// They cause no event, so the end of a message may not be reported.
     pub fn skip(&mut self, count: u64) {
         debug_assert!(count <= self.skippable(), "skipped past the frame");
         if let State::Payload { left, mask, fin } = &mut self.state {

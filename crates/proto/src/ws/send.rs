@@ -131,8 +131,9 @@ impl Sender {
     }
 
     /// Appends a complete message that the caller does not need any more: an uncompressed one is
-    /// not copied, so a long one is in memory once. Spare capacity of [`MAX_HEADER`] bytes saves a
-    /// reallocation.
+    /// not copied, so a long one is in memory once.
+    ///
+    /// Spare capacity of [`MAX_HEADER`] bytes saves a reallocation.
     ///
     /// # Errors
     /// [`Closing`] after a Close; `out` is unchanged.
@@ -152,7 +153,9 @@ impl Sender {
         Ok(())
     }
 
-    /// Appends a ping; nothing after a Close. Payload beyond 125 bytes is cut off.
+    /// Appends a ping; nothing after a Close.
+    ///
+    /// Payload beyond 125 bytes is cut off.
     pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
         self.control(Opcode::Ping, payload, out);
     }
@@ -162,7 +165,9 @@ impl Sender {
         self.control(Opcode::Pong, payload, out);
     }
 
-    /// Appends a Close, once. The reason is cut to 123 bytes at a character boundary.
+    /// Appends a Close, once.
+    ///
+    /// The reason is cut to 123 bytes at a character boundary.
     pub fn close(&mut self, code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
         self.control(Opcode::Close, &close::encode(code, reason), out);
         self.close_sent = true;

@@ -50,8 +50,10 @@ pub struct Snapshot {
     pub connections: u64,
     /// Connections that ended without a byte, by how they ended; without zeros.
     pub silent: Vec<(SilentEnd, u64)>,
-    /// Decisions, by protocol and class of reason; only those that are not 0. A candidate for bare
-    /// frames is decided twice: as one by its first bytes, and later as frames or raw.
+    /// Decisions, by protocol and class of reason; only those that are not 0.
+    ///
+    /// A candidate for bare frames is decided twice: as one by its first bytes, and later as frames
+    /// or raw.
     pub decisions: Vec<(Decided, Class, u64)>,
     /// Connections with TLS.
     pub encrypted: u64,
@@ -138,7 +140,7 @@ pub enum Class {
     Unconfirmed,
 }
 
-/// How a connection without a byte ended.
+/// The end of a connection without a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SilentEnd {
@@ -317,7 +319,7 @@ impl Class {
         }
     }
 
-    /// The name in summaries and metrics.
+    /// Returns the name in summaries and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FirstBytes => "first-bytes",
@@ -346,7 +348,7 @@ impl Decided {
         all
     };
 
-    /// The name in summaries and metrics.
+    /// Returns the name in summaries and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::As(protocol) => protocol.as_str(),
@@ -360,7 +362,7 @@ impl Dropped {
     const ALL: [Self; 5] =
         [Self::TooShort, Self::Source, Self::TooLong, Self::TooMany, Self::Unsent];
 
-    /// The name in summaries and metrics.
+    /// Returns the name in summaries and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TooShort => "too-short",
@@ -376,7 +378,7 @@ impl SilentEnd {
     /// In the order of their discriminants.
     const ALL: [Self; 3] = [Self::Closed, Self::Idle, Self::Evicted];
 
-    /// The name in summaries and metrics.
+    /// Returns the name in summaries and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",

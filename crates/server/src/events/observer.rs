@@ -6,8 +6,9 @@ use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::receipt::{Engine, Protocol, Receipt};
 
-/// Is notified of transfers as they end. Called on the thread that served the transfer, so it
-/// should return soon.
+/// Is notified of transfers as they end.
+///
+/// Called on the thread that served the transfer, so it should return soon.
 pub trait Observer: Send + Sync + 'static {
     /// A file was received completely and stored.
     fn receipt(&self, receipt: &Receipt);
@@ -100,7 +101,7 @@ impl Why {
         Self::TooFast,
     ];
 
-    /// The name in events and metrics.
+    /// Returns the name in events and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Request => "request",

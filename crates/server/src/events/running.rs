@@ -39,7 +39,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The name in the status.
+    /// Returns the name in the status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::In => "in",

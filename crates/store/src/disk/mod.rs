@@ -24,7 +24,7 @@ pub use publish::{At, Way, rename_no_replace, sync};
 
 use std::sync::OnceLock;
 
-/// The permission bits that this process withholds from new files.
+/// Returns the permission bits that this process withholds from new files.
 pub fn umask() -> u32 {
     static UMASK: OnceLock<u32> = OnceLock::new();
     // Setting it to read it would race with files that other threads create.
@@ -35,14 +35,14 @@ pub fn umask() -> u32 {
     })
 }
 
-/// The permissions of a file whose sender asks for `mode`: never set-user-id and its like, and
-/// beyond the umask only with `exact`.
+/// Returns the permissions of a file whose sender requests `mode`: never set-user-id or the like,
+/// and beyond the umask only with `exact`.
 pub fn limited_mode(mode: u32, exact: bool) -> u32 {
     let withheld = if exact { 0 } else { umask() };
     mode & 0o777 & !withheld
 }
 
-/// The permissions of the partial file of such a file: never wider, but always readable and
+/// Returns the permissions of the partial file of such a file: never wider, but always readable and
 /// writable for its owner.
 pub const fn partial_mode(mode: Option<u32>) -> u32 {
     match mode {

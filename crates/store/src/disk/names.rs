@@ -18,8 +18,8 @@ use rustix::io::Errno;
 
 use super::At;
 
-/// How one open directory compares names, kept from the first entry that is found in it on: then
-/// its entries need no lookup under other spellings.
+/// The comparison of names in one open directory, known from its first entry on: then its entries
+/// need no lookup under other spellings.
 ///
 /// The `casefold` attribute can be changed only while a directory is empty, so what is kept can
 /// become wrong only if a served directory is emptied and changed while it is open.
@@ -50,7 +50,9 @@ impl NameComparison {
 }
 
 /// Returns the name of the directory entry found at `at`, if that is not exactly the requested
-/// name. The parent directory is read only where its file system may not distinguish names.
+/// name.
+///
+/// The parent directory is read only where its file system may not distinguish names.
 ///
 /// # Errors
 /// The kernel's error.
@@ -117,7 +119,7 @@ fn spellings(name: &[u8]) -> Vec<Vec<u8>> {
     spellings
 }
 
-/// Whether names in `directory` are compared as bytes, as far as its file system is known.
+/// Returns whether names in `directory` are compared as bytes, as far as its file system is known.
 fn compares_bytes(directory: impl AsFd) -> bool {
     let is_known = fstatfs(&directory).is_ok_and(|stat| {
         // The type of the field differs between platforms.

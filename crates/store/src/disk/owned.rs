@@ -10,7 +10,9 @@ use rustix::io::Errno;
 
 /// Opens `path` with `options`, if no other user can have prepared it: links are not followed, and
 /// in a directory where others may write, the file must belong to this user or to root and have one
-/// name. Never waits for the other end of a FIFO.
+/// name.
+///
+/// Never waits for the other end of a FIFO.
 ///
 /// # Errors
 /// The kernel's error, or why the file is not safe.
@@ -66,7 +68,7 @@ fn check_owned(opened: io::Result<File>, shared: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether other users may create files in the directory of `path`.
+/// Returns whether other users may create files in the directory of `path`.
 pub fn is_shared(path: &Path) -> bool {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -75,7 +77,7 @@ pub fn is_shared(path: &Path) -> bool {
     is_writable_by_others(std::fs::metadata(folder))
 }
 
-/// Whether other users may create files in a directory.
+/// Returns whether other users may create files in a directory.
 fn is_writable_by_others(directory: io::Result<Metadata>) -> bool {
     // Without metadata the directory is not trusted.
     directory.map_or(true, |metadata| metadata.mode() & 0o022 != 0)

@@ -22,7 +22,7 @@ pub struct At<'a> {
     pub name: &'a Path,
 }
 
-/// How a file was renamed without replacing another one.
+/// The way in which a file was renamed without replacing another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// `RENAME_NOREPLACE`.

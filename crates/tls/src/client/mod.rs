@@ -17,15 +17,19 @@ use crate::machine::{ClientMachine, Machine};
 use crate::untrusted::Untrusted;
 use crate::{Fingerprint, TlsError, provider};
 
-/// The servers that a client trusts. By default: those with a certificate of a CA of this system,
-/// those in the file of known hosts, and self-signed ones on first use.
+/// The servers that a client trusts.
+///
+/// By default: those with a certificate of a CA of this system, those in the file of known hosts,
+/// and self-signed ones on first use.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
     /// Only servers with one of these certificates, whatever their names and dates.
     pub pins: Vec<Fingerprint>,
     /// Only servers with a certificate of one of the CAs in this PEM file.
     pub authorities: Option<PathBuf>,
-    /// File in which self-signed servers are remembered. `None`: they are refused.
+    /// File in which self-signed servers are remembered.
+    ///
+    /// `None`: they are refused.
     pub known_hosts: Option<PathBuf>,
     /// Trusts every server: the connection can be intercepted.
     pub insecure: bool,
@@ -192,9 +196,10 @@ pub enum TrustedBy {
 }
 
 impl Verification {
-    /// Returns why the server is trusted, and remembers it if it is new. Call it after the
-    /// handshake, in which the server proves that it has the key. Returns `None` without a
-    /// certificate.
+    /// Returns why the server is trusted, and remembers it if it is new.
+    ///
+    /// Call it after the handshake, in which the server proves that it has the key. Returns `None`
+    /// without a certificate.
     pub fn conclude(self) -> Option<TrustedBy> {
         let outcome = self.verifier.outcome.get()?;
         let keep = |what: known_hosts::Known| {

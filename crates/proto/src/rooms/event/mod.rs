@@ -148,7 +148,9 @@ impl Event {
         }
     }
 
-    /// Parses an event. Unknown keys are ignored.
+    /// Parses an event.
+    ///
+    /// Unknown keys are ignored.
     pub fn from_json(text: &str) -> Result<Self, MessageError> {
         let (kind, value) = parse_kind(text, &KINDS)?;
         // The static text of the kind, for messages.

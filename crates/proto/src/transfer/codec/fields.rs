@@ -72,7 +72,9 @@ pub fn offered_time(fields: &HeaderMap) -> Result<Option<FileTime>, FieldError> 
     Ok(None)
 }
 
-/// Returns the SHA-256 of an offer. Other algorithms are ignored (RFC 9530 §2).
+/// Returns the SHA-256 of an offer.
+///
+/// Other algorithms are ignored (RFC 9530 §2).
 ///
 /// # Errors
 /// It is malformed, or there are two.
@@ -104,8 +106,10 @@ pub fn of_time(mtime: FileTime, now: SystemTime) -> Fields {
     date.into_iter().chain(nanoseconds).collect()
 }
 
-/// Returns the time of a file in a response. An anyport server adds nanoseconds; the whole second
-/// of another server is exact if it was over at the time of the response (RFC 9110 §8.8.2.2).
+/// Returns the time of a file in a response.
+///
+/// An anyport server adds nanoseconds; the whole second of another server is exact if it was over
+/// at the time of the response (RFC 9110 §8.8.2.2).
 pub fn time_of(fields: &HeaderMap) -> Option<FileTime> {
     let seconds = |field| date::parse(fields.get(field)?.to_str().ok()?);
     let (modified, now) = (seconds(header::LAST_MODIFIED)?, seconds(header::DATE));
@@ -160,12 +164,15 @@ mod tests {
             let digest = digest.map(Digest::sha256);
             let fields = of_offer(size, mtime, digest.as_ref());
             prop_assert_eq!(offered_time(&map(fields.clone())), Ok(mtime));
-            let text: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let line = |(name, value): &(_, _)| format!("{name}: {value}\r\n");
+            let text: String = fields.iter().map(line).collect();
             prop_assert_eq!(of(&text), Ok(digest));
         }
 
         #[test]
-        fn the_time_of_a_file_is_read_back(age in 2..1_000_000_u64, nanoseconds in 0..1_000_000_000_u32) {
+        fn the_time_of_a_file_is_read_back(
+            age in 2..1_000_000_u64, nanoseconds in 0..1_000_000_000_u32,
+        ) {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000);
             let mtime = FileTime::exact(2_000_000 - age.cast_signed(), nanoseconds);
             prop_assume!(!mtime.is_recent(now));

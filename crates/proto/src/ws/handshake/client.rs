@@ -64,8 +64,9 @@ pub struct Verified {
     pub deflate: Option<DeflateParameters>,
 }
 
-/// Checks the response to [`request`] with the same `target` and `key`. Bytes after the head are
-/// frames.
+/// Checks the response to [`request`] with the same `target` and `key`.
+///
+/// Bytes after the head are frames.
 ///
 /// # Errors
 /// The response is not that of a WebSocket server to this request; the connection must then be

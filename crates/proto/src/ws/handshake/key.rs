@@ -16,8 +16,9 @@ use sha1::{Digest as _, Sha1};
 pub struct Key(String);
 
 impl Key {
-    /// Returns the key of a client. The bytes must be fresh and unpredictable for each connection
-    /// (RFC 6455 §4.1).
+    /// Returns the key of a client.
+    ///
+    /// The bytes must be fresh and unpredictable for each connection (RFC 6455 §4.1).
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(STANDARD.encode(bytes))
     }

@@ -24,9 +24,10 @@ pub struct Policy<'a> {
     pub deflate: bool,
 }
 
-/// The web pages that may connect. Browsers send the cookies of a host with each handshake,
-/// whatever page starts it, and name the page in `Origin` (RFC 6455 §10.2); other programs send no
-/// Origin and are not concerned.
+/// The web pages that may connect.
+///
+/// Browsers send the cookies of a host with each handshake, whatever page starts it, and name the
+/// page in `Origin` (RFC 6455 §10.2); other programs send no Origin and are not concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OriginPolicy<'a> {
@@ -50,8 +51,9 @@ pub struct Acceptance {
     pub deflate: Option<DeflateParameters>,
 }
 
-/// Checks an opening handshake, and returns the response. Bytes after the head are the client's
-/// first frames, which need not wait for the response.
+/// Checks an opening handshake, and returns the response.
+///
+/// Bytes after the head are the client's first frames, which need not wait for the response.
 ///
 /// # Errors
 /// The request is not an opening handshake of RFC 6455, or the policy forbids it.
@@ -183,8 +185,9 @@ fn check_no_content(head: &RequestHead) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks that the page that sends a request may do so. Not only for handshakes: a page of any host
-/// can make a browser POST.
+/// Checks that the page that sends a request may do so.
+///
+/// Not only for handshakes: a page of any host can make a browser POST.
 ///
 /// # Errors
 /// The page is of another host, and not allowed by `policy`.
