@@ -1,15 +1,15 @@
-//! Receives files and listings: `target → dial → wire (lines · messages) → local file`.
+//! Receives files and listings: `target → connect → wire (lines, messages or HTTP) → local file`.
 //!
 //! ```text
-//!   list the path       what is there, how large, from when
-//!   is it here already? same size and time: nothing to do
-//!   part beside it      what came before of the same version is kept
-//!   get from there on   content, then the digest of the whole
-//!   publish             checked, on the disk, renamed over nothing
+//!   list the path        names, sizes and times; a WebSocket server gets the path in the message
+//!   already here?        same size and time: nothing to do
+//!   partial file beside  content that an earlier attempt received of the same version
+//!   get from there on    content, then the digest of the whole file
+//!   publish              digest checked, fsync, renamed without replacing another file
 //! ```
 //!
-//! Fresh content is hashed as it comes. Where a part was gone on with, all of it is hashed when it
-//! is whole: the server is never kept waiting for our disk.
+//! New content is hashed as it arrives. A resumed file is hashed completely at its end, so that the
+//! server never waits for the local disk.
 
 mod file;
 mod folders;

@@ -66,7 +66,7 @@ pub(super) enum Ask<'a> {
     List(&'a List),
 }
 
-/// A protocol of the server's own, whose replies follow the requests in order.
+/// A protocol of anyport whose replies follow the requests in order. Each is a [`Transport`].
 pub(super) trait Dialogue {
     fn peer(&self) -> SocketAddr;
 

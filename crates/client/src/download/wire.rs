@@ -1,4 +1,10 @@
 //! A connection for downloads, over any transport.
+//!
+//! | level | checks | implementations |
+//! |---|---|---|
+//! | [`Wire`] | that the reply is what was requested; limits the rate | one |
+//! | [`Transport`] | | HTTP, and every dialogue |
+//! | `Dialogue` | the protocol | `Lines` (tcp), `Messages` (ws, frames): replies follow requests |
 
 use std::net::SocketAddr;
 
@@ -35,6 +41,7 @@ impl Wire {
         }
         let Connection { stream, peer, socket } = connect(target, &options.connect)?;
         let transport: Box<dyn Transport> = match target.scheme {
+            // Opened above: it connects by itself.
             Scheme::Http => return Err(ErrorKind::NoChannel.into()),
             Scheme::Tcp => Box::new(Lines::new(stream, peer, target.token.clone())),
             Scheme::Frames => Box::new(Messages::new(Parts::bare(stream), peer)),
