@@ -1,4 +1,4 @@
-//! A listing in one JSON object, as HTTP has it, read one entry at a time.
+//! A listing in one JSON object, as HTTP has it, written and read one entry at a time.
 //!
 //! ```json
 //! {"entries":[{"name":"a","kind":"file","size":1,"mtime":0,"mode":"644"}],
@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io::Read;
 
+use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -15,6 +16,40 @@ use super::codec::json::{MessageError, Object};
 use super::codec::kind::Entries;
 use super::codec::{Reader, Record};
 use super::download::{Entry, LeftOut, ListEnd};
+
+/// A listing that is being written.
+#[derive(Debug, Default)]
+pub struct ListingWriter {
+    has_entries: bool,
+}
+
+impl ListingWriter {
+    /// Returns the text of the next entry.
+    pub fn entry(&mut self, entry: &Entry) -> String {
+        let before = if self.has_entries { "," } else { BEGIN };
+        self.has_entries = true;
+        format!("{before}\n{}", json(entry))
+    }
+
+    /// Returns the text after all entries. The entries that were left out are named and counted, if
+    /// there are any.
+    pub fn end(self, left_out: &[LeftOut], end: &ListEnd) -> String {
+        let begin = if self.has_entries { "" } else { BEGIN };
+        match end.words() {
+            None => format!("{begin}\n]}}\n"),
+            Some(_) => {
+                let (left_out, end) = (json(left_out), json(end));
+                format!("{begin}\n],\n\"left_out\":{left_out},\n\"end\":{end}}}\n")
+            }
+        }
+    }
+}
+
+fn json(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("keys are strings")
+}
+
+const BEGIN: &str = "{\"entries\":[";
 
 /// A part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +161,36 @@ impl<'de> Visitor<'de> for Parts<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::transfer::download::LeftOutReason;
+    use crate::transfer::download::tests::any_entry;
+
+    proptest! {
+        #[test]
+        fn a_listing_is_read_as_it_is_written(
+            entries in prop::collection::vec(any_entry(), 0..4),
+            names: Vec<Vec<u8>>,
+        ) {
+            let reason = LeftOutReason::Name;
+            let left_out: Vec<_> = names.iter().map(|name| LeftOut::new(name, reason)).collect();
+            let mut end = ListEnd { entries: entries.len() as u64, ..ListEnd::default() };
+            left_out.iter().for_each(|_| end.count(reason));
+            let (mut writer, mut json) = (ListingWriter::default(), String::new());
+            entries.iter().for_each(|entry| json.push_str(&writer.entry(entry)));
+            json.push_str(&writer.end(&left_out, &end));
+            let mut listed = Vec::new();
+            let found = read_listing(json.as_bytes(), &mut |one| {
+                listed.push(one);
+                true
+            });
+            let entries = entries.into_iter().map(Listed::Entry);
+            let expected: Vec<_> = entries.chain(left_out.into_iter().map(Listed::LeftOut)).collect();
+            prop_assert_eq!(listed, expected);
+            prop_assert_eq!(found, Ok(end.words().map(|_| end)));
+        }
+    }
 
     const ENTRY: &str = r#"{"name":"a/b","kind":"file","size":1,"mtime":0,"mode":"644"}"#;
 

@@ -2,6 +2,7 @@
 
 use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::listing::ListingWriter;
 use http::header::{self, HeaderName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -13,14 +14,14 @@ pub(crate) struct Page {
     form: Form,
     path: Option<FilePath>,
     begun: bool,
-    is_first: bool,
+    json: ListingWriter,
     /// Entries that were left out, which JSON names at its end; at most [`MOST_NAMED`].
     left_out: Vec<LeftOut>,
 }
 
 impl Page {
-    pub(super) const fn new(form: Form, path: Option<FilePath>) -> Self {
-        Self { form, path, begun: false, is_first: true, left_out: Vec::new() }
+    pub(super) fn new(form: Form, path: Option<FilePath>) -> Self {
+        Self { form, path, begun: false, json: ListingWriter::default(), left_out: Vec::new() }
     }
 
     pub(super) fn fields(&self) -> Vec<(HeaderName, String)> {
@@ -41,8 +42,7 @@ impl Page {
     fn open(&self) -> String {
         let place = self.path.as_ref().map_or_else(|| "/".to_owned(), |path| format!("/{path}/"));
         match self.form {
-            Form::Text => String::new(),
-            Form::Json => "{\"entries\":[".to_owned(),
+            Form::Text | Form::Json => String::new(),
             Form::Html => {
                 let place = escaped(&place);
                 let up = self.path.as_ref().map_or_else(String::new, |path| {
@@ -70,14 +70,9 @@ impl Page {
         for entry in entries {
             match self.form {
                 Form::Text => text.push_str(&line(entry)),
-                Form::Json => {
-                    let comma = if self.is_first { "\n" } else { ",\n" };
-                    text.push_str(comma);
-                    text.push_str(&serde_json::to_string(entry).unwrap_or_default());
-                }
+                Form::Json => text.push_str(&self.json.entry(entry)),
                 Form::Html => text.push_str(&row(entry)),
             }
-            self.is_first = false;
         }
         text
     }
@@ -89,12 +84,7 @@ impl Page {
         let close = match (self.form, words) {
             (Form::Text, None) => String::new(),
             (Form::Text, Some(words)) => format!("({words})\n"),
-            (Form::Json, None) => "\n]}\n".to_owned(),
-            (Form::Json, Some(_)) => {
-                let left_out = serde_json::to_string(&self.left_out).unwrap_or_default();
-                let end = serde_json::to_string(end).unwrap_or_default();
-                format!("\n],\n\"left_out\":{left_out},\n\"end\":{end}}}\n")
-            }
+            (Form::Json, _) => std::mem::take(&mut self.json).end(&self.left_out, end),
             (Form::Html, None) => "</table></body></html>\n".to_owned(),
             (Form::Html, Some(words)) => format!("</table><p>{words}</p></body></html>\n"),
         };
