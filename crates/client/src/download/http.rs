@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyport_proto::http1::date;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::{FileEnd, ListEnd};
-use anyport_proto::transfer::fields::time_of;
+use anyport_proto::transfer::fields::{size_of_rest, time_of};
 use anyport_proto::transfer::file_path::FilePath;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -258,7 +258,7 @@ impl HttpWire {
         let fields = response.headers();
         let size = if status == StatusCode::PARTIAL_CONTENT {
             let range = text(fields, header::CONTENT_RANGE).unwrap_or_default();
-            match range_from(range, offset) {
+            match size_of_rest(range, offset) {
                 Some(size) => Some(size),
                 None => {
                     return unclear(format!(
@@ -373,36 +373,4 @@ fn in_content(error: Error) -> Error {
 
 fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     fields.get(name)?.to_str().ok()
-}
-
-/// Returns the size of a file if `bytes FIRST-LAST/SIZE` is all of it from `offset` on (RFC 9110
-/// §14.4).
-fn range_from(range: &str, offset: u64) -> Option<u64> {
-    let (bytes, size) = range.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = bytes.split_once('-')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    let size: u64 = size.parse().ok()?;
-    (first == offset && last.checked_add(1) == Some(size) && first <= last).then_some(size)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_the_rest_that_was_asked_for_or_nothing() {
-        assert_eq!(range_from("bytes 5-9/10", 5), Some(10));
-        for wrong in [
-            "bytes 4-9/10",
-            "bytes 5-8/10",
-            "bytes 5-9/*",
-            "bytes 5-10/10",
-            "bytes 9-5/6",
-            "bytes 5-18446744073709551615/0",
-            "items 5-9/10",
-            "",
-        ] {
-            assert_eq!(range_from(wrong, 5), None, "{wrong}");
-        }
-    }
 }

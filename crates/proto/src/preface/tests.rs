@@ -580,8 +580,23 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_survives_being_written_and_read(head in any_head(), entry in any_entry()) {
-        for reply in [Reply::File(head), Reply::Entry(entry)] {
+    fn an_answer_survives_being_written_and_read(
+        head in any_head(),
+        entry in any_entry(),
+        name: Vec<u8>,
+        (entries, left_out, links) in any::<(u64, Option<u64>, Option<u64>)>(),
+        digest in prop::option::of(any::<[u8; 32]>().prop_map(Digest::blake3)),
+    ) {
+        let end = End { bytes: None, digest };
+        prop_assert_eq!(parse_end(end_line(digest.as_ref()).trim_end().as_bytes()), Ok(end));
+        let left_out_entry = LeftOut::new(&name, LeftOutReason::Depth);
+        let end = ListEnd { entries, left_out, links };
+        for reply in [
+            Reply::File(head),
+            Reply::Entry(entry),
+            Reply::LeftOut(left_out_entry),
+            Reply::ListEnd(end),
+        ] {
             let line = reply.to_line();
             let text = line.strip_suffix('\n').unwrap();
             prop_assert!(text.is_ascii() && !text.contains('\n'), "{}", text);

@@ -119,6 +119,22 @@ pub fn time_of(fields: &HeaderMap) -> Option<FileTime> {
     Some(FileTime { seconds: modified, nanoseconds })
 }
 
+/// Returns the value of `Content-Range` for the bytes from `first` to `last`, both inclusive (RFC
+/// 9110 §14.4).
+pub fn content_range(first: u64, last: u64, size: u64) -> String {
+    format!("bytes {first}-{last}/{size}")
+}
+
+/// Returns the size of a file if `bytes FIRST-LAST/SIZE` is all of it from `offset` on (RFC 9110
+/// §14.4).
+pub fn size_of_rest(range: &str, offset: u64) -> Option<u64> {
+    let (bytes, size) = range.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = bytes.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let size: u64 = size.parse().ok()?;
+    (first == offset && last.checked_add(1) == Some(size) && first <= last).then_some(size)
+}
+
 /// Returns the value of a digest field; `None` for an algorithm that the registry of RFC 9530 does
 /// not have.
 pub fn digest_value(digest: &Digest) -> Option<String> {
@@ -218,5 +234,22 @@ mod tests {
         let zeros = digest_value(&Digest::sha256([0; 32])).unwrap();
         let two = format!("Repr-Digest: {HELLO}\r\nContent-Digest: {zeros}\r\n");
         assert_eq!(of(&two), Err(FieldError::Contradiction));
+    }
+
+    #[test]
+    fn a_range_is_the_rest_that_was_asked_for_or_nothing() {
+        assert_eq!(size_of_rest(&content_range(5, 9, 10), 5), Some(10));
+        for wrong in [
+            "bytes 4-9/10",
+            "bytes 5-8/10",
+            "bytes 5-9/*",
+            "bytes 5-10/10",
+            "bytes 9-5/6",
+            "bytes 5-18446744073709551615/0",
+            "items 5-9/10",
+            "",
+        ] {
+            assert_eq!(size_of_rest(wrong, 5), None, "{wrong}");
+        }
     }
 }

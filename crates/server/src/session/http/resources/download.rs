@@ -7,7 +7,7 @@ use anyport_proto::http1::range::Range;
 use anyport_proto::http1::{RequestHead, media};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::List;
-use anyport_proto::transfer::fields::of_time;
+use anyport_proto::transfer::fields::{content_range, of_time};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -102,7 +102,7 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
     let (status, bytes) = match range {
         Range::Whole => (StatusCode::OK, 0..size),
         Range::Part { first, last } => {
-            fields.push((header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}")));
+            fields.push((header::CONTENT_RANGE, content_range(first, last, size)));
             (StatusCode::PARTIAL_CONTENT, first..last + 1)
         }
         Range::Unsatisfiable => {
