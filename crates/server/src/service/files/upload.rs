@@ -68,8 +68,8 @@ pub(super) struct Clock {
 
 impl Spent {
     /// Returns the seconds, if they are long enough for a receipt.
-    fn told(self, spent: Duration) -> Option<f64> {
-        (self.hashing + self.storing >= WORTH_TELLING).then(|| in_microseconds(spent))
+    fn reported(self, spent: Duration) -> Option<f64> {
+        (self.hashing + self.storing >= WORTH_REPORTING).then(|| in_microseconds(spent))
     }
 }
 
@@ -271,8 +271,8 @@ impl Upload {
         Ok(self.report(Receipt {
             seconds: in_microseconds(seconds),
             durable_seconds: durable.then(|| in_microseconds(durable_seconds)),
-            hashing_seconds: self.spent.told(self.spent.hashing),
-            storing_seconds: self.spent.told(self.spent.storing),
+            hashing_seconds: self.spent.reported(self.spent.hashing),
+            storing_seconds: self.spent.reported(self.spent.storing),
             congestion,
             tcp,
             ..self.receipt(stored.path.as_ref(), digest, kind)
@@ -335,7 +335,7 @@ impl Upload {
     /// Ends an incomplete upload: nothing is published, and the partial file is kept.
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
         let part = self.sink.take().and_then(|sink| sink.keep(owner_of(&self.source)));
-        self.tell_interrupted(reason.into(), false, part);
+        self.report_interrupted(reason.into(), false, part);
     }
 
     /// Ends an upload for `refusal`, and returns that. The content is kept if the upload can be
@@ -350,7 +350,7 @@ impl Upload {
             }
             Keeps::Nothing => None,
         };
-        self.tell_interrupted(refusal.message.clone(), true, part);
+        self.report_interrupted(refusal.message.clone(), true, part);
         refusal
     }
 
@@ -429,7 +429,7 @@ impl Upload {
         Ok(())
     }
 
-    fn tell_interrupted(&self, reason: String, refused: bool, part: Option<String>) {
+    fn report_interrupted(&self, reason: String, refused: bool, part: Option<String>) {
         self.files.events.interrupted(&Interrupted {
             protocol: self.source.protocol,
             engine: self.source.engine,
@@ -448,7 +448,7 @@ impl Drop for Upload {
         // Neither finished nor interrupted: the server gave up.
         if let Some(sink) = self.sink.take() {
             let part = sink.keep(owner_of(&self.source));
-            self.tell_interrupted("the server aborted the transfer".to_owned(), false, part);
+            self.report_interrupted("the server aborted the transfer".to_owned(), false, part);
         }
     }
 }
@@ -491,4 +491,4 @@ fn unnamed(protocol: Protocol) -> FileName {
 }
 
 /// Minimum time of hashing and storing that a receipt reports.
-const WORTH_TELLING: Duration = Duration::from_millis(10);
+const WORTH_REPORTING: Duration = Duration::from_millis(10);
