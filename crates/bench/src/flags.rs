@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyport_console::{Fsync, SinkKind, choices, values};
+use anyport_console::choices::{FSYNC, SINKS};
+use anyport_console::{Fsync, SinkKind, values};
 use anyport_net::congestion::Congestion;
 use anyport_proto::transfer::digest::Algorithm;
 use clap::{Args, Subcommand};
@@ -84,7 +85,7 @@ pub struct Bench {
 
     /// Storage backend of the receivers in timed runs
     #[arg(long, value_name = "BACKEND", default_value = "discard", help_heading = "Receivers")]
-    #[arg(value_parser = choices::sink())]
+    #[arg(value_parser = values::choice(SINKS))]
     pub(super) sink: SinkKind,
 
     /// Directory for received files and the generated file
@@ -97,7 +98,7 @@ pub struct Bench {
     ///
     /// The time for it is part of the measured seconds.
     #[arg(long, value_name = "MODE", default_value = "none", help_heading = "Receivers")]
-    #[arg(value_parser = choices::fsync())]
+    #[arg(value_parser = values::choice(FSYNC))]
     pub(super) fsync: Fsync,
 
     /// Buffer size of receivers, and of the senders of baselines
@@ -371,11 +372,11 @@ pub(crate) struct BareReceive {
     /// Unmask frames in place
     #[arg(long)]
     pub(super) frames: bool,
-    #[arg(long, value_parser = choices::sink())]
+    #[arg(long, value_parser = values::choice(SINKS))]
     pub(super) sink: SinkKind,
     /// Directory to store a file in
     #[arg(long)]
     pub(super) directory: PathBuf,
-    #[arg(long, value_parser = choices::fsync())]
+    #[arg(long, value_parser = values::choice(FSYNC))]
     pub(super) fsync: Fsync,
 }

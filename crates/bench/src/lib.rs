@@ -78,7 +78,7 @@ pub fn run_peer(peer: &Peer) -> Result<Exit, Failure> {
 
 fn compare(flags: &Bench) -> Result<Exit, Failure> {
     let environment = Environment::gather(flags).map_err(|error| {
-        Failure::new(Exit::Usage, error).with_hint(anyport_net::congestion::HINT)
+        Failure::new(Exit::Usage, error).with_hint(anyport_client::congestion_hint())
     })?;
     let (rows, skipped) =
         if flags.urls.is_empty() { local_rows(flags)? } else { (server_rows(flags)?, Vec::new()) };

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use anyport_client::Target;
+use anyport_console::choices::{FSYNC, SINKS};
+use anyport_console::values::word;
 use anyport_console::{Fsync, SinkKind};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use serde::Deserialize;
@@ -275,8 +277,8 @@ impl Track<'_> {
                 let memory = self.work.size.saturating_mul(u64::from(self.flags.parallel) + 1);
                 Start::ourselves()?
                     .args(["serve", "--json", "--bind", "127.0.0.1:0", "--control", "none"])
-                    .args(["--engine", engine.as_str(), "--sink", sink.as_str()])
-                    .args(["--fsync", fsync.as_str(), "--bulk-buffer", &buffer])
+                    .args(["--engine", engine.as_str(), "--sink", word(SINKS, sink)])
+                    .args(["--fsync", word(FSYNC, fsync), "--bulk-buffer", &buffer])
                     .args(["--digest", &self.digest(row, purpose).to_string()])
                     .args(["--max-memory", &memory.max(LEAST_MEMORY).to_string()])
                     .args(["--tls", if encrypted { "optional" } else { "off" }])
@@ -286,7 +288,7 @@ impl Track<'_> {
             }
             Receiver::Bare { frames } => Start::ourselves()?
                 .args(["bench-peer", "receive", "--buffer", &buffer])
-                .args(["--sink", sink.as_str(), "--fsync", fsync.as_str(), "--directory"])
+                .args(["--sink", word(SINKS, sink), "--fsync", word(FSYNC, fsync), "--directory"])
                 .arg(stored)
                 .args(frames.then_some("--frames")),
             Receiver::Tool(tool) => {

@@ -23,12 +23,14 @@ mod trust;
 use std::process::ExitCode;
 
 use anyport_console::{Exit, Failure, print_failure};
+use anyport_proto::setting::name_settings;
 
 use crate::flags::Command;
 use crate::layers::Refusal;
 use crate::logging::LogFormat;
 
 fn main() -> ExitCode {
+    name_settings(setting::as_flag);
     let arguments: Vec<_> = std::env::args_os().collect();
     let parsed = match layers::parse(arguments.clone(), &layers::environment) {
         Ok(parsed) => parsed,

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::anyhow;
+use anyport_console::choices::SINKS;
+use anyport_console::values::word;
 use anyport_console::{Engine, Exit, Failure, to_stderr};
 use anyport_net::congestion::Congestion;
 use anyport_server::{Config, SinkKind};
@@ -47,31 +49,32 @@ fn without_identity(flags: &flags::Serve) -> Result<Config, Failure> {
     flags.configure()
 }
 
-/// Whether flags go together.
+/// Refuses settings that do not fit together.
 fn check_together(flags: &flags::Serve) -> Result<(), Failure> {
-    if flags.files.keep_partial < flags.limits.idle_timeout {
-        // The part of a transfer that pauses would look like one that nobody comes back to.
-        let error = anyhow!("--keep-partial must be at least --idle-timeout");
-        return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
+    let usage = |error: &str, hint: &str| {
+        Err(Failure::new(Exit::Usage, anyhow!("{error}")).with_hint(hint))
+    };
+    let (files, limits, websocket) = (&flags.files, &flags.limits, &flags.websocket);
+    let is_library = websocket.engine == Engine::Library;
+    let other = "raise the one or lower the other";
+    if files.keep_partial < limits.idle_timeout {
+        // The partial file of a paused transfer would look like an abandoned one.
+        return usage("--keep-partial must be at least --idle-timeout", other);
     }
-    if flags.websocket.deflate && flags.websocket.engine == Engine::Library {
-        let error = anyhow!("--deflate is not supported by --engine library");
-        return Err(
-            Failure::new(Exit::Usage, error).with_hint("leave out --deflate or --engine library")
-        );
+    if websocket.deflate && is_library {
+        let hint = "leave out --deflate or --engine library";
+        return usage("--deflate is not supported by --engine library", hint);
     }
-    if flags.files.quota.is_some() && flags.files.sink != SinkKind::File {
-        let error = anyhow!("--quota needs --sink file, not {}", flags.files.sink.as_str());
-        return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
+    if files.quota.is_some() && files.sink != SinkKind::File {
+        let error = format!("--quota needs --sink file, not {}", word(SINKS, files.sink));
+        return usage(&error, "leave out one of them");
     }
-    if flags.limits.limit_rate.is_some() && flags.websocket.engine == Engine::Library {
-        let error = anyhow!("--limit-rate is not supported by --engine library");
-        return Err(Failure::new(Exit::Usage, error)
-            .with_hint("leave out --limit-rate or --engine library"));
+    if limits.limit_rate.is_some() && is_library {
+        let hint = "leave out --limit-rate or --engine library";
+        return usage("--limit-rate is not supported by --engine library", hint);
     }
-    if flags.limits.max_unclassified.is_some_and(|count| count > flags.limits.max_conns) {
-        let error = anyhow!("--max-unclassified must be at most --max-conns");
-        return Err(Failure::new(Exit::Usage, error).with_hint("raise the one or lower the other"));
+    if limits.max_unclassified.is_some_and(|count| count > limits.max_conns) {
+        return usage("--max-unclassified must be at most --max-conns", other);
     }
     Ok(())
 }
@@ -83,7 +86,7 @@ fn check_congestion(congestion: &Congestion) -> Result<(), Failure> {
         socket.map_err(|error| Failure::from(anyhow!("cannot create a socket: {error}")))?;
     congestion.check(&socket).map_err(|error| {
         let error = anyhow!(error).context(format!("cannot use congestion control {congestion}"));
-        Failure::new(Exit::Usage, error).with_hint(anyport_net::congestion::HINT)
+        Failure::new(Exit::Usage, error).with_hint(anyport_client::congestion_hint())
     })
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyport_net::tcp_info::TcpInfo;
+use anyport_proto::setting::LIMIT_RATE;
 use anyport_proto::transfer::receipt::Receipt;
 
 /// The bottleneck of a transfer.
@@ -52,7 +53,7 @@ impl fmt::Display for Bottleneck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reading => "reading and hashing the file on this machine",
-            Self::LimitRate => "the requested rate (--limit-rate)",
+            Self::LimitRate => return write!(f, "the requested rate ({LIMIT_RATE})"),
             Self::Sender => "this machine (no data ready to send)",
             Self::ReceiverHashing => "hashing on the receiver",
             Self::ReceiverStorage => "the receiver's storage",

@@ -17,6 +17,7 @@ use anyport_net::dial::DialError;
 use anyport_net::resolve::without_zone;
 use anyport_proto::http1::{HeadError, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
+use anyport_proto::setting::CONNECT_TIMEOUT;
 use http::{StatusCode, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
@@ -365,7 +366,7 @@ impl Handshake<'_> {
         read.and_then(|()| self.stream.read_exact(&mut bytes)).map_err(|error| {
             match error.kind() {
                 io::ErrorKind::WouldBlock => {
-                    let reason = "the proxy did not answer in time (--connect-timeout)";
+                    let reason = format!("the proxy did not answer in time ({CONNECT_TIMEOUT})");
                     io::Error::new(io::ErrorKind::TimedOut, reason)
                 }
                 io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the proxy closed it"),

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use anyport_net::resolve::{is_address, split_port, without_zone};
 use anyport_proto::access::Token;
+use anyport_proto::setting::TOKEN_FILE;
 use anyport_proto::transfer::file_path::FilePath;
 
 /// The scheme that leaves the protocol to the client, as does no scheme: raw TCP with the preface
@@ -196,11 +197,10 @@ impl TargetError {
                 let rest = url.split_once(':').map_or("", |(_, rest)| rest);
                 Some(format!("write {scheme}://{}", rest.trim_start_matches('/')))
             }
-            Self::UserInfo => Some(
-                "leave out all up to the @; a token goes into a --token-file or into \
-                ANYPORT_TOKEN, as other users of this machine can see a URL"
-                    .to_owned(),
-            ),
+            Self::UserInfo => Some(format!(
+                "leave out all up to the @; a token goes into a {TOKEN_FILE} or into \
+                 ANYPORT_TOKEN, as other users of this machine can see a URL"
+            )),
             Self::BadPort(port) if is_number(port) => None,
             Self::BadPort(port) if is_service(port) => Some(
                 "names of services are not accepted: write the number of the port, or a path \

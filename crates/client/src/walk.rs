@@ -19,16 +19,6 @@ pub enum Links {
     Follow,
 }
 
-impl Links {
-    /// Returns its name in settings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Skip => "skip",
-            Self::Follow => "follow",
-        }
-    }
-}
-
 /// The result of a walk.
 #[derive(Debug, Default)]
 pub struct Found {

@@ -1,33 +1,23 @@
-//! Parsers of values that several commands accept.
+//! Values that several commands accept.
 
 use anyport_proto::transfer::receipt::Engine;
 use anyport_store::{Fsync, SinkKind};
 use clap::builder::TypedValueParser;
 
-use crate::values::choice;
+use crate::values::{Choices, choice};
 
-/// Returns the parser of a storage backend.
-pub fn sink() -> impl TypedValueParser<Value = SinkKind> {
-    choice(
-        SinkKind::as_str,
-        &[
-            (SinkKind::Discard, "Discard received bytes"),
-            (SinkKind::Memory, "Keep files in memory until the receipt is sent"),
-            (SinkKind::File, "Store files on disk"),
-        ],
-    )
-}
+/// Storage backends.
+pub const SINKS: Choices<SinkKind> = &[
+    ("discard", SinkKind::Discard, "Discard received bytes"),
+    ("memory", SinkKind::Memory, "Keep files in memory until the receipt is sent"),
+    ("file", SinkKind::File, "Store files on disk"),
+];
 
-/// Returns the parser of what to fsync before sending the receipt.
-pub fn fsync() -> impl TypedValueParser<Value = Fsync> {
-    choice(
-        Fsync::as_str,
-        &[
-            (Fsync::File, "The file and its directory entry"),
-            (Fsync::None, "The receipt does not wait for the disk"),
-        ],
-    )
-}
+/// Data to fsync before sending the receipt.
+pub const FSYNC: Choices<Fsync> = &[
+    ("file", Fsync::File, "The file and its directory entry"),
+    ("none", Fsync::None, "The receipt does not wait for the disk"),
+];
 
 /// Whether this build has the WebSocket library.
 pub const HAS_LIBRARY: bool = cfg!(feature = "library-engine");
@@ -37,9 +27,11 @@ pub const HAS_LIBRARY: bool = cfg!(feature = "library-engine");
 /// It refuses one that this build does not have.
 pub fn engine() -> impl TypedValueParser<Value = Engine> {
     const LIBRARY: &str = if HAS_LIBRARY { "tokio-tungstenite, for comparison" } else { "" };
-    const ENGINES: [(Engine, &str); 2] =
-        [(Engine::Own, "The built-in implementation"), (Engine::Library, LIBRARY)];
-    choice(Engine::as_str, &ENGINES).try_map(|engine| match engine {
+    const ENGINES: Choices<Engine> = &[
+        ("own", Engine::Own, "The built-in implementation"),
+        ("library", Engine::Library, LIBRARY),
+    ];
+    choice(ENGINES).try_map(|engine| match engine {
         Engine::Library if !HAS_LIBRARY => {
             Err("this build has no library engine (cargo feature library-engine)")
         }

@@ -31,25 +31,28 @@ pub fn count(text: &str) -> Result<usize, String> {
     number(1..=u32::MAX as usize)(text)
 }
 
-/// Parses a count, or zero.
-pub fn count_or_zero(text: &str) -> Result<usize, String> {
-    number(0..=u32::MAX as usize)(text)
-}
+/// A table of the values of a setting: the word for one, and its help.
+pub type Choices<T> = &'static [(&'static str, T, &'static str)];
 
-/// Returns a parser of one of `choices`, each with its help; `word` returns the name of one.
+/// Returns a parser of one of `choices`.
 ///
 /// A choice without help is not shown.
-pub fn choice<T: Copy + Send + Sync + 'static>(
-    word: fn(T) -> &'static str,
-    choices: &'static [(T, &'static str)],
-) -> impl TypedValueParser<Value = T> {
-    let shown = |(value, help): &(T, &'static str)| {
-        PossibleValue::new(word(*value)).help(*help).hide(help.is_empty())
-    };
-    PossibleValuesParser::new(choices.iter().map(shown)).try_map(move |text| {
-        let chosen = choices.iter().find(|(value, _)| word(*value) == text);
-        chosen.map(|(value, _)| *value).ok_or("unknown value")
+pub fn choice<T>(choices: Choices<T>) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let shown = choices
+        .iter()
+        .map(|(word, _, help)| PossibleValue::new(*word).help(*help).hide(help.is_empty()));
+    PossibleValuesParser::new(shown).try_map(|word| {
+        let chosen = choices.iter().find(|(known, ..)| *known == word);
+        chosen.map(|(_, value, _)| *value).ok_or("unknown value")
     })
+}
+
+/// Returns the word for one of `choices`.
+pub fn word<T: PartialEq>(choices: Choices<T>, value: T) -> &'static str {
+    choices.iter().find(|(_, known, _)| *known == value).map_or("", |(word, ..)| word)
 }
 
 /// Bytes: a number, or a number with kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers

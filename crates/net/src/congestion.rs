@@ -12,10 +12,6 @@ use std::str::FromStr;
 use rustix::fd::AsFd;
 use rustix::net::sockopt;
 
-/// The hint for an algorithm that the system does not allow.
-pub const HINT: &str =
-    "see sysctl net.ipv4.tcp_allowed_congestion_control, or use --congestion auto";
-
 /// The requested congestion control.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Congestion {

@@ -10,6 +10,7 @@ pub mod one_line;
 pub mod pipe;
 pub mod preface;
 pub mod rooms;
+pub mod setting;
 pub mod transfer;
 pub mod visible;
 pub mod ws;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyport_proto::setting::{MAX_CONNS_PER_IP, MAX_RATE_PER_IP};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -109,11 +110,11 @@ fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
 fn excess(what: Excess) -> String {
     match what {
         Excess::Open(limit) => {
-            format!("its address already has {limit} connections (--max-conns-per-ip)")
+            format!("its address already has {limit} connections ({MAX_CONNS_PER_IP})")
         }
         Excess::Rate(limit) => {
             format!(
-                "its address opens more than {limit} connections per second (--max-rate-per-ip)"
+                "its address opens more than {limit} connections per second ({MAX_RATE_PER_IP})"
             )
         }
     }

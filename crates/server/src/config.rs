@@ -314,16 +314,6 @@ pub enum SlowReader {
     Close,
 }
 
-impl SlowReader {
-    /// Returns its name in settings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Drop => "drop",
-            Self::Close => "close",
-        }
-    }
-}
-
 /// The service of a listener.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -395,16 +385,6 @@ pub enum OnTimeout {
     Greet,
 }
 
-impl OnTimeout {
-    /// Returns its name in settings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Wait => "wait",
-            Self::Greet => "greet",
-        }
-    }
-}
-
 /// Whether the clients of a listener use TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TlsMode {
@@ -415,17 +395,6 @@ pub enum TlsMode {
     Required,
     /// Only without TLS.
     Off,
-}
-
-impl TlsMode {
-    /// Returns its name in settings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Optional => "optional",
-            Self::Required => "required",
-            Self::Off => "off",
-        }
-    }
 }
 
 /// The file operations that clients may request, over any protocol.

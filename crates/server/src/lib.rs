@@ -148,9 +148,9 @@ impl Server {
             together: Arc::default(),
         };
         let configs = bound.iter().map(|(listener, _)| listener.config.clone()).collect();
-        let replaceable = Replaceable::new(shared.clone(), configs, reactors.times());
-        let replaceable = Arc::new(replaceable);
-        let listeners = bound;
+        let times = reactors.times();
+        let replaceable = Replaceable { shared: shared.clone(), listeners: configs, times };
+        let (replaceable, listeners) = (Arc::new(replaceable), bound);
         Ok(Self { shared, replaceable, reactors, listeners, datagrams, health })
     }
 

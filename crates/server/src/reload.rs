@@ -69,16 +69,6 @@ impl Reload {
     }
 }
 
-impl Replaceable {
-    pub(crate) fn new(
-        shared: Shared,
-        listeners: Vec<Arc<Live<ListenerConfig>>>,
-        times: Vec<LiveTimes>,
-    ) -> Self {
-        Self { shared, listeners, times }
-    }
-}
-
 /// Keeps what a running server cannot change: its startup settings, and whether there is a quota.
 /// Without a quota the stored files were not counted, and with one each upload has reserved space.
 fn keep_what_needs_a_restart(old: &Config, new: &mut Config) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use anyport_proto::setting::MAX_MEMORY;
+
 /// Size of the blocks that memory is allocated in, so that growing never copies.
 const BLOCK: usize = 1024 * 1024;
 
@@ -70,7 +72,7 @@ impl Memory {
 
 fn full(limit: u64) -> io::Error {
     let message = format!(
-        "memory limit reached: {limit} bytes for all files or those of this address (--max-memory)"
+        "memory limit reached: {limit} bytes for all files or those of this address ({MAX_MEMORY})"
     );
     io::Error::new(io::ErrorKind::StorageFull, message)
 }

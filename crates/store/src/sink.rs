@@ -42,17 +42,6 @@ pub enum SinkKind {
     Discard,
 }
 
-impl SinkKind {
-    /// Returns its name in settings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Memory => "memory",
-            Self::Discard => "discard",
-        }
-    }
-}
-
 /// The data that is on disk before a receipt is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fsync {
@@ -61,16 +50,6 @@ pub enum Fsync {
     File,
     /// The receipt does not wait for the disk.
     None,
-}
-
-impl Fsync {
-    /// Returns its name in settings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::None => "none",
-        }
-    }
 }
 
 /// The result of [`Sink::finish`].

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use anyport_proto::setting::QUOTA;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
@@ -74,7 +75,7 @@ pub(crate) fn usage_below(root: &Root, without: &dyn Fn(u64) -> bool, most: u64)
     let mut walk = Walk { block, without, most, usage, links, left_out: None };
     walk.entries(root.handle.as_fd(), root.device, 0);
     if let Some((count, why)) = walk.left_out {
-        tracing::warn!(count, why, "part of the served directory cannot be counted (--quota)");
+        tracing::warn!(count, why, "part of the served directory cannot be counted ({QUOTA})");
     }
     walk.usage
 }

@@ -31,7 +31,10 @@ const MODULES: [(&str, &str); 10] = [
         "disk names key state hashing digest_cache index root usage quota hidden beneath directory \
          target partial local memory sink store listing",
     ),
-    ("proto", "limits one_line visible detect http1 http2 ws transfer access rooms pipe preface"),
+    (
+        "proto",
+        "setting limits one_line visible detect http1 http2 ws transfer access rooms pipe preface",
+    ),
     (
         "net",
         "blocking congestion keepalive linger pace prefixed resolve shared tcp_info waiting copy \
@@ -198,6 +201,29 @@ fn expand<'a>(text: &'a str, base: &[String], paths: &mut Vec<ModulePath>) -> &'
         _ => {
             paths.push(path);
             rest
+        }
+    }
+}
+
+/// Command lines that a page or a message shows.
+const COMMAND_LINES: [&str; 3] = ["/rooms/lobby --as YOU", "curl --data-binary", "ncat --ssl"];
+
+/// A program that embeds a library has its own names for settings: messages name a
+/// `proto::setting::Setting`.
+#[test]
+fn libraries_name_no_flag() {
+    let names_flag = |line: &&str| {
+        line.match_indices("--").any(|(at, _)| {
+            line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase())
+                && !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '-')
+        })
+    };
+    for name in ["proto", "store", "net", "tls", "server", "client"] {
+        for file in sources(name) {
+            let product = product(&file);
+            let mut lines = product.lines().filter(names_flag);
+            let found = lines.find(|line| !COMMAND_LINES.iter().any(|shown| line.contains(shown)));
+            assert_eq!(found, None, "{}", file.display());
         }
     }
 }

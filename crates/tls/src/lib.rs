@@ -52,23 +52,15 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// Returns what the user can try.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Untrusted(untrusted) => Some(untrusted.hint()),
-            Self::Protocol(rustls::Error::InvalidMessage(_)) => Some(NO_TLS_HINT.to_owned()),
-            // A server with --tls off sends this alert, and without certificates there is no other
-            // reason for it.
-            Self::Protocol(rustls::Error::AlertReceived(
-                rustls::AlertDescription::HandshakeFailure,
-            )) => Some(NO_TLS_HINT.to_owned()),
-            _ => None,
-        }
+    /// Returns whether the peer probably does not speak TLS.
+    pub const fn suggests_no_tls(&self) -> bool {
+        use rustls::AlertDescription::HandshakeFailure;
+        use rustls::Error::{AlertReceived, InvalidMessage};
+        // A server with TLS disabled sends this alert, and without certificates there is no other
+        // reason for it.
+        matches!(self, Self::Protocol(InvalidMessage(_) | AlertReceived(HandshakeFailure)))
     }
 }
-
-/// Hint for a server that may not have TLS.
-pub const NO_TLS_HINT: &str = "the server may have TLS disabled: try tcp:// (or http://)";
 
 impl From<rustls::Error> for TlsError {
     fn from(error: rustls::Error) -> Self {

@@ -94,42 +94,6 @@ pub enum Untrusted {
 }
 
 impl Untrusted {
-    /// Returns what the user can try.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::NotPinned { got } | Self::MaySign { got } => {
-                format!("if this is the right server, use --pin {got}")
-            }
-            Self::Changed { place, file: Some(file), .. } => format!(
-                "ask the server's operator; if the change is intended, remove the \
-                line of {place} from {}",
-                file.display()
-            ),
-            Self::Changed { .. } => "ask the server's operator".to_owned(),
-            Self::SelfSigned { got } => {
-                format!(
-                    "compare it with the fingerprint that the server printed at its start, \
-                    then use --pin {got}"
-                )
-            }
-            Self::NotOfFile { got, .. } => format!("use --pin {got}, or leave out --cacert"),
-            Self::UnknownAuthority { .. } => "trust that CA with --cacert FILE".to_owned(),
-            Self::Expired { .. } | Self::NotYetValid { .. } => {
-                "check the clock of this machine; if it is right, the server \
-                needs a new certificate"
-                    .to_owned()
-            }
-            Self::WrongName { presented, .. } if !presented.is_empty() => {
-                "use one of these names, or --pin FINGERPRINT, which the server \
-                printed at its start"
-                    .to_owned()
-            }
-            Self::WrongName { .. } | Self::NoName { .. } | Self::KnownHosts(_) | Self::Other(_) => {
-                "use --pin FINGERPRINT to check the certificate alone".to_owned()
-            }
-        }
-    }
-
     /// Returns the error of the verifier inside an error of rustls.
     pub(crate) fn in_error(error: &Error) -> Option<Self> {
         let Error::InvalidCertificate(CertificateError::Other(OtherError(other))) = error else {

@@ -10,6 +10,8 @@ pub(super) use machine::{csv, json};
 pub(super) use svg::svg;
 pub(super) use table::table;
 
+use anyport_console::choices::{FSYNC, SINKS};
+use anyport_console::values::word;
 use serde_json::{Value, json};
 
 use super::environment::Environment;
@@ -259,8 +261,8 @@ fn settings(flags: &Bench, label: &str) -> Value {
     });
     if flags.urls.is_empty() {
         settings["buffer"] = json!(flags.buffer);
-        settings["sink"] = json!(flags.sink.as_str());
-        settings["fsync"] = json!(flags.fsync.as_str());
+        settings["sink"] = json!(word(SINKS, flags.sink));
+        settings["fsync"] = json!(word(FSYNC, flags.fsync));
     }
     settings
 }

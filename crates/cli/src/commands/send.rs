@@ -12,6 +12,7 @@ use anyport_client::{
 };
 use anyport_console::{Exit, Failure, json_to_stdout, reason, to_stderr, to_stdout, write_stdout};
 use anyport_net::dial::DialError;
+use anyport_proto::setting::{ON_EXISTS, PERMS};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::offer::OnExists;
@@ -307,13 +308,14 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     }
     if target.scheme == Scheme::Http {
         let unsupported = match flags.on_exists {
-            Some(OnExists::Rename) => Some("--on-exists rename"),
-            Some(OnExists::Overwrite) => Some("--on-exists overwrite"),
-            _ if flags.perms => Some("--perms"),
+            Some(policy @ (OnExists::Rename | OnExists::Overwrite)) => {
+                Some(ErrorKind::NoWords(ON_EXISTS, Some(policy.as_str())))
+            }
+            _ if flags.perms => Some(ErrorKind::NoWords(PERMS, None)),
             _ => None,
         };
-        if let Some(what) = unsupported {
-            let error = Error::from(ErrorKind::NoWords(what));
+        if let Some(kind) = unsupported {
+            let error = Error::from(kind);
             return usage(&error.to_string(), &error.hint().unwrap_or_default());
         }
     }

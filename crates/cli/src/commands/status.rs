@@ -6,10 +6,12 @@ use anyhow::Context;
 use anyport_console::{Exit, Failure, values::size_text, write_stdout};
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::{escape_json, make_visible};
+use clap::Command;
 use serde_json::Value;
 
 use crate::daemon::control::client::Server;
 use crate::daemon::flags;
+use crate::layers;
 
 pub(crate) fn run(flags: &flags::Status) -> Result<Exit, Failure> {
     let servers = Server::all(flags.which.control.as_deref())?;
@@ -87,7 +89,8 @@ fn for_people(status: &Value) -> String {
     }
     lines.push(format!("  rooms: {}", status["rooms"]));
     let limits = members(&status["limits"]).filter(|(_, limit)| !limit.is_null());
-    let limits: Vec<_> = limits.map(|(key, limit)| flag(key, limit)).collect();
+    let program = layers::program();
+    let limits: Vec<_> = limits.map(|(key, limit)| flag(&program, key, limit)).collect();
     lines.push(format!("  limits: {}", limits.join(", ")));
     lines.push(match &status["last_reload"] {
         Value::Null => "  settings: not reloaded since the start".to_owned(),
@@ -132,7 +135,7 @@ fn counts(value: &Value, before: &str, after: &str) -> String {
 }
 
 /// A limit as the flag that sets it: `--idle-timeout 60s`.
-fn flag(key: &str, limit: &Value) -> String {
+fn flag(program: &Command, key: &str, limit: &Value) -> String {
     let value = match key {
         "max_size" | "quota" | "limit_rate" => size_text(number(limit)),
         _ if key.ends_with("_timeout") => {
@@ -140,12 +143,9 @@ fn flag(key: &str, limit: &Value) -> String {
         }
         _ => limit.to_string(),
     };
-    format!("--{} {value}", flag_name(key))
-}
-
-/// The flag that sets a limit. The key of `--max-unclassified` has kept an older name.
-fn flag_name(key: &str) -> String {
-    if key == "max_undecided" { "max-unclassified".to_owned() } else { key.replace('_', "-") }
+    // The key may be a former name of the flag, and may be unknown to this version.
+    let name = layers::current_name(program, "serve", key);
+    format!("--{} {value}", name.unwrap_or_else(|| key.replace('_', "-")))
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
@@ -199,12 +199,13 @@ mod tests {
         (config.quota, config.limit_rate) = (Some(5_000_000_000), Some(1_250_000));
         config.timeouts.drain = Duration::from_millis(1500);
         let limits = crate::daemon::limits(&config);
+        let program = layers::program();
         let all = limits.as_object().unwrap();
         let mut line = vec!["anyport".to_owned(), "serve".to_owned()];
         for (key, limit) in all.iter().filter(|(_, limit)| !limit.is_null()) {
-            line.extend(flag(key, limit).split(' ').map(ToOwned::to_owned));
+            line.extend(flag(&program, key, limit).split(' ').map(ToOwned::to_owned));
         }
-        crate::layers::program().try_get_matches_from(&line).unwrap();
+        program.try_get_matches_from(&line).unwrap();
         let line = line.join(" ");
         for flag in [
             "--max-unclassified 256",

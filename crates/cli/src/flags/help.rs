@@ -7,88 +7,26 @@ pub(crate) use super::notes::{examples, exit_codes, signals};
 
 /// Flags that `-h` shows, by command; `--help` shows all. A command that is not listed here shows
 /// all of them in both.
-const COMMON: [(&str, &[&str]); 7] = [
+const COMMON: [(&str, &str); 7] = [
     (
         "anyport serve",
-        &[
-            "directory",
-            "config",
-            "json",
-            "bind",
-            "port",
-            "listen",
-            "open",
-            "token_file",
-            "read_only",
-            "upload_only",
-            "on_exists",
-            "max_size",
-            "quota",
-            "max_conns",
-            "limit_rate",
-            "tls_cert",
-            "tls_key",
-            "only",
-            "no_detect",
-            "daemon",
-            "log_file",
-        ],
+        "directory config json bind port listen open token_file read_only upload_only on_exists \
+         max_size quota max_conns limit_rate tls_cert tls_key only no_detect daemon log_file",
     ),
     (
         "anyport send",
-        &[
-            "files",
-            "target",
-            "quiet",
-            "json",
-            "write_out",
-            "plain",
-            "pipe",
-            "receivers",
-            "on_exists",
-            "checksum",
-            "perms",
-            "no_resume",
-            "token_file",
-            "limit_rate",
-            "retry",
-            "insecure",
-            "cacert",
-            "pin",
-        ],
+        "files target quiet json write_out plain pipe receivers on_exists checksum perms \
+         no_resume token_file limit_rate retry insecure cacert pin",
     ),
     (
         "anyport get",
-        &[
-            "urls",
-            "output",
-            "pipe",
-            "quiet",
-            "json",
-            "on_exists",
-            "checksum",
-            "perms",
-            "token_file",
-            "limit_rate",
-            "retry",
-            "insecure",
-            "cacert",
-            "pin",
-        ],
+        "urls output pipe quiet json on_exists checksum perms token_file limit_rate retry \
+         insecure cacert pin",
     ),
-    ("anyport ls", &["url", "recursive", "json", "token_file", "insecure", "cacert", "pin"]),
-    (
-        "anyport chat",
-        &["url", "nick", "history", "json", "token_file", "retry", "insecure", "cacert", "pin"],
-    ),
-    (
-        "anyport cat",
-        &["url", "binary", "quit_after", "no_shutdown", "token_file", "insecure", "cacert", "pin"],
-    ),
-    (
-        "anyport bench",
-        &["urls", "file", "size", "runs", "parallel", "pairs", "against", "json", "csv", "html"],
-    ),
+    ("anyport ls", "url recursive json token_file insecure cacert pin"),
+    ("anyport chat", "url nick history json token_file retry insecure cacert pin"),
+    ("anyport cat", "url binary quit_after no_shutdown token_file insecure cacert pin"),
+    ("anyport bench", "urls file size runs parallel pairs against json csv html"),
 ];
 
 /// Returns `program` with the help of all its commands completed, for terminals of 80 columns.
@@ -100,7 +38,7 @@ pub(crate) fn with_help(program: Command) -> Command {
 fn complete(command: Command, path: &str) -> Command {
     let common = COMMON.iter().find(|(name, _)| *name == path).map(|(_, common)| *common);
     let command = command.mut_args(|arg| {
-        let is_common = common.is_none_or(|common| common.contains(&arg.get_id().as_str()));
+        let is_common = common.is_none_or(|common| common.split(' ').any(|id| arg.get_id() == id));
         arg.hide_short_help(!is_common)
     });
     let notes = notes(&command, path);
@@ -335,7 +273,7 @@ mod tests {
         for (path, common) in COMMON {
             let named = |command: &&Command| command.get_bin_name() == Some(path);
             let command = commands.iter().find(named).unwrap_or_else(|| panic!("no {path}"));
-            for id in common {
+            for id in common.split(' ') {
                 assert!(command.get_arguments().any(|arg| arg.get_id() == id), "{path}: no {id}");
             }
         }

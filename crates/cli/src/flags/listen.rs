@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyport_console::values;
+use anyport_console::values::{self, Choices};
 use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{OnTimeout, Service, TlsMode};
 
@@ -53,17 +53,14 @@ impl FromStr for Listen {
             let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
             let again = match key {
                 "only" => only.replace(allow_only(value)?).is_some(),
-                "detect" => detect.replace(on_or_off(value)?).is_some(),
+                "detect" => detect.replace(one_of(key, value, ON_OFF)?).is_some(),
                 "detect-timeout" => {
                     let parsed = values::duration(value);
                     let parsed = parsed.map_err(|error| format!("{key}={value}: {error}"))?;
                     detect_timeout.replace(parsed).is_some()
                 }
-                "tls" => tls.replace(one_of(key, value, TlsMode::as_str, &TLS_MODE)?).is_some(),
-                "on-timeout" => {
-                    let parsed = one_of(key, value, OnTimeout::as_str, &ON_TIMEOUT)?;
-                    on_timeout.replace(parsed).is_some()
-                }
+                "tls" => tls.replace(one_of(key, value, TLS_MODE)?).is_some(),
+                "on-timeout" => on_timeout.replace(one_of(key, value, ON_TIMEOUT)?).is_some(),
                 _ => return Err(format!("unknown key {key:?}; expected one of {KEYS}")),
             };
             if again {
@@ -91,28 +88,17 @@ fn allow_only(names: &str) -> Result<Allowed, String> {
     names.split(',').try_fold(Allowed::NONE, allow)
 }
 
-fn on_or_off(word: &str) -> Result<bool, String> {
-    match word {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        other => Err(format!("detect: expected on or off, not {other:?}")),
-    }
-}
-
 /// Parses the value of a key that is one of several words.
-fn one_of<T: Copy>(
-    key: &str,
-    word: &str,
-    as_str: fn(T) -> &'static str,
-    all: &[(T, &str)],
-) -> Result<T, String> {
-    let found = all.iter().find(|(value, _)| as_str(*value) == word).map(|(value, _)| *value);
-    found.ok_or_else(|| {
-        let words: Vec<_> = all.iter().map(|(value, _)| as_str(*value)).collect();
+fn one_of<T: Copy>(key: &str, word: &str, choices: Choices<T>) -> Result<T, String> {
+    let chosen = choices.iter().find(|(known, ..)| *known == word);
+    chosen.map(|(_, value, _)| *value).ok_or_else(|| {
+        let words: Vec<_> = choices.iter().map(|(known, ..)| *known).collect();
         let (last, others) = words.split_last().map_or(("", &[][..]), |(last, rest)| (*last, rest));
         format!("{key}: expected {} or {last}, not {word:?}", others.join(", "))
     })
 }
+
+const ON_OFF: Choices<bool> = &[("on", true, ""), ("off", false, "")];
 
 const KEYS: &str = "only, detect, detect-timeout, on-timeout, tls";
 

@@ -2,19 +2,20 @@
 
 use std::path::PathBuf;
 
-use anyport_console::values;
+use anyport_console::values::{self, Choices};
 use anyport_server::TlsMode;
 use anyport_tls::Fingerprint;
 use clap::Args;
 
 /// Whether clients use TLS.
-pub(super) const TLS_MODE: [(TlsMode, &str); 3] = [
-    (TlsMode::Optional, "Accept connections with and without TLS on the same port"),
+pub(super) const TLS_MODE: Choices<TlsMode> = &[
+    ("optional", TlsMode::Optional, "Accept connections with and without TLS on the same port"),
     (
+        "required",
         TlsMode::Required,
         "Require TLS: redirect plain HTTP to https, and refuse other clients with an error",
     ),
-    (TlsMode::Off, "Disable TLS"),
+    ("off", TlsMode::Off, "Disable TLS"),
 ];
 
 /// TLS of a server.
@@ -22,7 +23,7 @@ pub(super) const TLS_MODE: [(TlsMode, &str); 3] = [
 pub(crate) struct ServerTls {
     /// Accept, require or disable TLS, for every protocol
     #[arg(long, value_name = "MODE", default_value = "optional", help_heading = "TLS")]
-    #[arg(value_parser = values::choice(TlsMode::as_str, &TLS_MODE))]
+    #[arg(value_parser = values::choice(TLS_MODE))]
     pub(crate) tls: TlsMode,
 
     /// Certificate chain [default: generated, self-signed]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_client::Links;
+use anyport_console::values::Choices;
 use anyport_console::{Engine, choices, values};
 use anyport_net::congestion::Congestion;
 use anyport_proto::pipe::PipeKey;
@@ -108,7 +109,7 @@ pub(crate) struct Send {
 
     /// What to do with symbolic links in a directory
     #[arg(long, value_name = "POLICY", default_value = "skip", help_heading = "Files")]
-    #[arg(value_parser = values::choice(Links::as_str, &LINKS))]
+    #[arg(value_parser = values::choice(LINKS))]
     pub(crate) links: Links,
 
     /// Give up after COUNT failed reconnects in a row
@@ -322,7 +323,7 @@ pub(crate) struct Connection {
 }
 
 /// Treatment of symbolic links in a directory.
-const LINKS: [(Links, &str); 2] = [
-    (Links::Skip, "Leave them out"),
-    (Links::Follow, "Send the file or directory that they point to"),
+const LINKS: Choices<Links> = &[
+    ("skip", Links::Skip, "Leave them out"),
+    ("follow", Links::Follow, "Send the file or directory that they point to"),
 ];

@@ -14,7 +14,7 @@ pub(super) fn given(
     mistakes: &mut Vec<String>,
 ) -> Vec<Given> {
     let mut all = Vec::new();
-    for argument in layered.arguments().filter(|argument| argument.get_env().is_none()) {
+    for argument in layered.arguments() {
         let mut set = env_names(argument).filter_map(|name| {
             let value = variables(&name).filter(|value| !value.is_empty())?;
             Some((name, value))
@@ -48,11 +48,8 @@ pub(crate) fn unknown_variables(
     let program = super::program();
     let arguments = program.get_subcommands().flat_map(|command| command.get_arguments());
     let arguments = arguments.chain(program.get_arguments());
-    let own = arguments.flat_map(|argument| {
-        let env = argument.get_env().map(|name| name.to_string_lossy().into_owned());
-        env_names(argument).chain(env)
-    });
-    let known: Vec<String> = own.chain(OTHERS.map(str::to_owned)).collect();
+    let known: Vec<String> =
+        arguments.flat_map(env_names).chain(OTHERS.map(str::to_owned)).collect();
     let names = names.filter_map(|name| name.into_string().ok());
     let unknown = names.filter(|name| {
         let of_kubernetes = ["ANYPORT_PORT_", "ANYPORT_SERVICE_"];

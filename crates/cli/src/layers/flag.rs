@@ -8,14 +8,6 @@ use clap::{Arg, ArgAction, Command};
 use super::{Given, Source, gist};
 use crate::flags::help::value_name;
 
-/// A flag that a higher layer sets.
-#[derive(Debug)]
-pub(super) struct Above<'a> {
-    pub(super) argument: &'a Arg,
-    /// A switch that is off conflicts with no other flag.
-    pub(super) in_effect: bool,
-}
-
 /// The flags of one command that lower layers may set.
 #[derive(Debug)]
 pub(super) struct Layered<'a> {
@@ -89,47 +81,38 @@ impl<'a> Layered<'a> {
 
     /// Returns the first conflict between values of one layer.
     pub(super) fn conflict(&self, layer: &[Given]) -> Option<String> {
-        let mut pairs = layer
-            .iter()
-            .enumerate()
-            .flat_map(|(number, one)| layer.iter().skip(number + 1).map(move |other| (one, other)));
-        pairs.find_map(|(given, other)| {
-            let (one, two) = (self.above(given)?, self.above(other)?);
-            let conflicts = one.in_effect && two.in_effect;
-            let conflicts = conflicts && self.is_conflict(one.argument, two.argument);
-            let (one, two) = (key(one.argument), shown(two.argument));
-            conflicts.then(|| {
-                format!(
-                    "the argument '--{one}' cannot be used with '{two}' (--{one} from {}, --{} \
-                    from {})",
-                    given.source,
-                    other.id.replace('_', "-"),
-                    other.source
-                )
-            })
+        layer.iter().enumerate().find_map(|(number, given)| {
+            let others = layer.iter().skip(number + 1);
+            let other = others.into_iter().find(|other| self.is_conflict(given, other))?;
+            let (one, two) = (self.argument(&given.id)?, self.argument(&other.id)?);
+            let name = value_name(two).map(|name| format!(" <{name}>")).unwrap_or_default();
+            let (one, two) = (key(one), key(two));
+            Some(format!(
+                "the argument '--{one}' cannot be used with '--{two}{name}' (--{one} from {}, \
+                 --{two} from {})",
+                given.source, other.source
+            ))
         })
     }
 
-    fn is_conflict(&self, one: &Arg, other: &Arg) -> bool {
+    /// Whether two values cannot be in effect together. A switch that is off has no effect.
+    fn is_conflict(&self, given: &Given, other: &Given) -> bool {
+        let in_effect = |given: &Given| {
+            let argument = self.argument(&given.id)?;
+            Some(argument).filter(|argument| !is_switch(argument) || given.values != ["false"])
+        };
+        let (Some(one), Some(other)) = (in_effect(given), in_effect(other)) else { return false };
         let names = |one: &Arg, other: &Arg| {
-            let conflicts = self.command.filter(|_| !one.is_global_set());
-            let conflicts = conflicts.map(|command| command.get_arg_conflicts_with(one));
+            let command = self.command.filter(|_| !one.is_global_set());
+            let conflicts = command.map(|command| command.get_arg_conflicts_with(one));
             conflicts.into_iter().flatten().any(|arg| arg.get_id() == other.get_id())
         };
         names(one, other) || names(other, one)
     }
 
-    pub(super) fn above(&self, given: &Given) -> Option<Above<'a>> {
-        let argument = self.argument(&given.id)?;
-        let in_effect = !is_switch(argument) || given.values == ["true"];
-        Some(Above { argument, in_effect })
-    }
-
     /// Whether a higher layer sets the flag, or one that conflicts with it.
-    pub(super) fn is_overruled(&self, argument: &Arg, above: &[Above<'_>]) -> bool {
-        above.iter().any(|Above { argument: above, in_effect }| {
-            above.get_id() == argument.get_id() || (*in_effect && self.is_conflict(above, argument))
-        })
+    pub(super) fn is_overruled(&self, given: &Given, above: &[Given]) -> bool {
+        above.iter().any(|above| above.id == given.id || self.is_conflict(above, given))
     }
 
     /// Makes the value of a lower layer the default of its flag.
@@ -154,12 +137,6 @@ fn as_typed(argument: &Arg, value: &OsString) -> [OsString; 2] {
     }
 }
 
-/// Returns a flag as clap shows it: `--only <PROTOCOL>`.
-fn shown(argument: &Arg) -> String {
-    let value = value_name(argument).map(|name| format!(" <{name}>")).unwrap_or_default();
-    format!("--{}{value}", key(argument))
-}
-
 /// The name of a setting: that of its flag, without the dashes before it.
 pub(crate) fn key(argument: &Arg) -> String {
     argument.get_long().unwrap_or_else(|| argument.get_id().as_str()).to_owned()
@@ -168,6 +145,11 @@ pub(crate) fn key(argument: &Arg) -> String {
 /// Names of a setting in earlier versions: the hidden aliases of its flag.
 fn former_keys(argument: &Arg) -> impl Iterator<Item = &str> {
     argument.get_aliases().into_iter().flatten()
+}
+
+/// Returns the name of the setting of a command that `word` names, maybe by a former name.
+pub(crate) fn current_name(program: &Command, command: &str, word: &str) -> Option<String> {
+    Layered::of(program, command).by_key(word).map(key)
 }
 
 /// The variable that sets it.
@@ -257,7 +239,12 @@ fn is_layered(command: &str, argument: &Arg) -> bool {
     let is_flag = argument.get_long().is_some();
     match command {
         SERVE => true,
-        _ => is_flag && argument.get_long().is_some_and(|long| COMMON.contains(&long)),
+        _ => {
+            is_flag
+                && argument
+                    .get_long()
+                    .is_some_and(|long| COMMON.split(' ').any(|common| common == long))
+        }
     }
 }
 
@@ -272,30 +259,7 @@ const CLIENTS: [&str; 9] =
     ["send", "get", "ls", "chat", "cat", "resolve", "status", "reload", "stop"];
 
 /// Which of their flags: what is the same for many calls. What one call is about is typed.
-const COMMON: [&str; 25] = [
-    "as",
-    "cacert",
-    "cert",
-    "congestion",
-    "connect-timeout",
-    "control",
-    "deflate",
-    "digest",
-    "engine",
-    "frame-size",
-    "insecure",
-    "json",
-    "key",
-    "known-hosts",
-    "limit-rate",
-    "links",
-    "on-exists",
-    "pin",
-    "quiet",
-    "retry",
-    "retry-max-time",
-    "timeout",
-    "token",
-    "verbose",
-    "write-out",
-];
+const COMMON: &str = "\
+    as cacert cert congestion connect-timeout control deflate digest engine frame-size \
+    insecure json key known-hosts limit-rate links on-exists pin quiet retry retry-max-time \
+    timeout token verbose write-out";

@@ -17,7 +17,7 @@ mod flag;
 mod tests;
 
 pub(crate) use environment::unknown_variables;
-pub(crate) use flag::{env_name, is_secret, key, keys, layered};
+pub(crate) use flag::{current_name, env_name, is_secret, key, keys, layered};
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -28,7 +28,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
 use crate::flags::{self, Anyport};
-use flag::{Above, Layered, with_opposites};
+use flag::{Layered, with_opposites};
 
 /// The flags of all layers together.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(crate) struct Position {
     pub(crate) column: usize,
 }
 
-/// The value of a flag in a lower layer.
+/// The value of a flag in one layer.
 #[derive(Debug, Clone)]
 struct Given {
     id: String,
@@ -132,24 +132,18 @@ pub(crate) fn parse(arguments: Vec<OsString>, variables: Variables<'_>) -> Resul
     if !mistakes.is_empty() {
         return Err(Refusal::Mistakes(mistakes));
     }
-    let typed = layered.arguments().filter(|argument| is_typed(matches, &layered, argument));
-    let mut above: Vec<Above<'_>> =
-        typed.map(|argument| Above { argument, in_effect: is_said(matches, argument) }).collect();
-    let mut lower: Vec<Given> = Vec::new();
+    let mut effective = typed_values(matches, &layered);
     for mut layer in [in_environment, in_file] {
-        layer.retain(|given| {
-            let argument = layered.argument(&given.id);
-            argument.is_some_and(|argument| !layered.is_overruled(argument, &above))
-        });
+        layer.retain(|given| !layered.is_overruled(given, &effective));
         if let Some(conflict) = layered.conflict(&layer) {
             return Err(Refusal::Mistakes(vec![conflict]));
         }
-        above.extend(layer.iter().filter_map(|given| layered.above(given)));
-        lower.extend(layer);
+        effective.extend(layer);
     }
-    let merged = lower.iter().fold(program.clone(), |program, given| layered.apply(program, given));
+    let lower = effective.iter().filter(|given| given.source != Source::Flag);
+    let merged = lower.fold(program.clone(), |program, given| layered.apply(program, given));
     let matches = merged.try_get_matches_from(&arguments).map_err(Refusal::Usage)?;
-    let settings = settings(&matches, &layered, &lower);
+    let settings = settings(&matches, &layered, &effective);
     let flags = Anyport::from_arg_matches(&matches).map_err(Refusal::Usage)?;
     Ok(Parsed { flags, settings, arguments })
 }
@@ -166,16 +160,20 @@ fn typed(program: &Command, arguments: &[OsString]) -> Result<ArgMatches, Refusa
     }
 }
 
-/// Whether the command line sets a flag, by itself or by its opposite.
-fn is_typed(matches: &ArgMatches, layered: &Layered<'_>, argument: &Arg) -> bool {
-    let opposite = layered.opposite(argument);
-    is_said(matches, argument) || opposite.is_some_and(|opposite| is_said(matches, opposite))
-}
-
-fn is_said(matches: &ArgMatches, argument: &Arg) -> bool {
-    // Variables that clap reads by itself override the file, too.
-    let said = [ValueSource::CommandLine, ValueSource::EnvVariable];
-    matches.value_source(argument.get_id().as_str()).is_some_and(|from| said.contains(&from))
+/// Returns the flags that the command line sets, by themselves (`true`) or by their opposites.
+fn typed_values(matches: &ArgMatches, layered: &Layered<'_>) -> Vec<Given> {
+    let is_typed = |argument: &Arg| {
+        matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let value = |argument: &Arg| {
+        let on = is_typed(argument);
+        (on || layered.opposite(argument).is_some_and(is_typed)).then(|| Given {
+            id: argument.get_id().to_string(),
+            values: vec![on.to_string().into()],
+            source: Source::Flag,
+        })
+    };
+    layered.arguments().filter_map(value).collect()
 }
 
 fn file_to_read(
@@ -191,18 +189,13 @@ fn file_to_read(
     given.values.first().map(PathBuf::from)
 }
 
-fn settings(matches: &ArgMatches, layered: &Layered<'_>, lower: &[Given]) -> Vec<Setting> {
+fn settings(matches: &ArgMatches, layered: &Layered<'_>, effective: &[Given]) -> Vec<Setting> {
     let Some((_, matches)) = matches.subcommand() else { return Vec::new() };
     let setting = |argument: &Arg| {
         let id = argument.get_id().as_str();
         let values = matches.get_raw(id).map(|raw| raw.map(OsStr::to_owned).collect());
-        let given = lower.iter().find(|given| given.id == id);
-        let source = match (given, matches.value_source(id)) {
-            (Some(given), _) => given.source.clone(),
-            (None, Some(ValueSource::EnvVariable)) => Source::Environment(env_name(argument)),
-            (None, _) if is_typed(matches, layered, argument) => Source::Flag,
-            (None, _) => Source::Default,
-        };
+        let given = effective.iter().find(|given| given.id == id);
+        let source = given.map_or(Source::Default, |given| given.source.clone());
         Setting { key: key(argument), values: values.unwrap_or_default(), source }
     };
     layered.arguments().filter(|argument| layered.is_key(argument)).map(setting).collect()

@@ -17,6 +17,7 @@ use anyport_net::congestion::Congestion;
 use anyport_proto::limits::Limits;
 use anyport_proto::preface::{join_line, with_token};
 use anyport_proto::rooms::{Command, Event, Join, Message, Nickname, SUBPROTOCOL};
+use anyport_proto::setting::CONNECT_TIMEOUT;
 use anyport_proto::transfer::refusal::{RefusalCode, Retry};
 use anyport_proto::ws::{Receiver as FrameReceiver, Role, Sender as FrameSender};
 use tokio::io::AsyncReadExt;
@@ -304,10 +305,10 @@ impl Chat<'_> {
                     } else if here {
                         return Ok(End::Left);
                     } else {
-                        let late = io::Error::new(
-                            io::ErrorKind::TimedOut,
-                            "the server did not confirm the join in time (--connect-timeout)",
+                        let late = format!(
+                            "the server did not confirm the join in time ({CONNECT_TIMEOUT})"
                         );
+                        let late = io::Error::new(io::ErrorKind::TimedOut, late);
                         return Err(broken(late));
                     }
                 }

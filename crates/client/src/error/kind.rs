@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
-use anyport_net::congestion;
 use anyport_net::dial::DialError;
 use anyport_net::resolve::address_text;
 use anyport_proto::rooms;
+use anyport_proto::setting::{
+    BINARY, BIND, CONGESTION, ON_EXISTS, OUTPUT, PLAIN, PROXY, Setting, TOKEN_FILE,
+};
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::PathError;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode, Retry};
@@ -18,6 +20,7 @@ use anyport_tls::TlsError;
 use http::StatusCode;
 
 use super::consequence::{Blame, Consequence};
+use super::trust;
 use crate::proxy::{ProxyError, ProxyUrlError};
 use crate::target::{Target, TargetError};
 
@@ -140,7 +143,7 @@ pub enum ErrorKind {
         reason: String,
     },
     /// An option that no field of HTTP expresses.
-    NoWords(&'static str),
+    NoWords(Setting, Option<&'static str>),
     /// HTTP requests carry no interactive connection.
     NoChannel,
     /// A server that sends no receipts replied before everything was sent.
@@ -256,9 +259,9 @@ impl ErrorKind {
             Self::RoomTarget(_) | Self::NoRooms(_) => {
                 (LOCAL, hint("use tcp://HOST:PORT/rooms/NAME or ws://HOST:PORT/rooms/NAME"))
             }
-            Self::Congestion(_) => (LOCAL, hint(congestion::HINT)),
+            Self::Congestion(_) => (LOCAL, hint(congestion_hint())),
             Self::Tls(error) => {
-                (Consequence::new(Blame::Untrusted, Retry::Never), error.hint().map(Cow::Owned))
+                (Consequence::new(Blame::Untrusted, Retry::Never), trust::hint_of(error))
             }
             // Either a server without TLS, or a connection that was cut at its beginning.
             Self::NoTls => (
@@ -271,9 +274,9 @@ impl ErrorKind {
             Self::Lost(moved) => (
                 LOST,
                 match moved {
-                    Transferred::Sent(_) if cause.is_some_and(is_own_limit) => {
-                        hint("no receipt: is this an anyport server? to send plain bytes: --plain")
-                    }
+                    Transferred::Sent(_) if cause.is_some_and(is_own_limit) => hint(format!(
+                        "no receipt: is this an anyport server? to send plain bytes: {PLAIN}"
+                    )),
                     Transferred::Received(0) if cause.is_some_and(is_own_limit) => {
                         hint("no answer: is this an anyport server?")
                     }
@@ -306,7 +309,7 @@ impl ErrorKind {
             Self::Handshake(ResponseError::Status { status }, body) => {
                 let code = RefusalCode::of_status(*status);
                 let hint = match code {
-                    RefusalCode::Unauthorized => hint(TOKEN_HINT),
+                    RefusalCode::Unauthorized => hint(token_hint()),
                     _ if is_explained(*status, body) => None,
                     _ => hint("no WebSocket at this path; for files try http://"),
                 };
@@ -320,8 +323,9 @@ impl ErrorKind {
             }
             Self::Refused(refusal) => (Consequence::of(refusal.code), hint_of(refusal)),
             Self::Closed(code, reason) => {
-                let frames = "frames:// cannot carry a token: use ws:// or tcp:// with \
-                              --token-file FILE";
+                let frames = format!(
+                    "frames:// cannot carry a token: use ws:// or tcp:// with {TOKEN_FILE} FILE"
+                );
                 let hint = hint(frames).filter(|_| reason.starts_with("a token is required"));
                 (Consequence::of_close(*code), hint)
             }
@@ -338,11 +342,13 @@ impl ErrorKind {
             Self::Renamed(_) => {
                 (FILE, hint("write the whole path in the URL: http://HOST/PATH/NAME"))
             }
-            Self::NoWords("--on-exists overwrite") => (
+            Self::NoWords(ON_EXISTS, Some("overwrite")) => (
                 LOCAL,
-                hint("leave it out: a server started with --on-exists overwrite replaces files"),
+                hint(format!(
+                    "leave it out: a server started with {ON_EXISTS} overwrite replaces files"
+                )),
             ),
-            Self::NoWords(_) => {
+            Self::NoWords(..) => {
                 (LOCAL, hint("leave it out, or use tcp:// or ws:// (tls://, wss://)"))
             }
             Self::NoChannel => (LOCAL, hint("use tcp:// or ws:// (tls://, wss://)")),
@@ -353,9 +359,10 @@ impl ErrorKind {
             Self::Directory(_) => {
                 (LOCAL, hint("end the URL with / to receive the whole directory"))
             }
-            Self::SamePath(_) => {
-                (FILE, hint("receive them one by one with -o, or use --on-exists rename"))
-            }
+            Self::SamePath(_) => (
+                FILE,
+                hint(format!("receive them one by one with {OUTPUT}, or use {ON_EXISTS} rename")),
+            ),
             Self::NoListing { .. } => (
                 REFUSED,
                 hint(
@@ -376,14 +383,19 @@ impl ErrorKind {
             ),
             Self::Local(LocalError::Exists(_)) => (
                 FILE,
-                hint("use --on-exists overwrite to replace it, or --on-exists rename to keep both"),
+                hint(format!(
+                    "use {ON_EXISTS} overwrite to replace it, or {ON_EXISTS} rename to keep both"
+                )),
             ),
-            Self::Local(LocalError::NotReplaced(..)) => {
-                (LOCAL, hint("only regular files are replaced; give another name with -o"))
-            }
+            Self::Local(LocalError::NotReplaced(..)) => (
+                LOCAL,
+                hint(format!("only regular files are replaced; give another name with {OUTPUT}")),
+            ),
             Self::Local(LocalError::StoredAs(..)) => (
                 FILE,
-                hint("receive it into another directory, or use --on-exists rename to keep both"),
+                hint(format!(
+                    "receive it into another directory, or use {ON_EXISTS} rename to keep both"
+                )),
             ),
             // A full disk concerns every file that is stored there.
             Self::Local(LocalError::Io(_, _, error)) if is_of_disk(error) => (LOCAL, None),
@@ -403,11 +415,12 @@ impl ErrorKind {
                     target.path
                 ))),
             ),
-            Self::NoDatagrams => (LOCAL, hint("leave out -x, or use tcp://")),
+            Self::NoDatagrams => (LOCAL, hint(format!("leave out {PROXY}, or use tcp://"))),
             Self::NoPort => (Consequence { retry: Retry::Never, ..UNREACHABLE }, None),
-            Self::NotText(_) | Self::LongLine(..) => {
-                (LOCAL, hint("use --binary to send the input unchanged, in binary messages"))
-            }
+            Self::NotText(_) | Self::LongLine(..) => (
+                LOCAL,
+                hint(format!("use {BINARY} to send the input unchanged, in binary messages")),
+            ),
             Self::Runtime
             | Self::Request
             | Self::Violation { interactive: false, .. }
@@ -422,8 +435,8 @@ impl ErrorKind {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a column of the table")]
-const fn hint(text: &'static str) -> Hint {
-    Some(Cow::Borrowed(text))
+fn hint(text: impl Into<Cow<'static, str>>) -> Hint {
+    Some(text.into())
 }
 
 fn of_dial(error: &DialError) -> (Consequence, Hint) {
@@ -437,7 +450,7 @@ fn of_dial(error: &DialError) -> (Consequence, Hint) {
             if source.kind() == io::ErrorKind::ConnectionRefused =>
         {
             let address = address_text(*address);
-            let hint = format!("is a server running there? try: anyport serve --bind {address}");
+            let hint = format!("is a server running there? try: anyport serve {BIND} {address}");
             (unreachable, Some(Cow::Owned(hint)))
         }
         DialError::Resolve { host, .. } => {
@@ -452,7 +465,7 @@ fn of_dial(error: &DialError) -> (Consequence, Hint) {
 /// is of no use on a command line.
 fn hint_of(refusal: &Refusal) -> Hint {
     match refusal.code {
-        RefusalCode::Unauthorized => hint(TOKEN_HINT),
+        RefusalCode::Unauthorized => hint(token_hint()),
         RefusalCode::NotFound if refusal.message.starts_with("no such file or directory: ") => {
             hint(LIST_HINT)
         }
@@ -484,9 +497,15 @@ const ANYPORT_HINT: &str = "check that this is an anyport server, or try tcp://"
 /// After a path that the server does not have; the URL of the server follows.
 pub const LIST_HINT: &str = "list the files with anyport ls";
 
-/// How a token is given to the commands of the client.
-pub(crate) const TOKEN_HINT: &str =
-    "give the token of this server with --token-file FILE or in ANYPORT_TOKEN";
+/// Returns how a token is given to the commands of the client.
+pub(crate) fn token_hint() -> String {
+    format!("give the token of this server with {TOKEN_FILE} FILE or in ANYPORT_TOKEN")
+}
+
+/// Returns the hint for an algorithm of congestion control that the system does not allow.
+pub fn congestion_hint() -> String {
+    format!("see sysctl net.ipv4.tcp_allowed_congestion_control, or use {CONGESTION} auto")
+}
 
 /// Whether the body of a response is an explanation, and not a page.
 pub(super) fn is_explained(status: StatusCode, body: &str) -> bool {

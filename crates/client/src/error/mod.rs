@@ -4,11 +4,12 @@
 mod consequence;
 mod kind;
 mod text;
+mod trust;
 
 pub use consequence::Blame;
 pub(crate) use consequence::Consequence;
-pub(crate) use kind::TOKEN_HINT;
-pub use kind::{ErrorKind, LIST_HINT, RESUME_HINT, Transferred};
+pub(crate) use kind::token_hint;
+pub use kind::{ErrorKind, LIST_HINT, RESUME_HINT, Transferred, congestion_hint};
 
 use std::fmt;
 use std::io;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use anyport_net::dial::DialError;
 use anyport_proto::rooms;
+use anyport_proto::setting::TIMEOUT;
 use anyport_proto::transfer::refusal::RefusalCode;
 use anyport_proto::ws::Violation;
 use anyport_store::LocalError;
@@ -58,12 +60,13 @@ impl Error {
             return Self::at(peer, ErrorKind::Tls(Box::new(tls.clone())));
         }
         let late = match moved {
-            Transferred::Received(_) => "no data from the server for too long (--timeout)",
-            _ => "the server neither accepted data nor replied for too long (--timeout)",
+            Transferred::Received(_) => "no data from the server",
+            _ => "the server neither accepted data nor replied",
         };
+        let late = || format!("{late} for too long ({TIMEOUT})");
         let source = match source.kind() {
             // A blocking socket reports its time limit so.
-            io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, late),
+            io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, late()),
             _ => source,
         };
         Self::at(peer, ErrorKind::Lost(moved)).because(source)

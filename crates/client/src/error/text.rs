@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use anyport_proto::rooms;
+use anyport_proto::setting::{CONNECT_TIMEOUT, PROXY};
 use anyport_proto::ws::handshake::ResponseError;
 
 use super::kind::{ErrorKind, Transferred, is_explained};
@@ -25,8 +26,10 @@ impl ErrorKind {
                 format!("{peer} does not speak TLS: it closed the connection during the handshake")
             }
             Self::NoHandshake(protocol) => {
-                let limit = "for too long (--connect-timeout)";
-                format!("no answer from {peer} to the {protocol} handshake {limit}")
+                format!(
+                    "no answer from {peer} to the {protocol} handshake for too long \
+                     ({CONNECT_TIMEOUT})"
+                )
             }
             Self::Lost(Transferred::Received(0)) => {
                 format!("connection to {peer} lost before any content")
@@ -86,7 +89,10 @@ impl ErrorKind {
                 "{peer} is not an anyport server (no receipt); it accepted the file as {path}"
             ),
             Self::BadPath { path, reason } => format!("cannot request {path}: {reason}"),
-            Self::NoWords(what) => format!("{what} is not supported over http://"),
+            Self::NoWords(setting, None) => format!("{setting} is not supported over http://"),
+            Self::NoWords(setting, Some(value)) => {
+                format!("{setting} {value} is not supported over http://")
+            }
             Self::NoChannel => "http:// and https:// support file transfers only".to_owned(),
             Self::Early { sent, answer } => format!(
                 "{peer} replied before the upload was complete, after {sent} bytes{}",
@@ -130,7 +136,7 @@ impl ErrorKind {
                 format!("room event from {peer} is longer than {limit} bytes")
             }
             Self::NoPath(scheme, _) => format!("{scheme}:// has no paths in cat"),
-            Self::NoDatagrams => "udp:// is not supported through a proxy (-x)".to_owned(),
+            Self::NoDatagrams => format!("udp:// is not supported through a proxy ({PROXY})"),
             Self::NoPort => format!("no UDP service at {peer}"),
             Self::NotText(line) => format!("input line {line} is not UTF-8"),
             Self::LongLine(line, limit) => {

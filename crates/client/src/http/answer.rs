@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyport_proto::setting::ON_EXISTS;
 use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -9,7 +10,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::error::{LIST_HINT, LONGEST_ANSWER, SHOWN, TOKEN_HINT};
+use crate::error::{LIST_HINT, LONGEST_ANSWER, SHOWN, token_hint};
 
 /// A short answer, with its content as far as it matters.
 pub(crate) struct Answer {
@@ -94,8 +95,8 @@ impl Answer {
             && let Ok(FileReply::Error(mut refusal)) = FileReply::from_json(&self.text)
         {
             // Requests have no field for the policy.
-            let elsewhere = "over tcp:// with --on-exists rename";
-            let replaced = |hint: String| hint.replace("with --on-exists rename", elsewhere);
+            let rename = format!("with {ON_EXISTS} rename");
+            let replaced = |hint: String| hint.replace(&rename, &format!("over tcp:// {rename}"));
             refusal.hint = refusal.hint.map(replaced);
             return refusal;
         }
@@ -104,7 +105,7 @@ impl Answer {
         let message = format!("{}{colon}{said}", self.status);
         let refusal = Refusal::new(RefusalCode::of_status(self.status), message);
         let is_missing = said.starts_with("no such file or directory: ");
-        match hint_for(self.status).or_else(|| is_missing.then_some(LIST_HINT)) {
+        match hint_for(self.status).or_else(|| is_missing.then(|| LIST_HINT.to_owned())) {
             Some(hint) => refusal.with_hint(hint),
             None => refusal,
         }
@@ -131,11 +132,11 @@ impl Answer {
     }
 }
 
-const fn hint_for(status: StatusCode) -> Option<&'static str> {
+fn hint_for(status: StatusCode) -> Option<String> {
     match status {
-        StatusCode::UNAUTHORIZED => Some(TOKEN_HINT),
+        StatusCode::UNAUTHORIZED => Some(token_hint()),
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-            Some("check the URL: the server does not support this request there")
+            Some("check the URL: the server does not support this request there".to_owned())
         }
         _ => None,
     }
@@ -196,7 +197,7 @@ mod tests {
             let told = refusal(status, media, text);
             assert_eq!((told.code, told.message.as_str()), (code, message));
         }
-        assert!(refusal(401, "", "").hint.unwrap().contains("--token-file"));
+        assert!(refusal(401, "", "").hint.unwrap().contains("token-file"));
         assert_eq!(
             refusal(400, "", &"x".repeat(5000)).message.len(),
             "400 Bad Request: ".len() + SHOWN

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyport_proto::setting::{DEFLATE, ON_EXISTS, PERMS, PLAIN};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::refusal::Retry;
@@ -55,15 +56,16 @@ pub(super) fn send(
 
 /// Refuses, before anything is sent, options that HTTP cannot express.
 fn can_be_said(options: &Options) -> Result<(), Error> {
-    let what = match options {
-        Options { plain: true, .. } => "--plain",
-        Options { deflate: true, .. } => "--deflate",
-        Options { permissions: true, .. } => "--perms",
-        Options { on_exists: Some(OnExists::Rename), .. } => "--on-exists rename",
-        Options { on_exists: Some(OnExists::Overwrite), .. } => "--on-exists overwrite",
+    Err(match options {
+        Options { plain: true, .. } => ErrorKind::NoWords(PLAIN, None),
+        Options { deflate: true, .. } => ErrorKind::NoWords(DEFLATE, None),
+        Options { permissions: true, .. } => ErrorKind::NoWords(PERMS, None),
+        Options { on_exists: Some(policy @ (OnExists::Rename | OnExists::Overwrite)), .. } => {
+            ErrorKind::NoWords(ON_EXISTS, Some(policy.as_str()))
+        }
         _ => return Ok(()),
-    };
-    Err(ErrorKind::NoWords(what).into())
+    }
+    .into())
 }
 
 struct Sending<'a> {

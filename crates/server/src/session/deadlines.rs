@@ -147,7 +147,7 @@ fn a_silent_sender_reads_that_it_may_try_again_over_every_protocol() {
     let offer = text(r#"{"offer":{"name":"y","size":9}}"#, 2);
     let half = frame(Kind::Binary, Fragment::Whole, b"hello", 3);
     let request = b"PUT /y HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhello".to_vec();
-    let idle = "no data for 60s (--idle-timeout)";
+    let idle = "no data for 60s (idle-timeout)";
     for (protocol, input, reply) in [
         (DetectedProtocol::Preface, b"ANYPORT/1 PUT y size=9\nhello".to_vec(), LINE),
         (DetectedProtocol::Preface, b"ANYPORT/1 PUT y size=5\nhelloEND\n".to_vec(), LINE),

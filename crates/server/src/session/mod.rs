@@ -44,6 +44,7 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::{self, Event, Interest, Session};
 use anyport_proto::access::Token;
 use anyport_proto::detect::DetectedProtocol;
+use anyport_proto::setting::IDLE_TIMEOUT;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -337,5 +338,5 @@ fn early_end(left: u64) -> String {
 
 /// Returns the idle timeout as a reason for peers and operators.
 fn idle_reason(idle: Duration) -> String {
-    format!("no data for {idle:?} (--idle-timeout)")
+    format!("no data for {idle:?} ({IDLE_TIMEOUT})")
 }

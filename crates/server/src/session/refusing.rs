@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyport_net::copy::{Event, Interest, Session};
 use anyport_proto::detect::Allowed;
 use anyport_proto::preface::Reply;
+use anyport_proto::setting::{ONLY, TLS};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Sender};
 
@@ -23,8 +24,10 @@ pub(crate) struct Refusing {
     needs_token: bool,
 }
 
-/// The reason for refusing a client without TLS, for the operator.
-pub(super) const TLS_REQUIRED: &str = "no TLS, but TLS is required (--tls required)";
+/// Returns why a client without TLS is refused, for the operator.
+pub(super) fn tls_required() -> String {
+    format!("no TLS, but TLS is required ({TLS} required)")
+}
 
 /// Returns why a listener with `--only` refuses every other protocol.
 pub(super) fn not_accepted(allowed: Allowed) -> String {
@@ -34,7 +37,7 @@ pub(super) fn not_accepted(allowed: Allowed) -> String {
         "raw" => "tcp",
         name => name,
     };
-    format!("only {allowed} {are} accepted (--only); use {scheme}://HOST:PORT/")
+    format!("only {allowed} {are} accepted ({ONLY}); use {scheme}://HOST:PORT/")
 }
 
 /// Returns the same reason as a line for a client of an unknown protocol.
@@ -71,22 +74,22 @@ impl Refusing {
 
     /// Refuses with a fatal alert, `handshake_failure` (RFC 8446 §6), which a TLS client
     /// understands before any handshake.
-    pub(crate) const fn tls(context: Context) -> Self {
+    pub(crate) fn tls(context: Context) -> Self {
         Self {
             context,
             protocol: "tls",
-            reason: Cow::Borrowed("TLS is not enabled (--tls off)"),
+            reason: Cow::Owned(format!("TLS is not enabled ({TLS} off)")),
             answer: Cow::Borrowed(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x28]),
             needs_token: false,
         }
     }
 
     /// Refuses a client without TLS with a line of text.
-    pub(crate) const fn without_tls(context: Context) -> Self {
+    pub(crate) fn without_tls(context: Context) -> Self {
         Self {
             context,
             protocol: "raw",
-            reason: Cow::Borrowed(TLS_REQUIRED),
+            reason: Cow::Owned(tls_required()),
             answer: Cow::Borrowed(
                 b"ANYPORT/1 ERROR not-supported TLS is required: use tls:// \
                 (openssl s_client, ncat --ssl, anyport)\n",
@@ -96,11 +99,11 @@ impl Refusing {
     }
 
     /// Refuses with a Close with 1008 (RFC 6455 §5.5.1).
-    pub(crate) const fn frames_without_tls(context: Context) -> Self {
+    pub(crate) fn frames_without_tls(context: Context) -> Self {
         Self {
             context,
             protocol: "frames",
-            reason: Cow::Borrowed(TLS_REQUIRED),
+            reason: Cow::Owned(tls_required()),
             answer: Cow::Borrowed(b"\x88\x1a\x03\xf0TLS is required: use wss"),
             needs_token: false,
         }

@@ -16,6 +16,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use anyport_net::linger;
+use anyport_proto::setting::MAX_UNCLASSIFIED;
 use anyport_tls::{MaybeTls, Parts, ServerMachine, Stream, shake};
 use tokio::net::TcpStream;
 
@@ -48,7 +49,9 @@ pub(crate) async fn accept(
     let shaken = tokio::select! {
         biased;
         () = permit.evicted() => {
-            Err(io::Error::other("evicted: too many unclassified connections (--max-unclassified)"))
+            Err(io::Error::other(format!(
+                "evicted: too many unclassified connections ({MAX_UNCLASSIFIED})"
+            )))
         }
         () = tokio::time::sleep(left) => {
             let reason = format!("not complete within {allowed:?}");

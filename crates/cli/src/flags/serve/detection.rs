@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyport_console::values;
+use anyport_console::values::{self, Choices};
 use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{Config, Greeting, ListenerConfig, OnTimeout};
 use clap::Args;
@@ -33,7 +33,7 @@ pub(crate) struct Detection {
 
     /// What to do if a client sends nothing within --detect-timeout
     #[arg(long, value_name = "POLICY", default_value = "wait")]
-    #[arg(value_parser = values::choice(OnTimeout::as_str, &ON_TIMEOUT))]
+    #[arg(value_parser = values::choice(ON_TIMEOUT))]
     pub(crate) on_timeout: OnTimeout,
 
     /// Line that greet:// sends [default: Welcome to anyport!]
@@ -44,9 +44,13 @@ pub(crate) struct Detection {
 }
 
 /// What to do if a client sends nothing.
-pub(crate) const ON_TIMEOUT: [(OnTimeout, &str); 2] = [
-    (OnTimeout::Wait, "Wait for its first byte, until --idle-timeout"),
-    (OnTimeout::Greet, "Send --greeting, then serve it as greet:// does: nothing is stored"),
+pub(crate) const ON_TIMEOUT: Choices<OnTimeout> = &[
+    ("wait", OnTimeout::Wait, "Wait for its first byte, until --idle-timeout"),
+    (
+        "greet",
+        OnTimeout::Greet,
+        "Send --greeting, then serve it as greet:// does: nothing is stored",
+    ),
 ];
 
 impl Detection {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyport_console::{choices, values};
+use anyport_console::choices::{FSYNC, SINKS};
+use anyport_console::values;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_server::{Config, Fsync, SinkKind};
@@ -16,12 +17,12 @@ use crate::setting::Restart;
 pub(crate) struct Files {
     /// Storage backend (memory and discard are for benchmarks)
     #[arg(long, value_name = "BACKEND", default_value = "file", add = Restart::Always)]
-    #[arg(value_parser = choices::sink())]
+    #[arg(value_parser = values::choice(SINKS))]
     pub(crate) sink: SinkKind,
 
     /// What to fsync before sending the receipt
     #[arg(long, value_name = "MODE", default_value = "file")]
-    #[arg(value_parser = choices::fsync())]
+    #[arg(value_parser = values::choice(FSYNC))]
     pub(crate) fsync: Fsync,
 
     /// Digest of files whose client selects no algorithm

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyport_console::values;
+use anyport_console::values::{self, Choices};
 use anyport_server::{Config, SlowReader};
 use clap::Args;
 
@@ -34,7 +34,7 @@ pub(crate) struct RoomsAndPipes {
     ///
     /// At most 256 KiB of them.
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
-    #[arg(value_parser = values::count_or_zero)]
+    #[arg(value_parser = values::number(0..=u32::MAX as usize))]
     pub(crate) room_history: usize,
 
     /// Maximum output queued for a room member that does not read
@@ -43,7 +43,7 @@ pub(crate) struct RoomsAndPipes {
 
     /// What to do if the queue of a room member is full
     #[arg(long, value_name = "POLICY", default_value = "drop")]
-    #[arg(value_parser = values::choice(SlowReader::as_str, &SLOW_READER))]
+    #[arg(value_parser = values::choice(SLOW_READER))]
     pub(crate) slow_reader: SlowReader,
 
     /// Maximum number of pipes
@@ -60,9 +60,9 @@ pub(crate) struct RoomsAndPipes {
 }
 
 /// What to do with a room member that reads too slowly.
-const SLOW_READER: [(SlowReader, &str); 2] = [
-    (SlowReader::Drop, "Drop events, and notify the member how many were dropped"),
-    (SlowReader::Close, "Close its connection"),
+const SLOW_READER: Choices<SlowReader> = &[
+    ("drop", SlowReader::Drop, "Drop events, and notify the member how many were dropped"),
+    ("close", SlowReader::Close, "Close its connection"),
 ];
 
 impl RoomsAndPipes {

@@ -17,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyport_proto::setting::{MAX_ENTRIES, MAX_SIZE, ON_EXISTS, QUOTA, READ_ONLY, UPLOAD_ONLY};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
@@ -195,7 +196,7 @@ impl Files {
         if let Some(size) = offer.size.filter(|size| *size > self.max_size) {
             let limit = self.max_size;
             let message = format!(
-                "a file of {size} bytes exceeds the server's limit of {limit} bytes (--max-size)"
+                "a file of {size} bytes exceeds the server's limit of {limit} bytes ({MAX_SIZE})"
             );
             return Err(Refusal::new(RefusalCode::TooLarge, message).into());
         }
@@ -212,7 +213,7 @@ impl Files {
                 {
                     let message = not_distinguished(&path.to_string(), &other);
                     let refusal = Refusal::new(RefusalCode::Exists, message);
-                    return Err(refusal.with_hint(ANOTHER_NAME).into());
+                    return Err(refusal.with_hint(another_name()).into());
                 }
             }
         }
@@ -299,7 +300,7 @@ impl Files {
             return Ok(());
         }
         let what = name.map_or_else(|| "a file".to_owned(), |name| format!("{name:?}"));
-        let message = format!("cannot store {what}: this server is read-only (--read-only)");
+        let message = format!("cannot store {what}: this server is read-only ({READ_ONLY})");
         Err(Refusal::new(RefusalCode::NotSupported, message))
     }
 
@@ -309,7 +310,8 @@ impl Files {
         if self.may_read() {
             return Ok(());
         }
-        let message = "cannot list or send files: this server accepts uploads only (--upload-only)";
+        let message =
+            format!("cannot list or send files: this server accepts uploads only ({UPLOAD_ONLY})");
         Err(Refusal::new(RefusalCode::NotSupported, message))
     }
 
@@ -331,7 +333,10 @@ impl Files {
             (Some(OnExists::Overwrite), Some(OnExists::Error | OnExists::Rename) | None) => {
                 let name = offer.name.as_deref().unwrap_or("a file");
                 let message = format!("cannot overwrite {name:?}: this server does not allow it");
-                Err(Refusal::new(RefusalCode::NotSupported, message).with_hint(ALLOW_OVERWRITING))
+                Err(Refusal::new(RefusalCode::NotSupported, message).with_hint(format!(
+                    "only the server's owner can allow it (anyport serve {ON_EXISTS} overwrite); \
+                     send another name"
+                )))
             }
             (Some(asked), _) => Ok(asked),
             (None, configured) => Ok(configured.unwrap_or(default)),
@@ -405,12 +410,10 @@ impl Files {
     }
 }
 
-/// The hint for keeping both files.
-const ANOTHER_NAME: &str = "send it under another name, or with --on-exists rename";
-
-/// The hint names the server's flag, also to clients.
-const ALLOW_OVERWRITING: &str =
-    "only the server's owner can allow it (anyport serve --on-exists overwrite); send another name";
+/// Returns the hint for keeping both files.
+fn another_name() -> String {
+    format!("send it under another name, or with {ON_EXISTS} rename")
+}
 
 /// Returns why a server with `config` would refuse all uploads, if stored files exceed its quota.
 /// Changes nothing.
@@ -439,9 +442,9 @@ fn settings(config: &Config) -> Settings {
 fn excess_text(excess: Excess) -> String {
     match excess {
         Excess::Entries { limit } => {
-            format!("more than {limit} files and directories (--max-entries)")
+            format!("more than {limit} files and directories ({MAX_ENTRIES})")
         }
-        Excess::Bytes { used, limit } => format!("{used} of {limit} bytes are used (--quota)"),
+        Excess::Bytes { used, limit } => format!("{used} of {limit} bytes are used ({QUOTA})"),
     }
 }
 
@@ -449,10 +452,10 @@ fn excess_text(excess: Excess) -> String {
 fn full_refusal(what: &str, full: Full) -> Refusal {
     let message = match full {
         Full::Bytes { limit, free } => {
-            format!("{what}: {free} of {limit} bytes are free (--quota)")
+            format!("{what}: {free} of {limit} bytes are free ({QUOTA})")
         }
         Full::Entries { limit } => {
-            format!("{what}: the limit of {limit} files and directories is reached (--max-entries)")
+            format!("{what}: the limit of {limit} files and directories is reached ({MAX_ENTRIES})")
         }
     };
     Refusal::new(RefusalCode::NoSpace, message)
@@ -484,7 +487,7 @@ fn exists(path: &FilePath, offer: &Offer, present: Option<Kind>) -> Refusal {
         },
         None => " with different content".to_owned(),
     };
-    Refusal::new(RefusalCode::Exists, format!("{path} exists{how}")).with_hint(ANOTHER_NAME)
+    Refusal::new(RefusalCode::Exists, format!("{path} exists{how}")).with_hint(another_name())
 }
 
 /// Refuses `what` because of an error of the store; the sender reads the text.

@@ -10,7 +10,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{Found, Kind};
 
 use super::upload::Here;
-use super::{Files, Source, exists, storage_refusal};
+use super::{Files, Source, another_name, exists, storage_refusal};
 use crate::config::SinkKind;
 
 impl Files {
@@ -34,8 +34,7 @@ impl Files {
                 let message = format!(
                     "cannot store {asked:?}: the name would be changed to {path}, which exists"
                 );
-                Err(Refusal::new(RefusalCode::Exists, message)
-                    .with_hint("send it under another name, or with --on-exists rename"))
+                Err(Refusal::new(RefusalCode::Exists, message).with_hint(another_name()))
             }
             None => Ok(OnExists::Error),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::Splice;
+use anyport_proto::setting::MAX_SIZE;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_path::FilePath;
@@ -17,7 +18,7 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 use anyport_store::{Sink, StoreError};
 
 use super::parts::Writing;
-use super::{ANOTHER_NAME, Files, Source, exists, full_refusal, owner_of, storage_refusal};
+use super::{Files, Source, another_name, exists, full_refusal, owner_of, storage_refusal};
 use crate::events::{Interrupted, Underway};
 
 /// An upload. It ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts
@@ -135,7 +136,7 @@ impl Upload {
         if bytes > self.files.max_size {
             let limit = self.files.max_size;
             let message =
-                format!("received more than the server's limit of {limit} bytes (--max-size)");
+                format!("received more than the server's limit of {limit} bytes ({MAX_SIZE})");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
         self.store(content)?;
@@ -252,7 +253,7 @@ impl Upload {
                 let refusal = match error.get_ref() {
                     Some(why) => {
                         let message = format!("cannot store {path}: {why}");
-                        Refusal::new(RefusalCode::Exists, message).with_hint(ANOTHER_NAME)
+                        Refusal::new(RefusalCode::Exists, message).with_hint(another_name())
                     }
                     None => exists(&path, &self.offer, None),
                 };

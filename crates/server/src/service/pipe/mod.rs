@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::Gate;
 use anyport_proto::limits::MAX_PIPE_RECEIVERS;
 use anyport_proto::pipe::{Give, PipeKey};
+use anyport_proto::setting::MAX_PIPES;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::budget::{Budget, Share};
@@ -163,9 +164,9 @@ impl Pipes {
         if !place.grow(1) {
             let limit = place.limit();
             let message = match self.keys.is_exhausted() {
-                true => format!("all {limit} pipes are in use (--max-pipes)"),
+                true => format!("all {limit} pipes are in use ({MAX_PIPES})"),
                 false => {
-                    format!("your address already uses its share of {limit} pipes (--max-pipes)")
+                    format!("your address already uses its share of {limit} pipes ({MAX_PIPES})")
                 }
             };
             let refusal = Refusal::new(RefusalCode::Busy, message);

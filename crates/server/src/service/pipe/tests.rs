@@ -248,7 +248,7 @@ fn one_address_cannot_use_all_keys() {
     let mut receivers: Vec<_> = (0..100).filter_map(|key| take(1, key).ok()).collect();
     assert_eq!(receivers.len(), 75);
     let refusal = take(1, 100).map(drop).unwrap_err();
-    assert_eq!(refusal.message, "your address already uses its share of 100 pipes (--max-pipes)");
+    assert_eq!(refusal.message, "your address already uses its share of 100 pipes (max-pipes)");
     // An existing key may be used, and other addresses have their own share.
     receivers.extend([take(1, 0).unwrap(), take(2, 100).unwrap()]);
     drop(receivers);

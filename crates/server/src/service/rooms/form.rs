@@ -2,6 +2,7 @@
 //! each form in use.
 
 use anyport_proto::rooms::Event;
+use anyport_proto::setting::SLOW_READER;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Kind, Sender};
 
@@ -57,12 +58,13 @@ impl Form {
     /// Returns the final response to a member that reads too slowly.
     pub(super) fn goodbye(self) -> Vec<u8> {
         let mut out = Vec::new();
+        let reason = format!("you read too slowly ({SLOW_READER} close)");
         match self.carrier {
             Carrier::Message => {
-                Sender::server().close(Some(CloseCode::TRY_AGAIN_LATER), TOO_SLOW, &mut out);
+                Sender::server().close(Some(CloseCode::TRY_AGAIN_LATER), &reason, &mut out);
             }
             Carrier::Line | Carrier::Event => {
-                let refusal = Refusal::new(RefusalCode::Busy, TOO_SLOW);
+                let refusal = Refusal::new(RefusalCode::Busy, reason);
                 self.encode(&Event::Error(refusal), &mut out);
             }
         }
@@ -102,8 +104,6 @@ impl Form {
         }
     }
 }
-
-const TOO_SLOW: &str = "you read too slowly (--slow-reader close)";
 
 /// Number of forms.
 pub(super) const FORMS: usize = 6;

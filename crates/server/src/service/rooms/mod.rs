@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::reactor::Waker;
 use anyport_proto::rooms::{EventId, Join, Joined, Members, Nickname, RoomName};
+use anyport_proto::setting::MAX_ROOMS;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use tokio::sync::Notify;
 
@@ -207,9 +208,9 @@ impl Rooms {
         if !place.grow(1) {
             let limit = place.limit();
             let message = match self.places.is_exhausted() {
-                true => format!("all {limit} rooms are in use (--max-rooms)"),
+                true => format!("all {limit} rooms are in use ({MAX_ROOMS})"),
                 false => {
-                    format!("your address already uses its share of {limit} rooms (--max-rooms)")
+                    format!("your address already uses its share of {limit} rooms ({MAX_ROOMS})")
                 }
             };
             return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyport_proto::rooms::{
     Epoch, Event, EventId, Join, Joined, Members, MessageKey, Nickname, RoomName,
 };
+use anyport_proto::setting::ROOM_RATE;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use jiff::Timestamp;
 
@@ -163,7 +164,7 @@ impl Room {
         let now = Instant::now();
         if state.posts.wake(now).is_some() {
             let message =
-                format!("message rate limit of the room {} exceeded (--room-rate)", self.name);
+                format!("message rate limit of the room {} exceeded ({ROOM_RATE})", self.name);
             let refusal = Refusal::new(RefusalCode::Busy, message).with_hint("send fewer messages");
             return Err(PostError { refusal, too_often: true });
         }

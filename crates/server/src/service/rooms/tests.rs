@@ -112,7 +112,7 @@ fn rooms_are_bounded_and_empty_ones_expire() {
     post("two").unwrap();
     post("one").unwrap();
     let refusal = post("three").unwrap_err();
-    assert_eq!(refusal.refusal.message, "all 2 rooms are in use (--max-rooms)");
+    assert_eq!(refusal.refusal.message, "all 2 rooms are in use (max-rooms)");
     rooms.lock().get(&"two".parse().unwrap()).unwrap().room.grow_old();
     post("three").unwrap();
     assert!(rooms.look(&"two".parse().unwrap()).is_none());
@@ -128,7 +128,7 @@ fn messages_beyond_the_rate_of_a_room_are_refused() {
     let refused = (0..5).filter_map(|_| post().err()).next_back().unwrap();
     assert_eq!(
         refused.refusal.message,
-        "message rate limit of the room lobby exceeded (--room-rate)"
+        "message rate limit of the room lobby exceeded (room-rate)"
     );
 }
 
@@ -141,7 +141,7 @@ fn one_address_cannot_open_all_rooms() {
     let opened = (0..100).filter(|name| post(1, *name).is_ok()).count();
     assert_eq!(opened, 75);
     let refusal = post(1, 100).unwrap_err().refusal;
-    assert_eq!(refusal.message, "your address already uses its share of 100 rooms (--max-rooms)");
+    assert_eq!(refusal.message, "your address already uses its share of 100 rooms (max-rooms)");
     // It may use an open room, and other addresses may open their own.
     post(1, 0).unwrap();
     post(2, 101).unwrap();

@@ -2,6 +2,7 @@
 
 use anyport_proto::access::{HostName, authorization, host_of, subprotocol_token};
 use anyport_proto::http1::RequestHead;
+use anyport_proto::setting::{ALLOW_HOST, ALLOW_ORIGIN};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::handshake::{OriginPolicy, check_origin};
 use http::StatusCode;
@@ -31,9 +32,9 @@ pub(crate) fn check(
     })?;
     check_host(context, head).map_err(|reason| {
         context.events.refused(Why::Host, protocol, context.peer, reason.clone());
-        let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(
-            "use the address or localhost; the server's owner can add --allow-host NAME",
-        );
+        let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(format!(
+            "use the address or localhost; the server's owner can add {ALLOW_HOST} NAME",
+        ));
         Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
     })
 }
@@ -60,9 +61,9 @@ pub(super) fn check_page(
     if is_shared && !head.fields.contains_key(header::ORIGIN) && is_of_another_page(head) {
         let reason =
             "a page of another origin may link to a room or a pipe, but not embed or load it";
-        let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(
-            "use fetch() or EventSource; the server's owner can add --allow-origin ORIGIN",
-        );
+        let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(format!(
+            "use fetch() or EventSource; the server's owner can add {ALLOW_ORIGIN} ORIGIN",
+        ));
         return refuse(refusal, StatusCode::FORBIDDEN);
     }
     Ok(())

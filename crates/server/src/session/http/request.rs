@@ -12,7 +12,7 @@ use super::resources::{Resource, find};
 use crate::access::Means;
 use crate::config::FileAccess;
 use crate::session::Context;
-use crate::session::refusing::{TLS_REQUIRED, not_accepted};
+use crate::session::refusing::{not_accepted, tls_required};
 
 /// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) fn to_https(context: &Context, head: &RequestHead) -> Option<Answer> 
         return None;
     }
     let protocol = Asked::of(head, false).protocol;
-    context.refused(protocol.as_str(), TLS_REQUIRED);
+    context.refused(protocol.as_str(), tls_required());
     let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
     let (host, path) = (head.host(), head.path());
     if host.is_empty() {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use anyport_net::pace::Pace;
 use anyport_proto::http1::RequestHead;
 use anyport_proto::one_line;
+use anyport_proto::setting::MAX_BUFFERED;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -64,16 +65,16 @@ impl Connection {
         if resource.is_public {
             return Ok(());
         }
-        let busy = |message| Err(Refusal::new(RefusalCode::Busy, message));
+        let busy = |message: String| Err(Refusal::new(RefusalCode::Busy, message));
         let mut memory = context.buffered.share(context.peer.ip());
         if !memory.grow(SMALL_PIECE) {
-            return busy("memory limit for responses reached (--max-buffered)");
+            return busy(format!("memory limit for responses reached ({MAX_BUFFERED})"));
         }
         // A connection bears one file; those of further streams are counted on their own.
         let is_further = self.watch.streams() > 1 && resource.holds_file;
         let mut file = context.stream_files.share(context.peer.ip());
         if is_further && !file.grow(1) {
-            return busy("limit of open files for HTTP/2 streams reached (ulimit -n)");
+            return busy("limit of open files for HTTP/2 streams reached (ulimit -n)".to_owned());
         }
         open.held = Some(Held { _memory: memory, _file: file });
         Ok(())

@@ -7,6 +7,7 @@
 //! messages is its end.
 
 use anyport_net::copy::Wait;
+use anyport_proto::setting::ENGINE;
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::file_path;
 use anyport_proto::transfer::messages::{FileMessage, FileReply};
@@ -336,8 +337,8 @@ impl MessageFiles {
         if self.source.engine == Engine::Own {
             return Ok(());
         }
-        let message = "downloads over WebSocket are not supported by --engine library";
-        let hint = "use tcp://; the server's owner can add --engine own";
+        let message = format!("downloads over WebSocket are not supported by {ENGINE} library");
+        let hint = format!("use tcp://; the server's owner can add {ENGINE} own");
         let refusal = Refusal::new(RefusalCode::NotSupported, message).with_hint(hint);
         Err(self.out_of_place(refusal))
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use anyport_proto::http1::conditional::{self, Evaluation, Validators};
 use anyport_proto::http1::range::Range;
 use anyport_proto::http1::{RequestHead, media};
+use anyport_proto::setting::METRICS;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::fields::{content_range, of_time};
@@ -55,7 +56,8 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
             Opened::Answer(answer.with(header::LOCATION, to))
         }
         Err(refusal) if head.path() == "/metrics" && refusal.code == RefusalCode::NotFound => {
-            let reason = "/metrics is disabled; the server's owner can enable it with --metrics";
+            let reason =
+                format!("/metrics is disabled; the server's owner can enable it with {METRICS}");
             let refusal = Refusal::new(RefusalCode::NotFound, reason);
             Opened::Answer(Answer::refusal(refusal, asked.form))
         }
