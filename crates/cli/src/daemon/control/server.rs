@@ -185,10 +185,10 @@ async fn answer(mut stream: tokio::net::UnixStream, handle: &ServerHandle) -> io
         }
     };
     say(&mut stream, &json!({ "event": "stopping", "pid": std::process::id() })).await?;
-    // It ends when we do, and by that whoever waits knows.
-    let stream = stream.into_std()?;
+    // The kernel closes it when the process has exited, for which `stop --wait` waits. Closing it
+    // with this task would be too early: the control socket may still be there.
+    std::mem::forget(stream.into_std()?);
     handle.order(Order::Stop { now }).await;
-    std::mem::forget(stream);
     Ok(())
 }
 
