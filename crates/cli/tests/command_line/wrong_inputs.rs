@@ -390,7 +390,8 @@ fn arguments_in_the_wrong_order_or_of_another_kind_get_the_right_form() {
     anyport(&["get", &url, "/tmp"]).exits(2).says("hint: to write to /tmp use -o /tmp");
     anyport(&["send", file, "./x"]).exits(2).says("\"./x\" has no host");
     anyport(&["cat", file]).says("to print a file use cat");
-    anyport(&["serve", "nosuch.invalid", "--read-only"]).says("--read-only does not create DIR");
+    let missing = ["serve", "--port", "0", "nosuch.invalid", "--read-only"];
+    anyport(&missing).says("--read-only does not create DIR");
     let missing = anyport(&["serve", "--token-file", "none.invalid"]).exits(2);
     missing.says("hint: create it: (umask 077; anyport token > none.invalid)");
     anyport(&["serve", "-c", "none.toml"]).exits(2).says("anyport config example > FILE");

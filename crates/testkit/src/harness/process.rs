@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::waiting::{skip, wait_until};
+use super::waiting::{DEADLINE, skip, wait_within};
 
 /// How a program ended, and its output.
 #[derive(Debug)]
@@ -111,8 +112,15 @@ impl Running {
 
     /// Waits for the end of the program.
     #[track_caller]
-    pub fn outcome(mut self) -> Outcome {
-        let status = wait_until("a program's end", || self.child.try_wait().unwrap());
+    pub fn outcome(self) -> Outcome {
+        self.outcome_within(DEADLINE)
+    }
+
+    /// Waits for the end of a program that is busy for longer than [`DEADLINE`] on a loaded
+    /// machine.
+    #[track_caller]
+    pub fn outcome_within(mut self, limit: Duration) -> Outcome {
+        let status = wait_within(limit, "a program's end", || self.child.try_wait().unwrap());
         self.finished = true;
         let empty = || std::thread::spawn(Vec::new);
         let text = |bytes: JoinHandle<Vec<u8>>| {

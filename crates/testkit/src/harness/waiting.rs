@@ -12,13 +12,22 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// # Panics
 /// When `ask` returns nothing within [`DEADLINE`].
 #[track_caller]
-pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
+pub fn wait_until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_within(DEADLINE, what, ask)
+}
+
+/// Does the same within `limit`, for a program that is busy for longer.
+///
+/// # Panics
+/// When `ask` returns nothing within `limit`.
+#[track_caller]
+pub fn wait_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
