@@ -13,6 +13,7 @@ use anyport_testkit::harness::wire::{
 };
 use anyport_testkit::harness::{Server, engines};
 
+/// The pause between two bytes of a slow client.
 const STEP: Duration = Duration::from_millis(20);
 
 /// Writes `piece` again and again until the server has had enough.
@@ -40,6 +41,7 @@ fn fg_5_a_message_that_trickles_is_closed_with_1008() {
         std::thread::sleep(Duration::from_millis(700));
         stream.write_all(&frame(TEXT, b"whole")).unwrap();
         assert_eq!(read_frame(&mut stream), (TEXT, b"whole".to_vec()), "{engine}");
+        // Longer than the limit, which does not count time between messages.
         std::thread::sleep(Duration::from_millis(700));
         stream.write_all(&masked_header(0x82, 1_000_000)).unwrap();
         let began = Instant::now();
@@ -139,6 +141,7 @@ fn a_preface_line_that_trickles_is_refused() {
     stream.write_all(b"ANYPORT/1 PUT x size=1\n1END\n").unwrap();
     assert!(read_line(&mut stream).starts_with("ANYPORT/1 RECEIPT "));
     server.next_receipt();
+    // Longer than the limit, which does not count time between lines.
     std::thread::sleep(Duration::from_millis(500));
     stream.write_all(b"A").unwrap();
     let answer = read_line(&mut stream);
