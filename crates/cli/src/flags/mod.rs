@@ -3,7 +3,6 @@
 mod config;
 mod connect;
 pub(crate) mod help;
-pub(crate) mod listen;
 mod notes;
 mod resolve;
 mod serve;

@@ -44,7 +44,7 @@ pub(crate) struct Detection {
 }
 
 /// What to do if a client sends nothing.
-pub(crate) const ON_TIMEOUT: Choices<OnTimeout> = &[
+pub(super) const ON_TIMEOUT: Choices<OnTimeout> = &[
     ("wait", OnTimeout::Wait, "Wait for its first byte, until --idle-timeout"),
     (
         "greet",

@@ -3,7 +3,7 @@
 use anyport_console::values;
 use clap::Args;
 
-use crate::flags::listen::Listen;
+use super::listen::Listen;
 use crate::setting::Restart;
 
 /// Addresses that the server listens on.

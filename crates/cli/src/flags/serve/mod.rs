@@ -7,6 +7,7 @@
 mod detection;
 mod files;
 mod limits;
+mod listen;
 mod listening;
 mod performance;
 mod rooms;
@@ -19,7 +20,6 @@ use anyport_server::Config;
 use clap::Args;
 
 use self::detection::Detection;
-pub(super) use self::detection::ON_TIMEOUT;
 use self::files::Files;
 use self::limits::Limits;
 use self::listening::Listening;

@@ -7,8 +7,8 @@ use anyport_console::values::{self, Choices};
 use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{OnTimeout, Service, TlsMode};
 
-use super::serve::ON_TIMEOUT;
-use super::tls::TLS_MODE;
+use super::detection::ON_TIMEOUT;
+use crate::flags::tls::TLS_MODE;
 
 /// A parsed `--listen`.
 #[derive(Debug, Clone, PartialEq, Eq)]
