@@ -54,7 +54,7 @@ const ROWS: [&str; 34] = [
 /// More than one buffer, so that there is something to time.
 const SMALL: &[&str] = &["bench", "--size", "3000007", "-n", "2"];
 
-/// Runs a comparison: dozens of programs one after the other, which take seconds on an idle machine.
+/// Runs a comparison: dozens of programs one after the other, seconds on an idle machine.
 fn compare(arguments: &[&str]) -> Outcome {
     start(arguments).outcome_within(4 * DEADLINE)
 }
