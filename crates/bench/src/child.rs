@@ -231,7 +231,7 @@ impl Process {
         // After it is reaped, its process ID may belong to another process.
         live().remove(&child.id());
         let used = child.wait4().with_context(|| format!("cannot wait for {}", self.name))?;
-        let stderr = self.stderr.take().and_then(|said| said.recv_timeout(LAST_WORDS).ok());
+        let stderr = self.stderr.take().and_then(|said| said.recv_timeout(STDERR_TIMEOUT).ok());
         let stderr = stderr.unwrap_or_default();
         let cpu = (used.rusage.utime + used.rusage.stime).as_secs_f64();
         Ok(Ended { status: used.status, cpu, stderr })
@@ -299,7 +299,7 @@ fn collect(mut stream: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// How long the standard error of a dead process may stay open, for example in a child of its own.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const STDERR_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Returns the last lines of an error output, because the table has no room for all.
 fn last_lines(text: &str) -> String {

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_this_thread_computes_is_seen_at_both_places() {
+    fn cpu_time_of_this_thread_is_in_both_reports() {
         let (thread, process) = (of_this_thread(), of_process(std::process::id()).unwrap());
         let mut sum = 1_u64;
         while of_this_thread() - thread < Duration::from_millis(50) {

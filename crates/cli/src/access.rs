@@ -1,5 +1,5 @@
-//! Tokens on the command line: their files, the environment, and never an argument that everybody
-//! can read.
+//! Tokens on the command line: from files and the environment, and never an argument, which all
+//! users can read.
 
 use std::fs::File;
 use std::io::Read;
@@ -91,8 +91,8 @@ impl Access {
         }
     }
 
-    /// Whether all that `service` listens on may be reached, and can be with a token where one is
-    /// asked for.
+    /// Checks that the addresses of `service` may be public, and that clients can send a required
+    /// token there.
     pub(crate) fn check(
         &self,
         addresses: &[SocketAddr],
@@ -167,9 +167,9 @@ impl Credential {
         Ok(target)
     }
 
-    /// The token for the handshake of `cat`, which says nothing else that is not in its input.
+    /// Returns the token for the handshake of `cat`, which sends nothing else beside its input.
     pub(crate) fn handshake_token(&self, url: &str) -> Result<Option<Token>, Failure> {
-        // What is wrong with the URL, and which others there are, is reported by cat.
+        // An invalid URL is reported by cat.
         let target = url.parse::<Target>().ok().filter(|target| target.scheme == Scheme::Ws);
         match target {
             Some(target) => self.token(&target),
@@ -291,7 +291,7 @@ fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
     Ok(Some(for_any.token).filter(|_| is_here))
 }
 
-/// What the path of `target` names.
+/// Returns what the path of `target` names.
 pub(crate) fn scope(target: &Target) -> Result<Scope, Failure> {
     target
         .scope()
@@ -317,8 +317,8 @@ fn read(path: &Path) -> Result<Vec<Named>, Failure> {
     })
 }
 
-/// What `parse` finds in a file of tokens, which other users must be able neither to read nor to
-/// change.
+/// Returns what `parse` reads from a file of tokens, which other users must be able neither to read
+/// nor to change.
 fn parsed<T>(
     path: &Path,
     parse: impl Fn(&str) -> Result<T, anyhow::Error>,
@@ -354,7 +354,7 @@ pub(crate) fn draw() -> Result<String, Failure> {
     Ok(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes))
 }
 
-/// Where a client's token may stand. Processes of other users do not see it, as they see arguments.
+/// Variable with a client's token. Other users cannot read it, unlike arguments.
 const ENVIRONMENT: &str = "ANYPORT_TOKEN";
 
 const CLIENT_HINT: &str = "each line is HOST TOKEN, or TOKEN alone for every host";
@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_told_from_the_world() {
+    fn loopback_addresses_are_recognized() {
         for (address, loopback) in [
             ("127.0.0.1:1", true),
             ("127.8.0.1:1", true),

@@ -1,4 +1,4 @@
-//! Where a server listens, as people write it, and listening there.
+//! Addresses of listeners, as users write them, and their sockets.
 //!
 //! ```text
 //!   --bind 127.0.0.1:8331                                the same as --listen any://127.0.0.1:8331
@@ -28,18 +28,18 @@ pub(crate) struct Listening {
     pub(crate) origins: Origins,
 }
 
-/// Where its listeners come from.
+/// The sources of listeners.
 #[derive(Debug)]
 pub(crate) struct Origins {
     /// For each the number of its group; none where it is inherited.
     pub(crate) groups: Vec<Option<usize>>,
     pub(crate) inherited: Vec<SocketAddr>,
-    /// Where each really listens, and what is served there: both stay.
+    /// The bound addresses, with their services: both stay.
     pub(crate) bound: Vec<(SocketAddr, Service)>,
 }
 
-/// Listens on all that `--bind` and `--listen` name, beside what a service manager has opened for
-/// us; or on both loopback addresses. Must be called before any thread exists.
+/// Listens on all addresses of `--bind` and `--listen`, beside inherited sockets; by default on
+/// both loopback addresses. Must be called before any thread exists.
 pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
     let (inherited, mut listeners) = take_inherited(flags)?;
     let mut groups = vec![None; listeners.len()];
@@ -68,8 +68,8 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
     Ok(Listening { listeners, origins: Origins { groups, inherited, bound } })
 }
 
-/// Sockets that a service manager has opened, and their addresses. Each is what it is named, and
-/// else as the flags say.
+/// Returns inherited sockets and their addresses. The name of a socket selects its service, else
+/// the flags.
 fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener>), Failure> {
     let take = |Inherited { service, address, socket, datagrams }| {
         let mut config = common(flags);
@@ -80,14 +80,14 @@ fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener
     inherited::take()?.into_iter().map(take).collect()
 }
 
-/// Whether it could be listened on, as far as that can be said without doing it; beside what is
-/// inherited.
+/// Checks, as far as possible without listening, that the addresses can be used beside inherited
+/// ones.
 pub(crate) fn check(flags: &flags::Serve, inherited: &[SocketAddr]) -> Result<(), Failure> {
     resolved(flags, inherited).map(|_| ())
 }
 
-/// Whether what listens already may go on with these flags, and with what is set for each: a reload
-/// must not take from it what lets it be open.
+/// Checks that bound listeners may continue with these flags: a reload must not remove what permits
+/// a public listener.
 pub(crate) fn check_bound(
     flags: &flags::Serve,
     bound: &[(SocketAddr, Service)],
@@ -158,7 +158,7 @@ fn check_written(address: &str) -> Result<(), Failure> {
     check_address("--bind ", address)
 }
 
-/// Refuses what is neither an address nor a name with a port, before a resolver fails on it.
+/// Refuses a text that is neither an address nor a name with a port, before the resolver fails.
 fn check_address(flag: &str, address: &str) -> Result<(), Failure> {
     let (host, port) = address_and_port(address);
     if host.is_some_and(|host| host.contains(':') && !is_address(&host)) {
@@ -173,7 +173,7 @@ fn check_address(flag: &str, address: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sockets at each address: for streams, and for datagrams where the service takes them.
+/// Binds each address: for streams, and for datagrams if the service has them.
 fn bind(
     addresses: &[SocketAddr],
     service: Service,
@@ -190,12 +190,12 @@ fn bind(
 pub(crate) struct Group {
     /// `HOST:PORT`, of which the host may be a name.
     pub(crate) wanted: Vec<String>,
-    /// What a person writes before such an address.
+    /// The flag before such an address.
     pub(crate) flag: String,
     pub(crate) config: ListenerConfig,
 }
 
-/// What the flags set for every listener.
+/// Returns the settings that the flags have for every listener.
 pub(crate) fn common(flags: &flags::Serve) -> ListenerConfig {
     let mut common = ListenerConfig::default();
     flags.detection.configure_listener(&mut common);
@@ -203,8 +203,7 @@ pub(crate) fn common(flags: &flags::Serve) -> ListenerConfig {
     common
 }
 
-/// What is to be listened on, without a look at anything but the flags. `are_some`: beside other
-/// listeners.
+/// Returns the listeners of the flags. `are_some`: there are other listeners.
 pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
     let common = common(flags);
     let port = flags.listening.port.unwrap_or_else(|| default_port(Service::Any));
@@ -229,7 +228,8 @@ pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
     all.filter(|group| !group.wanted.is_empty()).collect()
 }
 
-/// Our own listener would be told to be another program's. Each port 0 is another one.
+/// Refuses duplicates, which would be reported as another program's listener. Each port 0 is
+/// another one.
 fn check_new<'a>(
     addresses: &[SocketAddr],
     mut earlier: impl Iterator<Item = &'a SocketAddr>,
@@ -276,7 +276,7 @@ fn bind_hint(
 fn with_port(written: &str, default: u16) -> Vec<String> {
     match address_and_port(written) {
         (None, port) => on_default_addresses(port.unwrap_or_default()),
-        // As it is: what is wrong with it is the resolver's to say.
+        // Unchanged: the resolver reports its error.
         (Some(_), Some(_)) => vec![written.to_owned()],
         (Some(host), None) if host.contains(':') => {
             vec![format!("[{}]:{default}", host.replace('%', "%25"))]
@@ -310,10 +310,10 @@ const fn default_port(service: Service) -> u16 {
     }
 }
 
-/// What stands before the addresses that share all settings.
+/// Prefix of the addresses that share all settings.
 pub(crate) const BIND: &str = "--bind ";
 
-/// Where a server listens by default: this machine alone reaches it there.
+/// Default addresses, which only this machine can reach.
 const DEFAULT_HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
 
 #[cfg(test)]

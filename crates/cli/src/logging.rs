@@ -1,4 +1,4 @@
-//! Where events of the libraries go, and in which form.
+//! The output of log events, and its format.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -59,7 +59,7 @@ const VARIABLE: &str = "ANYPORT_LOG";
 
 type Writing = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// What writes them, with colours or not; and why not to the journal, where that was wanted.
+/// Returns the writer, with or without colours; and the error of the journal, if that was wanted.
 fn layer(format: LogFormat, ansi: bool) -> (Writing, Option<io::Error>) {
     let journal = match format {
         LogFormat::Text => None,
@@ -91,14 +91,13 @@ fn layer(format: LogFormat, ansi: bool) -> (Writing, Option<io::Error>) {
     (text.fmt_fields(fields.delimited(" ")).boxed(), missing)
 }
 
-/// Lines of the log for stderr. A thread of its own writes them, so that a reader who pauses holds
-/// up no task.
+/// Log lines for stderr. A thread of its own writes them, so that a paused reader delays no task.
 struct Lines {
     /// They are JSON, in which a terminal obeys nothing then.
     escapes: bool,
 }
 
-/// What the thread is told.
+/// A message to the thread.
 enum Message {
     Line(Vec<u8>),
     /// Everything before it is written.
@@ -113,7 +112,7 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 /// Lines that wait for a reader of stderr; further ones are counted and lost.
 const QUEUED: usize = 4096;
 
-/// What the last lines get to be written when the program ends.
+/// Maximum time to write the last lines at the end of the program.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 impl Lines {
@@ -124,7 +123,7 @@ impl Lines {
             std::thread::spawn(move || {
                 while let Ok(message) = messages.recv() {
                     match message {
-                        // One that cannot be written is lost: there is nobody to tell.
+                        // A failure to write the log cannot be reported.
                         Message::Line(line) => _ = Waiting(io::stderr().lock()).write_all(&line),
                         Message::Flushed(flushed) => _ = flushed.send(()),
                     }
@@ -141,7 +140,7 @@ impl Lines {
     }
 }
 
-/// Waits until the lines of the log are written, but not for a reader who never reads.
+/// Waits until the log is written, within a time limit.
 pub(crate) fn finish() {
     let Some(queue) = QUEUE.get() else { return };
     let (flushed, is_flushed) = sync_channel(1);
@@ -165,8 +164,8 @@ impl Write for Lines {
     }
 }
 
-/// systemd says which file it has given us as stderr; who has led stderr elsewhere since wants the
-/// log there (systemd.exec(5), JOURNAL_STREAM).
+/// Returns whether stderr is the one that systemd connected to the journal; if it was redirected
+/// since, the log goes there instead (systemd.exec(5), JOURNAL_STREAM).
 fn leads_to_the_journal() -> bool {
     let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(io::stderr().as_fd())

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => anyport_bench::run(bench),
         Command::BenchPeer(peer) => anyport_bench::run_peer(peer),
     };
-    // Before the failure, which is what the log leads up to.
+    // The log precedes the failure.
     logging::finish();
     done.unwrap_or_else(|failure| {
         print_failure(&failure);

@@ -1,4 +1,4 @@
-//! What the user sees: receipts to stdout, all else to stderr.
+//! Output for the user: receipts on stdout, everything else on stderr.
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ pub(crate) fn failed_event(
 ) -> serde_json::Value {
     let mut event = json!({
         "event": "failed", "error": reason(error), "hint": hint, "exit": exit as u8,
-        "resumable": exit == Exit::BrokenOff,
+        "resumable": exit == Exit::ConnectionLost,
     });
     if let (Some(event), serde_json::Value::Object(about)) = (event.as_object_mut(), about) {
         event.extend(about);
@@ -50,19 +50,19 @@ pub(crate) fn digest_text(verbose: bool, digest: &Digest) -> String {
     if verbose { digest.to_string() } else { digest.short() }
 }
 
-/// A server's events, for people or for machines. A thread of its own writes them, so that a reader
-/// of stdout who pauses holds up no transfer.
+/// Prints a server's events, for people or for machines. A thread of its own writes them, so that a
+/// paused reader of stdout delays no transfer.
 #[derive(Debug)]
 pub(crate) struct Printer {
     json: bool,
-    /// Receipts are told with all they hold.
+    /// Whether receipts are printed with all details.
     verbose: bool,
     lines: SyncSender<String>,
     /// Lines that found the queue full since the last one that did not.
     lost: AtomicU64,
 }
 
-/// What is left of a printer that has been given away.
+/// The handle that remains after a printer was passed on.
 #[derive(Debug)]
 pub(crate) struct Printed {
     lines: SyncSender<String>,
@@ -72,10 +72,10 @@ pub(crate) struct Printed {
 /// Lines that wait for a reader of stdout; further ones are counted and lost.
 const QUEUE: usize = 4096;
 
-/// How long a crowd of lines is let grow.
-const BETWEEN_CROWDS: Duration = Duration::from_millis(2);
+/// How long lines are collected before they are written together.
+const COLLECT_FOR: Duration = Duration::from_millis(2);
 
-/// What the last lines get to be written when the server ends.
+/// Maximum time to write the last lines when the server ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 impl Printer {
@@ -92,16 +92,15 @@ impl Printer {
                     lines.push('\n');
                     count += 1;
                 }
-                // A server goes on when nobody reads its receipts any more: its senders still get
-                // theirs.
+                // A server continues if its stdout is closed: its senders still get receipts.
                 if let Err(error) = write_stdout(&lines)
                     && !std::mem::replace(&mut failed, true)
                 {
                     tracing::warn!(%error, "cannot print receipts");
                 }
                 if count > 1 {
-                    // They come in crowds, and to be woken for each costs more than the line.
-                    std::thread::sleep(BETWEEN_CROWDS);
+                    // They arrive in bursts, and waking up for each costs more than the line.
+                    std::thread::sleep(COLLECT_FOR);
                 }
             }
             let _ = done.send(());
@@ -134,11 +133,11 @@ impl Printer {
 }
 
 impl Printed {
-    /// Prints `last` and waits until all is written, but not for a reader who never reads.
+    /// Prints `last` and waits until everything is written, within a time limit.
     pub(crate) fn finish(self, last: Option<String>) {
         let Self { lines, done } = self;
         if let Some(last) = last {
-            // A reader who pauses loses this line too.
+            // A paused reader loses this line too.
             let _ = lines.try_send(last);
         }
         drop(lines);
@@ -146,12 +145,12 @@ impl Printed {
     }
 }
 
-/// What a server has done, for machines.
+/// Returns the summary of a server, for machines.
 pub(crate) fn summary_event(summary: &Snapshot) -> String {
     summary_json(summary).to_string()
 }
 
-/// The same as an object.
+/// Returns the summary as an object.
 pub(crate) fn summary_json(summary: &Snapshot) -> serde_json::Value {
     let mut silent = json!({});
     for (end, count) in &summary.silent {

@@ -26,11 +26,11 @@ pub(crate) struct Reloader {
     running: Mutex<Running>,
 }
 
-/// What a server has been told.
+/// The settings of a running server.
 #[derive(Debug)]
 struct Running {
     settings: Vec<Setting>,
-    /// As they were when it started, with what is set for them now.
+    /// The listeners of the start, with their current settings.
     groups: Vec<Group>,
 }
 
@@ -47,7 +47,7 @@ impl Reloader {
         Self { server, arguments, origins, running: Mutex::new(running) }
     }
 
-    /// One line that says what has changed, or why everything stays as it is. May wait for the disk
+    /// Reloads; returns one line about the changes, or why nothing changed. May block for the disk
     /// and for names.
     pub(crate) fn reload(&self) -> Result<String, String> {
         let mut running = self.running();
@@ -110,7 +110,7 @@ impl Running {
         (following, elsewhere)
     }
 
-    /// What differs, in words; from now on it does not.
+    /// Returns the differences in words, and stores the new settings.
     fn changed(&mut self, new: Vec<Setting>, elsewhere: &[&str]) -> String {
         let program = layers::program();
         let arguments = layers::keys(&program, "serve");

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use crate::{flags, listen, trust};
 
-/// Whether a server could start with these flags, as far as that can be said without starting it.
+/// Checks, as far as possible without starting it, that a server could start with these flags.
 ///
 /// # Errors
 /// The first thing that is in the way.

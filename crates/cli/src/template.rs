@@ -1,4 +1,4 @@
-//! What `-w FORMAT` prints of each file, as curl writes it: `%{bytes} in %{seconds} s\n`.
+//! The output of `-w FORMAT` for each file, in curl's syntax: `%{bytes} in %{seconds} s\n`.
 
 use std::str::FromStr;
 
@@ -61,7 +61,7 @@ impl FromStr for Template {
 }
 
 impl Template {
-    /// The format with what is known of a file; what is not known is empty.
+    /// Returns the format with the properties of a file; unknown ones are empty.
     pub(crate) fn fill(&self, sent: &Sent) -> String {
         let mut line = String::new();
         for part in &self.0 {

@@ -75,17 +75,17 @@ fn innermost<'a>(program: &'a Command, arguments: &[OsString]) -> &'a Command {
     command
 }
 
-/// Whether a URL is a word that could be the name of a file.
+/// Returns whether a URL is a word that could be a file name.
 pub(crate) fn is_bare(url: &str) -> bool {
     !url.contains([':', '/'])
 }
 
-/// Whether a URL is a port alone, without the colon that makes it a server of this machine.
+/// Returns whether a URL is only a port, without the colon that makes it a server of this machine.
 pub(crate) fn is_port(url: &str) -> bool {
     url.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-/// What to write instead of `HOST PORT`.
+/// Returns the argument to write instead of `HOST PORT`.
 pub(crate) fn server_in_one(host: &str, port: &str) -> String {
     format!("host and port are one argument: {host}:{port}")
 }
@@ -122,7 +122,7 @@ fn without_hidden(mut error: clap::Error, program: &Command) -> clap::Error {
     error
 }
 
-/// Whether help shows a command or a long flag of that name anywhere.
+/// Returns whether help shows a command or a long flag of that name.
 fn is_visible(program: &Command, word: &str) -> bool {
     let is_flag = |argument: &clap::Arg| {
         let names = argument.get_long_and_visible_aliases().unwrap_or_default();

@@ -16,7 +16,7 @@ use rustix::fs::Access;
 
 use crate::flags::{ClientTls, ServerTls};
 
-/// TLS as a server is told to speak it; `None`: it is not.
+/// Returns the TLS settings of a server; `None`: no TLS.
 ///
 /// # Errors
 /// Files that are named and cannot be used.
@@ -54,7 +54,7 @@ fn without_chain(key: &str, chain: &str) -> Failure {
     failure.with_hint(format!("name the certificate chain with {chain} FILE"))
 }
 
-/// It serves all the same: those who have met it before go by its fingerprint.
+/// Warns about dates. It serves nevertheless: clients that know it go by its fingerprint.
 fn warn_of_dates(identity: &Identity, file: &Path) {
     if let Err(untrusted) = identity.in_date() {
         to_stderr(&format!(
@@ -64,7 +64,7 @@ fn warn_of_dates(identity: &Identity, file: &Path) {
     }
 }
 
-/// Where an identity that made itself is kept, and whether somebody said so.
+/// Returns the directory of a generated identity, and whether the user chose it.
 fn tls_directory(flags: &ServerTls) -> (Option<PathBuf>, bool) {
     match &flags.tls_dir {
         Some(directory) => (Some(directory.clone()), true),
@@ -75,7 +75,7 @@ fn tls_directory(flags: &ServerTls) -> (Option<PathBuf>, bool) {
 /// The identity that made itself, now or at an earlier start.
 fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
     let unusable = |error| unusable(error, &named(flags));
-    let (directory, told) = tls_directory(flags);
+    let (directory, is_chosen) = tls_directory(flags);
     let kept = match directory {
         Some(directory) => Identity::kept_in(&directory).map(|(identity, _)| {
             warn_of_dates(&identity, &directory.join(KEPT_AS));
@@ -88,10 +88,9 @@ fn own_identity(flags: &ServerTls) -> Result<Identity, Failure> {
             KEPT.store(true, Ordering::Relaxed);
             Ok(identity)
         }
-        // A server that has shown a kept one does not come with another because a reload cannot
-        // read it.
-        Err(error @ IdentityError::File { .. }) if !told && !KEPT.load(Ordering::Relaxed) => {
-            // Whoever asked for nothing shall not be kept from serving.
+        // A server with a stored identity must not get another one because a reload cannot read it.
+        Err(error @ IdentityError::File { .. }) if !is_chosen && !KEPT.load(Ordering::Relaxed) => {
+            // Without a choice of the user, a failure to store does not prevent serving.
             if FOR_THIS_RUN.get().is_some() {
                 return for_this_run().map_err(unusable);
             }
@@ -120,8 +119,8 @@ static KEPT: AtomicBool = AtomicBool::new(false);
 
 static FOR_THIS_RUN: OnceLock<Identity> = OnceLock::new();
 
-/// Whether the files that are named can be used, and those that a start would find. Makes no
-/// identity that would stay.
+/// Checks that the named files, and those that a start would use, can be used. Generates no
+/// identity.
 ///
 /// # Errors
 /// As [`server`].
@@ -139,7 +138,7 @@ pub(crate) fn check(flags: &ServerTls) -> Result<(), Failure> {
 
 /// The identity that an earlier start has kept.
 fn found(flags: &ServerTls) -> Result<Option<Identity>, Failure> {
-    let (Some(directory), told) = tls_directory(flags) else { return Ok(None) };
+    let (Some(directory), is_chosen) = tls_directory(flags) else { return Ok(None) };
     let found = Identity::found_in(&directory).and_then(|found| match &found {
         None if directory.is_dir() => {
             let access = rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK);
@@ -151,8 +150,8 @@ fn found(flags: &ServerTls) -> Result<Option<Identity>, Failure> {
         _ => Ok(found),
     });
     match found {
-        // As at a start, nobody is kept from serving by what nobody asked for.
-        Err(error @ IdentityError::File { .. }) if !told => {
+        // As at a start, a default that fails does not prevent serving.
+        Err(error @ IdentityError::File { .. }) if !is_chosen => {
             to_stderr(&format!("warning: {error}; the TLS key would not be stored"));
             Ok(None)
         }
@@ -248,7 +247,7 @@ fn check_effect(flags: &ClientTls, targets: &[Target]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a person has to know of a server that nobody vouches for.
+/// Prints what the user should know about a server without a trusted CA.
 fn tell(target: &Target, met: &TrustedBy) {
     let authority = target.address();
     match met {
@@ -270,7 +269,7 @@ fn tell(target: &Target, met: &TrustedBy) {
 }
 
 fn state_directory() -> Option<PathBuf> {
-    // systemd gives a list where a unit has several.
+    // systemd passes a list if a unit has several.
     let of_service = env::var_os("STATE_DIRECTORY").filter(|value| !value.is_empty());
     if let Some(directories) = of_service {
         return env::split_paths(&directories).next();

@@ -1,8 +1,8 @@
-//! Digests a file in a thread of its own, beside what is sent of it.
+//! Hashes a file on a thread of its own, while it is sent.
 //!
-//! When a transfer goes on in the middle, the digest still covers the beginning, which nobody reads
-//! any more. So that the bytes flow at once, all of the file is hashed beside them; what is sent
-//! now is in the page cache for the second reader.
+//! When a transfer resumes in the middle, the digest still covers the beginning, which is not read
+//! for sending. So that content is sent immediately, the whole file is hashed in parallel; the sent
+//! part is in the page cache for the second reader.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::hasher::Hasher;
 
-/// A digest that is being made. Dropped, it is given up.
+/// A digest that is being computed. Dropping it stops the computation.
 pub(crate) struct Aside {
     given_up: Arc<AtomicBool>,
     thread: Option<JoinHandle<io::Result<Option<Digest>>>>,
@@ -31,9 +31,9 @@ impl Aside {
         Ok(Self { given_up, thread: Some(thread) })
     }
 
-    /// Waits for it, but no longer than `patience`: whether it is made.
-    pub(crate) fn is_made(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    /// Waits until it is complete, for at most `timeout`; returns whether it is.
+    pub(crate) fn is_made(&self, wait_limit: Duration) -> bool {
+        let deadline = Instant::now() + wait_limit;
         let made = || self.thread.as_ref().is_none_or(JoinHandle::is_finished);
         while !made() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
@@ -73,5 +73,5 @@ fn hash(
     Ok(hasher.finish())
 }
 
-/// Bytes read at once.
+/// Size of one read.
 const BUFFER: usize = 256 * 1024;

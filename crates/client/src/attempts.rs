@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyport_proto::transfer::refusal::Retry;
 
 use crate::content::{Identity, Source};
-use crate::error::{Blame, Consequence, Error, ErrorKind, Transferred};
+use crate::error::{Consequence, Error, ErrorKind, ErrorOrigin, Transferred};
 
 /// The attempts to transfer one file, or to stay in one room.
 pub(crate) struct Attempts {
@@ -26,9 +26,9 @@ pub(crate) struct Attempts {
     once: Cell<bool>,
     /// The source at the first attempt.
     identity: Option<Identity>,
-    /// Whether what was sent can be read again.
+    /// Whether the source can be read again.
     pub(crate) repeatable: bool,
-    /// The error that interrupted what is attempted again.
+    /// The error that interrupted the transfer.
     interrupted: Option<Error>,
 }
 
@@ -105,14 +105,14 @@ impl Attempts {
         report: &mut Report<'_>,
     ) -> Result<(), Error> {
         let Some(delay) = self.delay(consequence) else {
-            // The same command continues the transfer whenever the server is back, so its
-            // interruption is reported, and not that the server cannot be reached.
-            let is_gone = consequence.blame == Blame::Unreachable;
+            // The same command resumes the transfer when the server is back, so the interruption is
+            // reported, and not that the server is unreachable.
+            let is_gone = consequence.origin == ErrorOrigin::Unreachable;
             return Err(self.interrupted.take().filter(|_| is_gone).unwrap_or(error));
         };
         report(&error, delay)?;
         std::thread::sleep(delay);
-        if consequence.blame == Blame::BrokenOff {
+        if consequence.origin == ErrorOrigin::Interrupted {
             self.interrupted = Some(error);
         }
         Ok(())
@@ -133,14 +133,14 @@ impl Attempts {
     /// there is no further attempt.
     fn delay(&self, after: Consequence) -> Option<Duration> {
         // Every other error needs a connection, if only for the answer to a handshake.
-        let connected = self.connected.get() || after.blame != Blame::Unreachable;
+        let connected = self.connected.get() || after.origin != ErrorOrigin::Unreachable;
         self.connected.set(connected);
         let may_pass = match after.retry {
             Retry::Never => false,
             Retry::Once => !self.once.replace(true),
             Retry::Repeatedly => true,
         };
-        // What cannot be read twice cannot be sent twice.
+        // A source that cannot be read twice cannot be sent twice.
         let worth = self.repeatable && connected && may_pass;
         let left = self.left.get();
         if !worth || left == 0 || self.last.get().elapsed() > self.max_time {

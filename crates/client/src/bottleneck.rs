@@ -1,8 +1,8 @@
-//! What a slow transfer waited for, as far as the two ends can tell.
+//! The bottleneck of a slow transfer, as far as the two ends can determine it.
 //!
-//! Our TCP knows how long it had something to send, and how much of that the peer's window held it
-//! up; the receipt says how much of the receiver's time went into hashing and storing; and we know
-//! how long our own file was read.
+//! TCP statistics say how long there was data to send, and how long the peer's window blocked it;
+//! the receipt says how long the receiver hashed and stored; and the client measures how long it
+//! read its file.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub enum Bottleneck {
     ReceiverHashing,
     /// The receiver's storage took the bytes no sooner.
     ReceiverStorage,
-    /// The receiver took the bytes no sooner, and does not say why.
+    /// The receiver read slowly, and does not report why.
     Receiver,
     /// Our send buffer was too small for the path.
     SendBuffer,
@@ -137,8 +137,8 @@ mod tests {
         }
     }
 
-    /// Of ten seconds: busy, held up by the window, by the buffer, reading; at the receiver hashing
-    /// and storing.
+    /// Returns the bottleneck for these times of ten seconds: busy, blocked by the window, by the
+    /// buffer, reading; hashing and storing at the receiver.
     fn found(ours: [u64; 4], hashing: f64, storing: f64) -> Option<Bottleneck> {
         let [busy, window, buffer, reading] = ours;
         let mut before = TcpInfo::default();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_whom_is_told() {
+    fn the_wait_for_the_other_side_is_reported() {
         assert_eq!(found([9, 0, 0, 1], 1.0, 1.0), Some(Bottleneck::Network));
         assert_eq!(found([9, 8, 0, 1], 1.0, 7.0), Some(Bottleneck::ReceiverStorage));
         assert_eq!(found([9, 8, 0, 1], 8.0, 1.0), Some(Bottleneck::ReceiverHashing));

@@ -50,8 +50,8 @@ impl Default for ConnectOptions {
             congestion: Congestion::Auto,
             encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
-            // A receipt follows fsync, and the end of a download the server's hashing of what the
-            // client has already: slow disks need minutes for gigabytes.
+            // A receipt follows fsync, and the end of a download follows the server's hashing of
+            // content that the client has: slow disks need minutes for gigabytes.
             timeout: Duration::from_secs(300),
             unacknowledged: Some(Duration::from_secs(20)),
         }

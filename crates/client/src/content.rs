@@ -1,4 +1,4 @@
-//! What is sent: a file or standard input, digested while it is read; or beside it, where the
+//! The content to send: a file or standard input, hashed while it is read, or in parallel if the
 //! server has the beginning.
 
 use std::cmp::Ordering;
@@ -23,12 +23,12 @@ use anyport_proto::transfer::offer::Offer;
 use crate::aside::Aside;
 use crate::error::{Error, ErrorKind, Stopped};
 
-/// Something to send: looked at, and opened when its turn comes.
+/// A file to send: examined first, and opened when its turn comes.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// Returns the path as given.
     path: PathBuf,
-    /// What it is to be called there; none for standard input.
+    /// Its name on the server; `None` for standard input.
     name: Option<OsString>,
     /// Bytes to be sent, where that is known before it is opened.
     size: Option<u64>,
@@ -38,12 +38,12 @@ pub struct Source {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The file system said no.
+    /// The file system reported an error.
     #[error("cannot open {path}", path = path.display())]
     Open {
         /// Returns the path as given.
         path: PathBuf,
-        /// What it said.
+        /// The error.
         #[source]
         source: io::Error,
     },
@@ -104,7 +104,7 @@ impl Source {
         }
     }
 
-    /// A file that is found below a directory: `name` is relative to what was asked for.
+    /// Returns a file found below a directory: `name` is relative to the given directory.
     pub(crate) fn found(path: PathBuf, name: OsString, metadata: &Metadata) -> Self {
         Self { path, name: Some(name), size: regular_size(metadata) }
     }
@@ -138,7 +138,7 @@ impl Source {
         let failed = |source| OpenError::Open { path: self.path.clone(), source };
         let mut ctime = None;
         let (file, size, identity) = if is_stdin(&self.path) {
-            // Standard input may stand anywhere in a file, so only its end tells how long it is.
+            // Standard input may begin anywhere in a file, so its size is known only at its end.
             (File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?), None, None)
         } else {
             let file = File::open(&self.path).map_err(failed)?;
@@ -177,8 +177,8 @@ fn settled_ctime(metadata: &Metadata) -> Option<(i64, i64)> {
 /// The longest step of the clock that files get their times from: 10 ms at 100 Hz, and some more.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Returns whether a regular file has as many bytes as its metadata says. Those of `/proc` say 0
-/// and those of `/sys` a page, whatever they hold, and no blocks; they are read to their end.
+/// Returns whether the size in a regular file's metadata is true. In `/proc` it is 0 and in `/sys`
+/// a page, whatever the content, and without blocks; such files are read to their end.
 fn has_its_size(file: &File, metadata: &Metadata) -> bool {
     if metadata.blocks() > 0 || metadata.len() > LARGEST_VIRTUAL {
         return true;
@@ -191,15 +191,15 @@ fn has_its_size(file: &File, metadata: &Metadata) -> bool {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // What cannot be read says so when it is sent.
+            // An unreadable file is reported when it is sent.
             Err(_) => return true,
         }
     }
     filled == size
 }
 
-/// Bytes of the largest file without blocks that is read to learn its size: an attribute of `/sys`
-/// has at most a page, and a larger file without blocks is sparse.
+/// Maximum size of a file without blocks that is read to learn its size: an attribute of `/sys` has
+/// at most a page, and a larger file without blocks is sparse.
 const LARGEST_VIRTUAL: u64 = 64 * 1024;
 
 fn is_stdin(path: &Path) -> bool {
@@ -210,7 +210,7 @@ fn regular_size(metadata: &Metadata) -> Option<u64> {
     metadata.is_file().then_some(metadata.len())
 }
 
-/// What tells whether a regular file is still the same one.
+/// The identity of a regular file, to check that it is still the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     path: PathBuf,
@@ -258,11 +258,11 @@ pub(crate) fn mtime(metadata: &Metadata) -> FileTime {
     FileTime::exact(metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or(0))
 }
 
-/// What a second look at a source tells, once its content was read.
+/// The result of examining a source again, after its content was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Second {
     Unchanged,
-    /// Its beginning may still be what was read: it grew, or only its change time differs.
+    /// The sent content may still be its beginning: it has grown, or only its change time differs.
     Compare,
     Changed,
 }
@@ -270,10 +270,10 @@ enum Second {
 /// Bytes that wait for a digest that is made beside.
 const HELD_BACK: u64 = 64 * 1024;
 
-/// How long a receiver hears nothing meanwhile.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// Maximum time for which the receiver gets no data meanwhile.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 
-/// What of a mode is sent: neither the kind of the file nor set-user-id and its like.
+/// The bits of a mode that are sent: neither the kind of the file nor set-user-id and the like.
 const PERMISSIONS: u32 = 0o777;
 
 /// A source while it is being sent.
@@ -286,16 +286,16 @@ pub(crate) struct Content {
     identity: Option<Identity>,
     digest: Algorithm,
     hashing: Hashing,
-    /// Where it is being read.
+    /// Offset of the next read.
     bytes: u64,
-    /// The source was looked at again after its last byte, and is what was sent.
+    /// Whether the source was examined again after its last byte, and was unchanged.
     checked: bool,
     /// It has more bytes by now than were sent.
     grown: bool,
-    /// When its inode was last changed, before it was read; `None` if it was so young that another
-    /// change could get the same times.
+    /// Change time of its inode before it was read; `None` if it was so recent that another change
+    /// could have the same time.
     ctime: Option<(i64, i64)>,
-    /// How long reading and hashing took.
+    /// Time spent reading and hashing.
     reading: Duration,
     pace: Option<Pace>,
 }
@@ -303,7 +303,7 @@ pub(crate) struct Content {
 enum Hashing {
     /// While it is read.
     Passing(Hasher),
-    /// All of it, beside what is read.
+    /// The whole file, in parallel.
     Aside(Aside),
     Done(Option<Digest>),
 }
@@ -317,7 +317,7 @@ impl Content {
         self.identity.as_ref()
     }
 
-    /// What the server is told of it, beside its name and what is to be done.
+    /// Returns the offer, without name and options.
     pub(crate) fn offer(&self) -> Offer {
         let identity = self.identity.as_ref();
         Offer {
@@ -329,7 +329,7 @@ impl Content {
         }
     }
 
-    /// What makes it the same file to the server after a break.
+    /// Returns the ID by which the server recognizes the file after an interruption.
     pub(crate) fn id(&self) -> Option<String> {
         self.identity.as_ref().map(Identity::id)
     }
@@ -338,10 +338,10 @@ impl Content {
     pub(crate) fn at_once(&self) -> usize {
         let pace = self.pace.as_ref().map_or(usize::MAX, Pace::most);
         match &self.hashing {
-            // While the digest of a long beginning is still being made, the last bytes are held
-            // back, and one goes now and then: a receiver that hears nothing would give us up.
+            // While the digest of a long beginning is still being computed, the last bytes are kept
+            // back, and one is sent from time to time: a receiver without input would time out.
             Hashing::Aside(aside) if self.left().is_some_and(|left| left <= HELD_BACK) => {
-                if aside.is_made(SIGN_OF_LIFE) { pace } else { 1 }
+                if aside.is_made(KEEPALIVE_EVERY) { pace } else { 1 }
             }
             Hashing::Aside(_) => {
                 let ahead = self.left().unwrap_or(u64::MAX).saturating_sub(HELD_BACK);
@@ -356,14 +356,14 @@ impl Content {
         self.pace = Some(Pace::new(rate));
     }
 
-    /// How long reading and hashing took.
+    /// Time spent reading and hashing.
     pub(crate) const fn reading(&self) -> Duration {
         self.reading
     }
 
-    /// Begins at `offset`, as the server has what is before. The digest is then made beside, of
-    /// everything.
-    pub(crate) fn go_on_at(&mut self, offset: u64) -> Result<(), Error> {
+    /// Continues at `offset`, because the server has the content before it. The whole file is then
+    /// hashed in parallel.
+    pub(crate) fn resume_at(&mut self, offset: u64) -> Result<(), Error> {
         if offset == 0 {
             return Ok(());
         }
@@ -392,7 +392,8 @@ impl Content {
         self.bytes
     }
 
-    /// Reads what is there, at most `buffer` and at most what was announced. 0 is the end.
+    /// Reads available content, at most `buffer` and at most the announced size. Returns 0 at the
+    /// end.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let wanted =
             self.left().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
@@ -411,7 +412,7 @@ impl Content {
                     }
                     self.bytes += count as u64;
                     if self.left() == Some(0) {
-                        // Without its last bytes no receiver takes it for whole.
+                        // Without its last bytes no receiver considers it complete.
                         self.check_source()?;
                     }
                     self.reading += began.elapsed();
@@ -429,9 +430,9 @@ impl Content {
         }
     }
 
-    /// Sends what is next over `stream` without looking at it, if no digest was requested: at
-    /// most `count` bytes, 0 at the end. `None`: it must be read after all.
-    pub(crate) fn send_unseen(
+    /// Sends the next content over `stream` by sendfile, if no digest was requested: at most
+    /// `count` bytes, 0 at the end. `None`: it must be read instead.
+    pub(crate) fn send_by_kernel(
         &mut self,
         stream: &TcpStream,
         count: usize,
@@ -469,7 +470,7 @@ impl Content {
         Ok(Some(sent))
     }
 
-    /// Fills `buffer`, which must not be more than what is left of the announced size.
+    /// Fills `buffer`, which must not exceed the rest of the announced size.
     pub(crate) fn read_exact(&mut self, mut buffer: &mut [u8]) -> Result<(), Error> {
         while !buffer.is_empty() {
             match self.read(buffer)? {
@@ -483,7 +484,7 @@ impl Content {
     /// The digest of everything, once everything has been read. Waits for one that is made beside.
     ///
     /// # Errors
-    /// The source cannot be read, or is not what was sent any more.
+    /// The source cannot be read, or differs from the sent content.
     pub(crate) fn digest(&mut self) -> Result<Option<Digest>, Error> {
         if self.left() == Some(0) {
             self.check_source()?;
@@ -491,12 +492,12 @@ impl Content {
         self.finish_digest()
     }
 
-    /// Whether the source has more bytes by now than were sent.
+    /// Returns whether the source has more bytes now than were sent.
     pub(crate) const fn has_grown(&self) -> bool {
         self.grown
     }
 
-    /// Looks at the source again: what was read may be half old and half new content.
+    /// Examines the source again: the sent content may be half old and half new.
     fn check_source(&mut self) -> Result<(), Error> {
         if std::mem::replace(&mut self.checked, true) {
             return Ok(());
@@ -509,7 +510,7 @@ impl Content {
             Second::Changed => Err(changed()),
             Second::Compare => match self.finish_digest()? {
                 Some(digest) if self.rehash().map_err(failed)? == Some(digest) => Ok(()),
-                // Nothing tells what was sent.
+                // There is no digest of the sent content.
                 None if !self.grown => Ok(()),
                 _ => Err(changed()),
             },
@@ -520,7 +521,7 @@ impl Content {
         let Some(identity) = &self.identity else { return Ok(Second::Unchanged) };
         let now = self.file.metadata()?;
         let same_file = |found: &Metadata| (found.dev(), found.ino()) == (now.dev(), now.ino());
-        // A source that was only removed or renamed is still what was opened.
+        // A source that was only removed or renamed is still the opened one.
         if std::fs::metadata(&identity.path).is_ok_and(|found| !same_file(&found)) {
             return Ok(Second::Changed);
         }
@@ -540,7 +541,7 @@ impl Content {
         })
     }
 
-    /// Hashes what was sent as the source has it now.
+    /// Hashes the sent range of the current source.
     fn rehash(&self) -> io::Result<Option<Digest>> {
         let (file, size) = (self.file.try_clone()?, self.size.unwrap_or_default());
         Aside::start(file, size, self.digest)?.finish()

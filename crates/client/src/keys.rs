@@ -1,5 +1,5 @@
-//! Mask keys and handshake keys from the kernel's random source (RFC 6455 §10.3: nobody may predict
-//! them).
+//! Mask keys and handshake keys from the kernel's random source, because they must be unpredictable
+//! (RFC 6455 §10.3).
 
 use anyport_proto::ws::KeySource;
 

@@ -233,7 +233,7 @@ impl ProxyError {
         matches!(self, Self::Dial(_) | Self::Lost(_) | Self::Unreachable(_))
     }
 
-    /// Returns what the user can do about it.
+    /// Returns what the user can try.
     pub(crate) const fn hint(&self) -> &'static str {
         match self {
             Self::Unauthorized(_) => {
@@ -384,7 +384,7 @@ fn text(text: &str, to: &mut Vec<u8>) -> Result<(), ProxyError> {
     Ok(())
 }
 
-/// Returns what a reply of SOCKS5 means (RFC 1928 §6).
+/// Returns the meaning of a SOCKS5 reply (RFC 1928 §6).
 fn said(reply: u8) -> String {
     match reply {
         3 => "network unreachable".to_owned(),

@@ -1,4 +1,4 @@
-//! A connection to a server, under TLS where the target says so.
+//! A connection to a server, under TLS if the target requires it.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -32,7 +32,7 @@ impl Encryption {
     }
 }
 
-/// Those that an authority of this system vouches for.
+/// Trusts servers with a certificate of a CA of this system.
 impl Default for Encryption {
     fn default() -> Self {
         // Only files can be missing, and this names none.
@@ -55,7 +55,7 @@ pub(crate) struct Stream {
 
 struct Tls {
     machine: ClientMachine,
-    /// What came and was opened, from `read` on.
+    /// Decrypted input, from `read` on.
     plain: Vec<u8>,
     read: usize,
     wire: Vec<u8>,
@@ -64,7 +64,7 @@ struct Tls {
     error: Option<TlsError>,
 }
 
-/// The same among the tasks of a runtime.
+/// A stream for tasks of a runtime.
 pub(crate) type AsyncStream = MaybeTls<tokio::net::TcpStream, ClientSide>;
 
 impl Stream {
@@ -81,7 +81,7 @@ impl Stream {
             return Ok(stream);
         }
         let failed = |source| Error::at(peer, ErrorKind::Tls(Box::new(source)));
-        // A URL of the web promises what a browser checks.
+        // Users expect of a web URL what a browser checks.
         let new = match target.scheme {
             Scheme::Http => NewServer::SameName,
             _ => NewServer::AnyName,
@@ -95,7 +95,7 @@ impl Stream {
         loop {
             let Tls { machine, plain, wire, out, .. } = &mut *tls;
             let opened = machine.open(&mut wire[..count], plain, out);
-            // Also what the server is told of why we go.
+            // Includes the alert of a failed handshake.
             let written = stream.socket.write_all(out);
             out.clear();
             opened.map_err(failed)?;
@@ -126,12 +126,12 @@ impl Stream {
         &self.socket
     }
 
-    /// Where the kernel may read and write by itself: not under TLS.
+    /// Returns the socket if the kernel may read and write it directly: not under TLS.
     pub(crate) const fn plain(&self) -> Option<&TcpStream> {
         if self.tls.is_none() { Some(&self.socket) } else { None }
     }
 
-    /// Nothing more comes from here; what the server says is still heard.
+    /// Ends the sending direction; the server's data can still be read.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.machine.close(&mut tls.out);
@@ -142,18 +142,18 @@ impl Stream {
         self.socket.shutdown(Shutdown::Write)
     }
 
-    /// From now on whatever ends this connection, our own death too, is a reset to the server: a
-    /// FIN would look like an end that was meant. Until [`Self::ends_in_order`].
+    /// Makes any end of this connection, also the death of this process, a reset to the server: a
+    /// FIN would mean the end of the content. Until [`Self::ends_in_order`].
     pub(crate) fn resets_at_end(&self) -> io::Result<()> {
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO))
     }
 
-    /// All is said: an end is one.
+    /// Makes the end of this connection a FIN again, after all content was sent.
     pub(crate) fn ends_in_order(&self) -> io::Result<()> {
         SockRef::from(&self.socket).set_linger(None)
     }
 
-    /// Whether the server has said something, or has gone, without waiting for it.
+    /// Returns whether the server has sent something, or has gone, without waiting for it.
     pub(crate) fn has_something_to_say(&mut self) -> bool {
         loop {
             if self.tls.as_ref().is_some_and(|tls| tls.has_something()) {
@@ -162,7 +162,7 @@ impl Stream {
             let mut byte = [0; 1];
             match recv(&self.socket, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
                 Err(Errno::AGAIN | Errno::INTR) => return false,
-                // An end, or an error that the next read will tell in full.
+                // The next read reports the end, or the error, in full.
                 Ok((0, _)) | Err(_) => return true,
                 Ok(_) => {}
             }
@@ -179,7 +179,7 @@ impl Stream {
         }
     }
 
-    /// The same stream for a runtime, in which this must be called.
+    /// Returns the stream for a runtime, in which this must be called.
     pub(crate) fn into_async(self) -> io::Result<AsyncStream> {
         self.socket.set_nonblocking(true)?;
         let io = tokio::net::TcpStream::from_std(self.socket)?;
@@ -227,7 +227,7 @@ impl Read for Stream {
             let Tls { machine, plain, wire, out, .. } = &mut **tls;
             let opened = machine.open(&mut wire[..count], plain, out);
             if !out.is_empty() {
-                // An alert, or a new key; whether it arrives changes nothing of what came.
+                // An alert, or a new key; its loss does not change the received data.
                 let _ = self.socket.write_all(out);
                 out.clear();
             }
@@ -260,8 +260,7 @@ fn read(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// An [`AsyncStream`] of which both directions are waited for at once, and what waits to be written
-/// to it.
+/// An [`AsyncStream`] with both directions in one wait, and its pending output.
 pub(crate) struct Duplex {
     pub(crate) reader: ReadHalf<AsyncStream>,
     pub(crate) writer: Outbox,
@@ -269,9 +268,9 @@ pub(crate) struct Duplex {
 
 pub(crate) struct Outbox {
     stream: WriteHalf<AsyncStream>,
-    /// What the stream has not taken yet.
+    /// Output that the stream has not accepted yet.
     pub(crate) out: Vec<u8>,
-    /// What it took may still be in it.
+    /// Whether the stream may buffer accepted output.
     unflushed: bool,
 }
 
@@ -283,14 +282,14 @@ impl Duplex {
 }
 
 impl Outbox {
-    /// Whether nothing waits.
+    /// Returns whether no output is pending.
     pub(crate) const fn is_empty(&self) -> bool {
         self.out.is_empty() && !self.unflushed
     }
 
     /// Writes some of what waits.
     ///
-    /// Cancel safe: yes; what the stream has taken is not in `out` any more.
+    /// Cancel safe: yes; accepted output is removed from `out`.
     pub(crate) async fn push(&mut self) -> io::Result<()> {
         if self.out.is_empty() {
             self.stream.flush().await?;
@@ -311,20 +310,20 @@ impl Outbox {
         Ok(())
     }
 
-    /// Nothing more comes from here. Cancel safe: no.
+    /// Ends the sending direction. Cancel safe: no.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         self.flush().await?;
         self.stream.shutdown().await
     }
 
-    /// It is not accepted.
+    /// Drops the pending output, which the server does not accept.
     pub(crate) fn give_up(&mut self) {
         self.out.clear();
         self.unflushed = false;
     }
 }
 
-/// Bytes that are read or sealed at once: as much as a transfer writes at once.
+/// Size of one read or encryption: that of one write of a transfer.
 const WIRE: usize = BUFFER;
 
 /// Bytes of the buffer that content is read into and sent from. About the size of the L2 cache.

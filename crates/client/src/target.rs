@@ -80,7 +80,7 @@ impl Scheme {
 pub struct Target {
     /// The scheme of a URL, which selects the transport.
     pub scheme: Scheme,
-    /// Whether that is under TLS.
+    /// Whether it is under TLS.
     pub encrypted: bool,
     /// A name or a numeric address, without brackets.
     pub host: String,
@@ -177,7 +177,7 @@ pub enum TargetError {
     BadName {
         /// The path as written.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }
@@ -291,7 +291,7 @@ fn split_scheme(url: &str) -> Result<(&str, &str), TargetError> {
     Ok((ANYPORT, url))
 }
 
-/// Whether a word is the name of a service, which would be a path in the syntax of scp.
+/// Returns whether a word is the name of a service, which would be a path in the syntax of scp.
 fn is_service(text: &str) -> bool {
     ["http", "https", "http-alt", "ssh", "ftp"].contains(&text)
 }
@@ -325,7 +325,7 @@ impl Target {
         is_web.then_some(self.port)
     }
 
-    /// Whether the host is this machine by its name or its address (RFC 6761 §6.3).
+    /// Returns whether the host is this machine, by name or address (RFC 6761 §6.3).
     pub(crate) fn is_loopback(&self) -> bool {
         let host = without_zone(&self.host).trim_end_matches('.').to_ascii_lowercase();
         let is_address = |ip: IpAddr| ip.to_canonical().is_loopback();
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_fault() {
         for (url, message) in [
             (
                 "ftp://h",

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_stands_for_what_is_below_it() {
+    fn a_directory_means_its_content() {
         let scratch = tempfile::tempdir().unwrap();
         let top = scratch.path().join("photos");
         std::fs::create_dir_all(top.join("b/deep")).unwrap();
@@ -140,7 +140,7 @@ mod tests {
             (followed.links, failed(&followed)),
             (0, vec![top.join("b/round"), top.join("lost")])
         );
-        // A directory that is called nothing gives no name.
+        // A directory without a name adds none.
         let dotted = walk(&top.join("b/.."), Links::Skip);
         assert_eq!(names(&dotted), ["a.jpg", "b/deep/x", "empty/", "z.jpg"]);
     }

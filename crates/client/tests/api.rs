@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyport_client::{
-    Blame, Error, ErrorKind, GetOptions, Observer, Options, Sent, Source, Target, get_into, send,
+    Error, ErrorKind, ErrorOrigin, GetOptions, Observer, Options, Sent, Source, Target, get_into,
+    send,
 };
 use anyport_proto::access::{Named, Token};
 use anyport_proto::transfer::offer::OnExists;
@@ -111,7 +112,7 @@ fn a_file_is_sent_and_received_over_each_scheme_with_its_digest() {
 #[track_caller]
 fn refusal(result: Result<(), Error>) -> RefusalCode {
     let error = result.unwrap_err();
-    assert_eq!(error.blame(), Blame::Refused, "{error:?}");
+    assert_eq!(error.origin(), ErrorOrigin::Refused, "{error:?}");
     match error.kind() {
         ErrorKind::Refused(refusal) => refusal.code,
         other => panic!("{other:?}"),
@@ -216,7 +217,7 @@ fn an_error_that_no_retry_can_fix_is_returned_immediately() {
     let error = send(&[source], &target("tcp", address, ""), &options, &Reports::default());
     let error = error.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Dial(_)), "{error:?}");
-    assert_eq!(error.blame(), Blame::Unreachable);
+    assert_eq!(error.origin(), ErrorOrigin::Unreachable);
     let nowhere = "ftp://host/".parse::<Target>();
     assert!(nowhere.is_err());
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyport_client::Blame;
+use anyport_client::ErrorOrigin;
 
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Exit {
     /// The stored file differs from the file that was sent.
     Mismatch = 5,
     /// Connection lost; the same command resumes the transfer.
-    BrokenOff = 6,
+    ConnectionLost = 6,
     /// TLS failed, or the server is not trusted.
     Untrusted = 7,
     /// Stopped by Ctrl-C.
@@ -37,7 +37,7 @@ impl Exit {
         Self::Unreachable,
         Self::Refused,
         Self::Mismatch,
-        Self::BrokenOff,
+        Self::ConnectionLost,
         Self::Untrusted,
         Self::Interrupted,
     ];
@@ -56,7 +56,7 @@ impl Exit {
             Self::Unreachable => "A name does not resolve, or the server cannot be reached.",
             Self::Refused => "The peer refused the request.",
             Self::Mismatch => "The received data differ from the data that were sent.",
-            Self::BrokenOff => "Connection lost; the same command resumes the transfer.",
+            Self::ConnectionLost => "Connection lost; the same command resumes the transfer.",
             Self::Untrusted => "TLS failed, or the server is not trusted.",
             Self::Interrupted => "Stopped by Ctrl-C.",
         }
@@ -69,14 +69,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl From<Blame> for Exit {
-    fn from(blame: Blame) -> Self {
-        match blame {
-            Blame::Unreachable => Self::Unreachable,
-            Blame::Refused => Self::Refused,
-            Blame::Mismatch => Self::Mismatch,
-            Blame::BrokenOff => Self::BrokenOff,
-            Blame::Untrusted => Self::Untrusted,
+impl From<ErrorOrigin> for Exit {
+    fn from(origin: ErrorOrigin) -> Self {
+        match origin {
+            ErrorOrigin::Unreachable => Self::Unreachable,
+            ErrorOrigin::Refused => Self::Refused,
+            ErrorOrigin::Mismatch => Self::Mismatch,
+            ErrorOrigin::Interrupted => Self::ConnectionLost,
+            ErrorOrigin::Untrusted => Self::Untrusted,
             _ => Self::Failed,
         }
     }

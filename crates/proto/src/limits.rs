@@ -89,7 +89,7 @@ impl Limits {
 /// carry the next file.
 ///
 /// A sender of a file up to this size does not wait for permission.
-pub const MAX_PASSED_OVER: u64 = 64 * 1024;
+pub const MAX_DISCARDED: u64 = 64 * 1024;
 
 /// Maximum payload that a frame can announce: the most significant bit must be 0 (RFC 6455 §5.2).
 pub const MAX_FRAME: u64 = (1 << 63) - 1;

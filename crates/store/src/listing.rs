@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_stands_before_what_is_in_it_and_all_is_sorted() {
+    fn a_directory_precedes_its_content_and_all_is_sorted() {
         let names = list(1 << 20, 1 << 20, true).unwrap();
         assert_eq!((names.len(), names[9].as_str(), names[10].as_str()), (21, "a/9", "a/b"));
         assert_eq!((names[11].as_str(), names[20].as_str()), ("a/b/0", "a/b/9"));
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listing_holds_is_bounded_for_itself_and_for_all() {
+    fn memory_of_a_listing_is_bounded_for_itself_and_for_all() {
         let one = 11 * (1 + NAME_OVERHEAD);
         assert!(list(1 << 20, one, false).is_ok());
         assert!(matches!(list(1 << 20, one - 1, false), Err(ListError::NoMemory)));

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back_while_it_is_rewritten() {
+    fn stored_content_is_read_back_while_it_is_rewritten() {
         let mut sink = Memory::new(Limited::new(usize::MAX));
         let raw = anyport_testkit::noise(BLOCK + 1000, 1);
         sink.write(&raw).unwrap();

@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_part_holds_what_was_decoded_and_no_raw_tail() {
+    fn a_kept_partial_file_has_decoded_content_and_no_raw_tail() {
         let scratch = tempfile::tempdir().unwrap();
         let mut sink = directory(scratch.path()).create_partial(None).unwrap();
         sink.write(b"h-e-l-l-o-").unwrap();

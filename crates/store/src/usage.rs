@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_is_left_out_and_no_stack_overflows() {
+    fn entries_that_are_too_deep_are_omitted_and_no_stack_overflows() {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(scratch.path().join("d/".repeat(80))).unwrap();
         let root = Root::open(scratch.path()).unwrap();

@@ -238,7 +238,7 @@ impl<S: Side> Machine<S> {
         let mut used = 0;
         loop {
             let UnbufferedStatus { mut discard, state } = self.side.process(&mut wire[used..]);
-            let goes_on = match state {
+            let continues = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
                         let record = record?;
@@ -266,7 +266,7 @@ impl<S: Side> Machine<S> {
                 }
             };
             used += discard;
-            if !goes_on {
+            if !continues {
                 return Ok(used);
             }
         }

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_are_those_of_the_product_over_any_cut() {
+    fn masks_are_those_of_the_product_in_any_segmentation() {
         let source = anyport_testkit::noise(1000, 5);
         let mut expected = source.clone();
         Mask::new([1, 2, 3, 4]).apply(&mut expected);

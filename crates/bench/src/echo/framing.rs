@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_messages_end_after_their_size_wherever_the_stream_is_cut() {
+    fn plain_messages_end_after_their_size_in_every_segmentation() {
         let stream = b"abcdefghij";
         for step in 1..=stream.len() {
             let mut framing = Framing::Plain { size: 5, came: 0 };

@@ -381,12 +381,15 @@ mod tests {
     #[test]
     fn a_broken_row_shows_its_reason_and_no_number_anywhere() {
         let report = report();
-        for told in [table(&report), json(&report), csv(&report), svg(&report), html(&report)] {
-            assert!(told.contains("lost"), "no reason in {told}");
+        for reported in [table(&report), json(&report), csv(&report), svg(&report), html(&report)] {
+            assert!(reported.contains("lost"), "no reason in {reported}");
             for number in ["7.77", "7.78", "7777"] {
-                assert!(!told.contains(number), "{number} in {told}");
+                assert!(!reported.contains(number), "{number} in {reported}");
             }
-            assert!(told.contains("iperf3") || told.starts_with("id,"), "skipped: {told}");
+            assert!(
+                reported.contains("iperf3") || reported.starts_with("id,"),
+                "skipped: {reported}"
+            );
         }
     }
 

@@ -12,21 +12,21 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::access::is_loopback;
 
-/// How a listener is reached.
+/// The way to reach a listener.
 struct Door {
     address: SocketAddr,
-    /// What it accepts, under TLS where that is used.
+    /// The protocols that it accepts, also under TLS if there is TLS.
     allowed: Allowed,
     encrypted: bool,
 }
 
-/// What the commands depend on beside the listeners.
+/// Settings that the commands depend on, beside the listeners.
 pub(super) struct Banner<'a> {
     pub(super) listening: &'a [(SocketAddr, ListenerConfig)],
     pub(super) access: FileAccess,
     /// Clients must show a token.
     pub(super) tokens: bool,
-    /// What the server presents under TLS.
+    /// TLS settings of the server.
     pub(super) tls: Option<&'a Server>,
     /// Under TLS a client must present a certificate.
     pub(super) client_certificate: bool,
@@ -95,7 +95,7 @@ impl Banner<'_> {
         let token = if self.tokens { "-u :TOKEN " } else { "" };
         let url = door.url("http", "https", "");
         let tls = match self.tls.filter(|_| door.encrypted).and_then(Server::public_key_digest) {
-            // curl compares the key also where -k has it ignore names and who signed.
+            // curl compares the pinned key even where -k disables other verification.
             Some(digest) => {
                 let digest = STANDARD.encode(digest);
                 format!("-k --pinnedpubkey sha256//{digest} {}", self.own_certificate())
@@ -157,7 +157,8 @@ impl Door {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// What to dial: the any-address stands for every name and address of this machine.
+    /// Returns the host to connect to: the unspecified address stands for every name and address of
+    /// this machine.
     fn host(&self) -> String {
         match self.address {
             any if any.ip().is_unspecified() => "HOST".to_owned(),
@@ -169,7 +170,7 @@ impl Door {
 /// Raw bytes, where no listener looks at them.
 const PLAIN: &str = "--plain";
 
-/// What other programs of the name need instead of -N.
+/// Note for versions of nc without -N.
 pub(super) const NC_NOTE: &str = "nc -N is for OpenBSD nc; leave out -N for BusyBox nc and ncat, \
     use -q 1 for netcat-traditional";
 

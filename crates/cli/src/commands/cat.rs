@@ -11,15 +11,15 @@ use anyport_net::waiting::Waiting;
 use crate::flags;
 
 pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
-    // What is wrong with the URL is reported by cat.
+    // An invalid URL is reported by cat.
     let target = flags.url.replacen("udp://", "tcp://", 1).parse::<Target>().ok();
     let mut options = CatOptions::default();
     options.binary = flags.binary;
     options.quit_after = flags.quit_after;
     options.shutdown = !flags.no_shutdown;
-    // Who sits at a terminal sees that the server has ended, and has nothing more to say to it.
+    // A user at a terminal sees that the server has closed, and does not need to send more.
     options.outlasts = !io::stdin().is_terminal();
-    // No congestion control makes what is typed faster.
+    // Congestion control does not make typed input faster.
     options.connect = super::connecting(&flags.connect, target.as_slice())?;
     options.connect.congestion = Congestion::System;
     options.token = flags.credential.handshake_token(&flags.url)?;
@@ -31,7 +31,7 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
             }
             Ok(Exit::Done)
         }
-        // Whoever reads has enough.
+        // The reader of the output has closed it.
         Err(error) if error.is_closed_output() => Ok(Exit::Done),
         Err(error) => {
             let forms = "use tcp://HOST:PORT, ws://HOST:PORT/PATH or udp://HOST:PORT";
@@ -40,7 +40,7 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
                     (Exit::Usage, error.hint().or_else(|| Some(forms.to_owned())))
                 }
                 ErrorKind::NoPath(..) | ErrorKind::NoChannel => (Exit::Usage, error.hint()),
-                _ => (Exit::from(error.blame()), error.hint()),
+                _ => (Exit::from(error.origin()), error.hint()),
             };
             let is_file = Path::new(&flags.url).exists();
             let no_url = "the argument is the URL of a server; to print a file use cat";

@@ -38,7 +38,7 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
         Output::At(_) => progress::RESUMES,
     };
     progress::on_interrupt(&bar, resume)?;
-    // What is received goes to stdout, and what is said of it must not.
+    // Received content goes to stdout, so notices must not.
     let to_stdout_too = output != Output::Stdout;
     let lost = Cell::new(None);
     let mut tell = |progress: Progress<'_>| match progress {
@@ -56,7 +56,7 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
         Progress::Links(count) => bar.suspend(|| not_followed(flags, count)),
     };
     let done = match &output {
-        // What follows a file that is missing would be taken for it.
+        // The next file would be mistaken for the missing one.
         Output::Stdout => targets
             .iter()
             .try_for_each(|target| get_into(target, &mut stdout(), &options, &mut tell).map(drop)),
@@ -74,7 +74,7 @@ pub(crate) fn run(flags: &flags::Get, verbose: bool) -> Result<Exit, Failure> {
     bar.finish_and_clear();
     done.map_err(|error| {
         let failure = failed(flags, error);
-        // Of several hosts it is not known which one it was.
+        // With several hosts the failed one is unknown.
         match targets.split_first() {
             Some((first, others)) if others.iter().all(|other| other.host == first.host) => {
                 failure.at(first, &options.connect)
@@ -111,16 +111,16 @@ fn each(
             }
             Err(error) => error,
         };
-        if let &ErrorKind::Some { failed, of, blame, .. } = error.kind() {
+        if let &ErrorKind::Some { failed, of, origin, .. } = error.kind() {
             (failures, count) = (failures + failed, count + of);
-            first.get_or_insert(blame);
+            first.get_or_insert(origin);
             continue;
         }
         if targets.len() == 1 {
             return Err(error);
         }
         (failures, count) = (failures + 1, count + 1);
-        first.get_or_insert_with(|| error.blame());
+        first.get_or_insert_with(|| error.origin());
         to_stderr(&format!("not received: {target}: {}", reason(&error)));
         if let ErrorKind::Dial(DialError::Resolve { .. }) = error.kind()
             && is_bare(url)
@@ -132,9 +132,9 @@ fn each(
         }
     }
     match first {
-        Some(blame) => {
+        Some(origin) => {
             let what = "entries were not received";
-            Err(ErrorKind::Some { failed: failures, of: count, what, blame }.into())
+            Err(ErrorKind::Some { failed: failures, of: count, what, origin }.into())
         }
         None => Ok(()),
     }
@@ -176,7 +176,7 @@ fn not_followed(flags: &flags::Get, count: u64) {
 }
 
 fn failed_event(error: &Error, about: serde_json::Value) -> serde_json::Value {
-    crate::output::failed_event(error, error.hint(), error.blame().into(), about)
+    crate::output::failed_event(error, error.hint(), error.origin().into(), about)
 }
 
 fn retrying(flags: &flags::Get, error: &Error, delay: Duration) {
@@ -185,7 +185,7 @@ fn retrying(flags: &flags::Get, error: &Error, delay: Duration) {
     }
 }
 
-/// Where it all goes.
+/// The destination of all files.
 #[derive(Debug, PartialEq, Eq)]
 enum Output {
     Stdout,
@@ -196,9 +196,9 @@ enum Output {
 
 /// The failure that `error` is; with `--json` it is an event on stdout too.
 fn failed(flags: &flags::Get, error: Error) -> Failure {
-    let (exit, hint) = (Exit::from(error.blame()), error.hint());
+    let (exit, hint) = (Exit::from(error.origin()), error.hint());
     if flags.json && !is_stdout(flags) {
-        // Whoever does not listen has the exit code.
+        // If the output is closed, the exit code remains.
         let _ = json_to_stdout(&failed_event(&error, json!({})));
     }
     Failure { hint, ..Failure::new(exit, error) }
@@ -304,7 +304,7 @@ fn event(got: &Got) -> String {
         "event": "received", "peer": got.peer, "name": got.name, "path": path, "size": got.size,
         "offset": got.offset, "bytes": got.received(), "seconds": rounded(got.seconds),
         "rate": got.rate().map(f64::round), "digest": got.digest,
-        "verified": got.verified, "size_told": got.size_told,
+        "verified": got.verified, "size_announced": got.size_announced,
         "already_here": got.outcome != Outcome::Stored, "outcome": got.outcome,
     });
     if let Some(raw) = got.name.raw() {
@@ -324,7 +324,7 @@ fn human(got: &Got, verbose: bool) -> String {
     let verified = if got.verified { " and verified" } else { "" };
     let digest = got.digest.map(|digest| digest_text(verbose, &digest));
     let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
-    let untold = if got.size_told { "" } else { ", size not announced" };
+    let untold = if got.size_announced { "" } else { ", size not announced" };
     let what = format!(" received{verified}: {bytes} in {seconds:.3} s{untold}{digest}");
     let details: Vec<String> = got.rate().map(format_rate).into_iter().collect();
     receipt_line(verbose, &path, &what, &details)

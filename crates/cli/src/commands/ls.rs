@@ -37,7 +37,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
         let line = if flags.json { escape_json(&line) } else { make_visible(&line) };
         writeln!(out, "{line}").map_err(not_written)
     });
-    // What came before an error is of use too.
+    // Entries before an error are useful too.
     let flushed = out.flush().map_err(not_written);
     match listed.and_then(|end| flushed.map(|()| end)) {
         Ok(end) => {
@@ -49,7 +49,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
         // `anyport ls … | head` has seen enough.
         Err(error) if error.is_closed_output() => Ok(Exit::Done),
         Err(error) => {
-            let (exit, hint) = (Exit::from(error.blame()), error.hint());
+            let (exit, hint) = (Exit::from(error.origin()), error.hint());
             Err(Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect))
         }
     }
@@ -73,8 +73,8 @@ fn event(entry: &Entry) -> String {
     event.to_string()
 }
 
-/// Size, time, name; a directory has a slash and no size. The name is what `get` takes behind the
-/// host of the URL.
+/// Returns size, time, name; a directory has a slash and no size. The name is what `get` accepts
+/// after the host of the URL.
 fn human(entry: &Entry) -> String {
     let size = entry.size.map_or_else(|| "-".to_owned(), |size| size.to_string());
     let time = Timestamp::from_second(entry.mtime.seconds).map_or_else(

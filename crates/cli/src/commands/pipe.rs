@@ -17,7 +17,7 @@ use super::progress;
 use crate::access::Credential;
 use crate::flags;
 
-/// Gives one file.
+/// Sends one file into a pipe.
 pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> {
     let target = target(&flags.target, &flags.credential)?;
     let [file] = flags.files.as_slice() else {
@@ -43,21 +43,21 @@ pub(crate) fn send(flags: &flags::Send, key: &PipeKey) -> Result<Exit, Failure> 
     bar.finish_and_clear();
     let (peer, piped) = given.map_err(|error| {
         let hint = hint_of(&error);
-        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target, &options)
+        Failure { hint, ..Failure::new(error.origin().into(), error) }.at(&target, &options)
     })?;
     if flags.json {
         let event = json!({
             "event": "piped", "peer": peer, "key": key.as_str(), "bytes": piped.bytes,
             "seconds": piped.seconds, "receivers": piped.receivers, "gone": piped.gone,
         });
-        told(json_to_stdout(&event))?;
+        unless_closed(json_to_stdout(&event))?;
     } else if !flags.quiet {
-        told(to_stdout(&format!("{}, no digest", piped.human_line())))?;
+        unless_closed(to_stdout(&format!("{}, no digest", piped.human_line())))?;
     }
     Ok(Exit::Done)
 }
 
-/// Takes what somebody gives.
+/// Receives from a pipe.
 pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     let [url] = flags.urls.as_slice() else {
         return Err(usage(
@@ -81,7 +81,7 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     };
     let taken = taken.map_err(|error| {
         let hint = hint_of(&error);
-        Failure { hint, ..Failure::new(error.blame().into(), error) }.at(&target, &options)
+        Failure { hint, ..Failure::new(error.origin().into(), error) }.at(&target, &options)
     })?;
     let path = taken.path.as_ref().map(|path| path.to_string_lossy().into_owned());
     let line = if flags.json {
@@ -101,12 +101,12 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     if is_stdout {
         to_stderr(&line);
     } else {
-        told(to_stdout(&line))?;
+        unless_closed(to_stdout(&line))?;
     }
     Ok(Exit::Done)
 }
 
-/// Tells the user at a terminal that nothing happens before the other side has come.
+/// Prints at a terminal that the other side is waited for.
 fn note_wait(quiet: bool, other: &str, key: &PipeKey) {
     if !quiet && io::stderr().is_terminal() {
         to_stderr(&format!("waiting for the {other} of pipe {key}"));
@@ -127,7 +127,7 @@ fn target(url: &str, credential: &Credential) -> Result<Target, Failure> {
     Ok(target)
 }
 
-/// The file that it goes into: named like the key, unless another name is given.
+/// Returns the path of the received file: named like the key, unless another name is given.
 fn path(output: Option<&Path>, key: &PipeKey) -> PathBuf {
     match output {
         None => PathBuf::from(key.as_str()),
@@ -136,8 +136,8 @@ fn path(output: Option<&Path>, key: &PipeKey) -> PathBuf {
     }
 }
 
-/// Whoever closes our output does not want to know.
-fn told(written: io::Result<()>) -> Result<(), Failure> {
+/// Ignores a closed output.
+fn unless_closed(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let error = anyhow::anyhow!(error)
@@ -152,7 +152,7 @@ fn usage(message: &str, hint: &str) -> Failure {
     Failure::new(Exit::Usage, anyhow::anyhow!("{message}")).with_hint(hint)
 }
 
-/// What the user can do about an error, where pipes differ from files.
+/// Returns the hint for an error, where pipes differ from files.
 fn hint_of(error: &Error) -> Option<String> {
     match error.kind() {
         ErrorKind::Lost(_) => Some(AGAIN.to_owned()),

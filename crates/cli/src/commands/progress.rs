@@ -1,4 +1,4 @@
-//! What a person at a terminal sees while files travel: a bar, and how to resume after Ctrl-C.
+//! Progress on a terminal: a bar, and after Ctrl-C how to resume.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;

@@ -56,10 +56,10 @@ fn query(name: &str, flags: &flags::Resolve) -> Result<Query, ResolveError> {
     Ok(query)
 }
 
-/// An address, and what it is called.
+/// An address and its names.
 struct Line {
     address: SocketAddr,
-    /// `None` where nobody asked.
+    /// `None` if it was not requested.
     reverse: Option<Result<Option<String>, ResolveError>>,
 }
 
@@ -74,7 +74,7 @@ fn lines(found: &Found, flags: &flags::Resolve) -> Vec<Line> {
 struct Answer<'a> {
     /// As it was asked.
     name: &'a str,
-    /// The same without a port.
+    /// The host without a port.
     host: &'a str,
     lines: Vec<Line>,
     found: Found,
@@ -101,7 +101,7 @@ impl Answer<'_> {
 impl Line {
     fn words(&self) -> String {
         let Self { address, reverse } = self;
-        // Without a port nobody asked for one.
+        // The port was not requested.
         let shown = if address.port() == 0 { ip(address) } else { address.to_string() };
         let name = match reverse {
             None => return format!("{}  {shown}", family(address.ip())),
@@ -142,7 +142,7 @@ fn ip(address: &SocketAddr) -> String {
     }
 }
 
-/// One that does not resolve is told, and the others go on.
+/// Reports a name that does not resolve; the others follow.
 fn tell(name: &str, error: ResolveError, json: bool) -> Result<(), Failure> {
     if json {
         let event =
@@ -165,7 +165,7 @@ fn tell(name: &str, error: ResolveError, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Names come from the network, and none of them may steer a terminal.
+/// Prints a line without control characters, because names come from the network.
 fn print(line: &str) -> Result<(), Failure> {
     to_stdout(line).context("cannot write to stdout")?;
     Ok(())

@@ -24,17 +24,17 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::{LogFile, Manager, Order, STATUS_EVERY, ServerHandle, stopping};
 use crate::reload::Reloader;
 
-/// What a server is told from outside.
+/// Events from outside: signals and control requests.
 pub(crate) struct Signals {
     interrupt: Option<Signal>,
     terminate: Signal,
     hangup: Option<Signal>,
     reopen: Signal,
-    /// The terminal that somebody watches us on, wherever stderr leads later.
+    /// The terminal of the start, wherever stderr goes later.
     terminal: Option<OwnedFd>,
 }
 
-/// What is needed while it runs, beside the server.
+/// The objects beside the server that are needed while it runs.
 pub(crate) struct Running {
     pub(crate) server: anyport_server::Server,
     pub(crate) handle: Arc<ServerHandle>,
@@ -44,28 +44,29 @@ pub(crate) struct Running {
 }
 
 impl Signals {
-    /// Heard from now on. A daemon is on no terminal, whoever started it.
-    pub(crate) fn hear(is_daemon: bool) -> Result<Self, Failure> {
+    /// Registers the signals. A daemon has no terminal.
+    pub(crate) fn register(is_daemon: bool) -> Result<Self, Failure> {
         let stderr = io::stderr();
         let is_watched = !is_daemon && stderr.is_terminal();
-        let hear = |kind, name| signal(kind).with_context(|| format!("cannot handle {name}"));
+        let register = |kind, name| signal(kind).with_context(|| format!("cannot handle {name}"));
         let ignored = ignored_signals();
-        let hear_unless_ignored = |kind: SignalKind, name| {
+        let register_unless_ignored = |kind: SignalKind, name| {
             let is_ignored = ignored & 1 << (kind.as_raw_value() - 1) != 0;
-            (!is_ignored).then(|| hear(kind, name)).transpose()
+            (!is_ignored).then(|| register(kind, name)).transpose()
         };
         Ok(Self {
-            interrupt: hear_unless_ignored(SignalKind::interrupt(), "SIGINT")?,
-            terminate: hear(SignalKind::terminate(), "SIGTERM")?,
-            hangup: hear_unless_ignored(SignalKind::hangup(), "SIGHUP")?,
-            reopen: hear(SignalKind::user_defined1(), "SIGUSR1")?,
+            interrupt: register_unless_ignored(SignalKind::interrupt(), "SIGINT")?,
+            terminate: register(SignalKind::terminate(), "SIGTERM")?,
+            hangup: register_unless_ignored(SignalKind::hangup(), "SIGHUP")?,
+            reopen: register(SignalKind::user_defined1(), "SIGUSR1")?,
             // Without a handle of its own it counts as none: a reload too many harms less than an
             // end.
             terminal: is_watched.then(|| stderr.as_fd().try_clone_to_owned().ok()).flatten(),
         })
     }
 
-    /// The terminal that we were on is gone: nobody asks for new settings by closing a window.
+    /// Returns whether the terminal of the start is gone: closing a window must not reload the
+    /// settings.
     fn is_orphan(&self) -> bool {
         self.terminal.as_ref().is_some_and(|terminal| !terminal.is_terminal())
     }
@@ -87,7 +88,7 @@ async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-/// What comes next.
+/// The next event.
 enum Event {
     Ended,
     Stop(Exit),
@@ -98,7 +99,7 @@ enum Event {
     Tick,
 }
 
-/// Serves until it has been told to stop, and all is done.
+/// Serves until it is stopped and everything has finished.
 pub(crate) async fn to_the_end(
     running: Running,
     mut signals: Signals,
@@ -153,7 +154,7 @@ pub(crate) async fn to_the_end(
             }
             Event::Reload => drop(reloaded(&reloader, &handle, &manager)),
             Event::Order(Order::Reload(answer)) => {
-                // Who asked may have gone.
+                // The requester may have gone.
                 let _ = answer.send(reloaded(&reloader, &handle, &manager));
             }
             Event::Order(Order::Stop { .. }) => {}
@@ -177,7 +178,7 @@ pub(crate) async fn to_the_end(
     (exit, counters.snapshot())
 }
 
-/// Reads the settings anew; tells of it whoever wants to know.
+/// Reloads the settings, and reports the result.
 fn reloaded(
     reloader: &Reloader,
     handle: &ServerHandle,
@@ -194,5 +195,5 @@ fn reloaded(
     outcome
 }
 
-/// Between two looks at what nobody tells us: a log file that was renamed, and how busy we are.
+/// Interval of checks without an event: a log file that was renamed, and the status line.
 const TICK: Duration = Duration::from_secs(1);

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyport_client::{
-    Blame, Engine, Error, ErrorKind, Found, Observer, Options, Scheme, Scope, Sent, Source, Target,
-    send,
+    Engine, Error, ErrorKind, ErrorOrigin, Found, Observer, Options, Scheme, Scope, Sent, Source,
+    Target, send,
 };
 use anyport_console::{Exit, Failure, json_to_stdout, reason, to_stderr, to_stdout, write_stdout};
 use anyport_net::dial::DialError;
@@ -60,7 +60,7 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
                 .map(|hint| format!("the last argument is the URL of the server; {hint}")),
             _ => error.hint(),
         };
-        let exit = error.blame().into();
+        let exit = error.origin().into();
         if flags.json {
             let _ = json_to_stdout(&failed_event(&error, hint.clone(), exit, json!({})));
         }
@@ -112,7 +112,7 @@ fn refuse_swapped(flags: &flags::Send) -> Result<(), Failure> {
     Err(Failure::new(Exit::Usage, error).with_hint(hint))
 }
 
-/// What a person is told who has pressed Ctrl-C.
+/// Returns the message for a user who pressed Ctrl-C.
 fn after_interrupt(flags: &flags::Send, target: &Target) -> &'static str {
     let is_stdin = flags.files.iter().any(|file| file == Path::new("-"));
     let starts_over = flags.plain || flags.no_resume || is_stdin || target.scheme == Scheme::Http;
@@ -126,7 +126,7 @@ fn found(flags: &flags::Send) -> Result<Found, Failure> {
     for file in &flags.files {
         all.add(file, links);
     }
-    // What is the only one fails as such.
+    // A single file fails with its own error.
     if all.sources.is_empty()
         && all.links == 0
         && let [error] = &all.failed[..]
@@ -145,17 +145,17 @@ fn found(flags: &flags::Send) -> Result<Found, Failure> {
 
 /// The outcome of a command of which `failed` files were not even offered, beside `of` others.
 fn with_failed(done: Result<(), Error>, failed: usize, of: usize) -> Result<(), Error> {
-    let (more, blame) = match done.as_ref().map_err(Error::kind) {
-        Ok(()) => (0, Blame::Local),
-        Err(&ErrorKind::Some { failed, blame, .. }) => (failed, blame),
+    let (more, origin) = match done.as_ref().map_err(Error::kind) {
+        Ok(()) => (0, ErrorOrigin::Local),
+        Err(&ErrorKind::Some { failed, origin, .. }) => (failed, origin),
         Err(_) => return done,
     };
     if failed + more == 0 {
         return Ok(());
     }
-    let blame = if failed > 0 { Blame::Local } else { blame };
+    let origin = if failed > 0 { ErrorOrigin::Local } else { origin };
     let what = "files were not sent";
-    Err(ErrorKind::Some { failed: failed + more, of: of + failed, what, blame }.into())
+    Err(ErrorKind::Some { failed: failed + more, of: of + failed, what, origin }.into())
 }
 
 fn skipped(flags: &flags::Send, links: u64) {
@@ -183,7 +183,7 @@ fn not_sent(
     }
 }
 
-/// Whether a name has directories.
+/// Returns whether a name has directories.
 fn is_below(name: &OsStr) -> bool {
     name.as_encoded_bytes().contains(&b'/')
 }
@@ -205,7 +205,7 @@ fn check_names(flags: &flags::Send, target: &Target, sources: &[Source]) -> Resu
     Ok(())
 }
 
-/// Tells how it goes: a bar on stderr, receipts on stdout.
+/// Reports progress: a bar on stderr, receipts on stdout.
 struct Reporter<'a> {
     flags: &'a flags::Send,
     verbose: bool,
@@ -255,7 +255,7 @@ impl Observer for Reporter<'_> {
     }
 
     fn failed(&self, source: &Source, error: &Error) {
-        let exit = error.blame().into();
+        let exit = error.origin().into();
         self.bar.suspend(|| not_sent(self.flags, source.path(), error, error.hint(), exit));
     }
 
@@ -341,13 +341,13 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     Ok(options)
 }
 
-/// Whether a file is known to hold nothing.
+/// Returns whether a file is known to be empty.
 fn is_empty(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
         && std::fs::read(file).is_ok_and(|content| content.is_empty())
 }
 
-/// Says that a file has another name there than here.
+/// Reports that a file has another name on the server.
 fn changed_name(flags: &flags::Send, sent: &Sent) {
     let stored = sent.receipt.as_ref().and_then(Receipt::stored);
     if let (Some(asked), Some(stored), false) = (&sent.changed_from, stored, flags.quiet) {
@@ -370,7 +370,7 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
     if flags.json {
         return json_to_stdout(&event(receipt, sent));
     }
-    // Bytes have been compared with ours, and the digest where both computed the same one.
+    // The size was compared, and the digest if both sides computed the same one.
     let ours = sent.digest.map(|digest| digest.algorithm());
     let theirs = receipt.digest.map(|digest| digest.algorithm());
     let verified = if ours.is_some() && ours == theirs { " and verified" } else { "" };

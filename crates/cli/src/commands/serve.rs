@@ -38,7 +38,7 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
         let meant = known.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
         to_stderr(&format!("warning: unknown variable {unknown}{meant}"));
     }
-    // Its pid file is ours until the last line is written.
+    // It holds its pid file until the last line is written.
     let mut background = Background::begin(&flags.background)?;
     let listening = listen::listen(flags)?;
     if settings::create_directory(flags)? {
@@ -60,13 +60,12 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     if let Some(summary) = summary.filter(|summary| !flags.json && has_served(summary)) {
         to_stderr(&format!("served {summary}"));
     }
-    // After a second signal transfers still run on threads of their own, and nobody wants to wait
-    // for them.
+    // After a second signal transfers still run on bulk threads, which are not waited for.
     runtime.shutdown_background();
     served.map(|(exit, _)| exit)
 }
 
-/// Whether somebody came, so that the summary says something.
+/// Returns whether a client connected, so that the summary is worth printing.
 const fn has_served(summary: &Snapshot) -> bool {
     summary.connections > 0 || !summary.datagrams.is_empty() || !summary.dropped.is_empty()
 }
@@ -89,8 +88,8 @@ async fn serve(
     let addresses = server.addresses().context("cannot read the listening addresses")?;
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
     let reloader = Reloader::new(server.reload_handle(), flags, parsed, origins);
-    // Signals are heard from before the first line, as whoever reads it may send one.
-    let signals = Signals::hear(background.detached.is_some())?;
+    // Registered before the first line, whose reader may send a signal.
+    let signals = Signals::register(background.detached.is_some())?;
     let port = listening.first().map_or(0, |(address, _)| address.port());
     let control = Control::bind(flags.background.control.as_deref(), port)?.map(Arc::new);
     background.lead_stderr_away()?;
@@ -113,7 +112,7 @@ async fn serve(
     Ok(running::to_the_end(running, signals, background.log_file.as_ref()).await)
 }
 
-/// What whoever started a daemon is told.
+/// Returns the line for the process that started a daemon.
 fn ready_line(flags: &flags::Serve, handle: &ServerHandle) -> String {
     let (pid, status) = (std::process::id(), handle.place());
     match flags.json {
@@ -217,7 +216,7 @@ fn announce(
     Ok(())
 }
 
-/// Whoever is on the way reads a token that goes in clear text, and comes in with it.
+/// Warns that a token in clear text can be intercepted and used.
 fn warn_of_clear_text(tokens: Option<usize>, listening: &[(SocketAddr, ListenerConfig)]) {
     let mut wide = listening.iter().filter(|(address, config)| {
         config.service == Service::Any && config.tls != TlsMode::Required && !is_loopback(address)
@@ -230,7 +229,7 @@ fn warn_of_clear_text(tokens: Option<usize>, listening: &[(SocketAddr, ListenerC
     }
 }
 
-/// What a server with tokens serves all the same.
+/// Services that need no token.
 const ASKED_FOR_NONE: &str = "/healthz and listeners for a single service";
 
 fn listening_event(
@@ -260,7 +259,7 @@ fn listening_event(
     event
 }
 
-/// What a listener takes or serves, where that is not everything.
+/// Returns the restrictions of a listener, if any.
 fn restriction(config: &ListenerConfig) -> String {
     if config.service != Service::Any {
         let udp = if config.service.takes_datagrams() { ", TCP and UDP" } else { "" };

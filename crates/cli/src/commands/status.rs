@@ -27,7 +27,7 @@ pub(crate) fn run(flags: &flags::Status) -> Result<Exit, Failure> {
             Ok(status) => {
                 text.push_str(&for_people(&status));
                 if several {
-                    // What anyport stop and reload need.
+                    // The argument of anyport stop and reload.
                     text.push_str(&format!("  --control {}\n", server.path().display()));
                 }
             }
@@ -160,7 +160,7 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_default()
 }
 
-/// What steers no terminal.
+/// Returns a value without control characters.
 fn word(value: &Value) -> String {
     make_visible(value.as_str().unwrap_or_default()).into_owned()
 }
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_told_in_its_two_largest_units() {
+    fn a_duration_has_its_two_largest_units() {
         for (seconds, text) in
             [(0, "0s"), (59, "59s"), (61, "1m 1s"), (7260, "2h 1m"), (90_000, "1d 1h")]
         {

@@ -7,8 +7,8 @@ use anyport_console::to_stderr;
 use anyport_server::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one, as nothing here uses `select()`; then lowers the
-/// connections of `config` to what that bears, and says so.
+/// Raises the soft limit to the hard one, because `select()` is not used; then lowers the
+/// connections of `config` to what that permits, and reports it.
 pub(crate) fn fit(config: &mut Config) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -34,7 +34,7 @@ pub(crate) fn fit(config: &mut Config) {
     }
 }
 
-/// What a limit on open files bears.
+/// The connections that a limit on open files permits.
 #[derive(Debug, PartialEq, Eq)]
 struct Bears {
     connections: usize,
@@ -62,8 +62,9 @@ const FOR_A_CONNECTION: usize = 2;
 /// Both ends of the pipe that splice needs.
 const FOR_A_THREAD: usize = 2;
 
-/// Listeners, epoll and event descriptors, the directory, logs, the control socket and who talks to
-/// it, and what is open for a moment: a directory that is listed, the checkpoints of a part.
+/// Reserved descriptors: listeners, epoll and event descriptors, the directory, logs, the control
+/// socket and its clients, and short uses: a directory that is listed, the checkpoints of a partial
+/// file.
 const RESERVED: usize = 64;
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_descriptors_are_for_what_is_no_connection() {
+    fn some_descriptors_are_reserved() {
         let bears = |connections, stream_files| Bears { connections, stream_files };
         assert_eq!(Bears::with(1024, 4, 1024), bears(357, 238));
         assert_eq!(Bears::with(1024, 4, 100), bears(100, 752), "what connections leave");

@@ -1,5 +1,5 @@
-//! `--daemon`: the same program with the same arguments runs once more, without a terminal, and
-//! whoever started it waits until that one serves or has failed.
+//! `--daemon`: the program executes itself once more with the same arguments and without a
+//! terminal, and waits until that process serves or has failed.
 //!
 //! ```text
 //!   anyport serve --daemon …        the shell's child
@@ -9,9 +9,8 @@
 //!          "ready"                  to the pipe; stderr leaves the terminal, the first exits 0
 //! ```
 //!
-//! To run anew instead of to fork keeps this free of unsafe code, and of locks that a fork would
-//! find taken. The working directory and the umask stay, so that a relative path means what it
-//! meant.
+//! Executing again instead of forking needs no unsafe code, and no lock can be held in the new
+//! process. The working directory and the umask stay, so that relative paths keep their meaning.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -51,7 +50,7 @@ pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure>
         .context("cannot start the daemon")?;
     let mut said = String::new();
     if let Some(pipe) = child.stdout.take() {
-        pipe.take(MOST_SAID).read_to_string(&mut said).context("cannot read from the daemon")?;
+        pipe.take(MAX_OUTPUT).read_to_string(&mut said).context("cannot read from the daemon")?;
     }
     if let Some(line) = said.strip_suffix(READY) {
         match line.starts_with('{') {
@@ -67,15 +66,15 @@ pub(crate) fn detach(flags: &flags::Background) -> Result<Option<Exit>, Failure>
             let signal = signal.unwrap_or_default();
             Err(anyhow!("the daemon exited during its start{signal}").into())
         }
-        // It has said why.
+        // It has reported the reason.
         Some(exit) => Ok(Some(exit)),
     }
 }
 
-/// What the daemon keeps of its beginning.
+/// The state of a daemon until it serves.
 #[derive(Debug)]
 pub(crate) struct Detached {
-    /// Who waits for us at the other end.
+    /// The pipe to the starting process.
     pipe: File,
     null: File,
 }
@@ -101,19 +100,19 @@ impl Detached {
         Ok(stdio::dup2_stderr(&self.null).context("cannot redirect stderr")?)
     }
 
-    /// Tells who waits that we serve; then it goes.
+    /// Notifies the starting process that the server is ready; then it exits.
     pub(crate) fn ready(mut self, line: &str) -> Result<(), Failure> {
         let said = self.pipe.write_all(format!("{line}\n{READY}").as_bytes());
-        // Nobody is there who would know that a server runs.
+        // No process is left that knows of the server.
         Ok(said.context("the starting process has exited")?)
     }
 }
 
-/// Tells the second run that it is the second.
+/// Variable that marks the second process.
 const DETACHED: &str = "ANYPORT_DETACHED";
 
-/// The last that the daemon says to who waits.
+/// The last output to the starting process.
 const READY: &str = "ready\n";
 
-/// Bytes that the daemon says before it is ready: a line.
-const MOST_SAID: u64 = 64 * 1024;
+/// Maximum output before the daemon is ready: a line.
+const MAX_OUTPUT: u64 = 64 * 1024;

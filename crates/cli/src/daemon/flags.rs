@@ -41,7 +41,7 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Whether stderr is led elsewhere when the server serves.
+    /// Returns whether stderr is redirected while serving.
     pub(crate) const fn leads_stderr_away(&self) -> bool {
         self.daemon || self.log_file.is_some()
     }
@@ -57,10 +57,10 @@ impl Background {
         Ok(())
     }
 
-    /// Whether the files that it names can be made where they are to be.
+    /// Checks that the named files can be created.
     ///
     /// # Errors
-    /// The first whose directory is not there, or not ours to write.
+    /// The first whose directory does not exist, or is not writable.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         self.check_log_file()?;
         let control = self.control.as_deref().filter(|path| *path != Path::new("none"));

@@ -1,5 +1,5 @@
-//! Sockets that a service manager has opened for us (sd_listen_fds(3)): it may bind ports that we
-//! may not, and clients that come while we start again wait in them.
+//! Sockets that a service manager has opened (sd_listen_fds(3)): it may bind privileged ports, and
+//! clients that connect during a restart wait in them.
 //!
 //! What a socket is for stands in its name (`FileDescriptorName=`): `any`, `echo`, `greet`, `time`,
 //! `rfc868` or `daytime`, as in `--listen`. One without a name of its own is `any`. Datagrams are
@@ -14,7 +14,7 @@ use anyport_server::Service;
 use listenfd::ListenFd;
 use rustix::net::{SocketType, sockopt};
 
-/// Where clients come in, and datagrams of the same service beside it.
+/// A listening socket, and the datagram socket of the same service.
 #[derive(Debug)]
 pub(crate) struct Inherited {
     pub(crate) service: Service,
@@ -23,13 +23,13 @@ pub(crate) struct Inherited {
     pub(crate) datagrams: Option<UdpSocket>,
 }
 
-/// Whether there are any for this process, or for who runs it.
+/// Returns whether there are any, for this process or its parent.
 pub(super) fn are_there() -> bool {
     std::env::var_os("LISTEN_FDS").is_some_and(|count| count != *"0")
 }
 
-/// Takes all of them, in their order. Must be called before any thread exists: what told us of them
-/// is removed from the environment, so that it is told once.
+/// Takes all of them, in their order. Must be called before any thread exists, because it removes
+/// the variables from the environment.
 pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
     let count = std::env::var("LISTEN_FDS").unwrap_or_default();
     if count.parse::<u32>().is_ok_and(|count| count > MOST) {
@@ -111,7 +111,8 @@ fn socket(sockets: &mut ListenFd, at: usize) -> io::Result<Socket> {
     Ok(Socket::Stream(socket, address))
 }
 
-/// What a socket of that name is for. Without a name of its own it has its unit's, or `unknown`.
+/// Returns the service of a socket with this name. Without a name of its own it has its unit's, or
+/// `unknown`.
 fn service(name: &str) -> Result<Service, String> {
     match name {
         "" | "unknown" => Ok(Service::Any),
@@ -123,7 +124,7 @@ fn service(name: &str) -> Result<Service, String> {
 /// The descriptor of the first one (sd_listen_fds(3)).
 const FIRST: usize = 3;
 
-/// Nobody has so many, and a number that is wrong should not be believed.
+/// Maximum number; a larger one is considered wrong.
 const MOST: u32 = 256;
 
 const NAMES_HINT: &str = "FileDescriptorName= selects the service of a socket; without it the \

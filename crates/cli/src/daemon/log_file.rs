@@ -1,6 +1,6 @@
-//! `--log-file`: where stdout and stderr lead. Both are led there as descriptors, so that whatever
-//! is said goes there, a panic too, and a rotation is one system call for each of them: a line is
-//! in the old file or in the new one, never in neither.
+//! `--log-file`: the file for stdout and stderr. Both are redirected as descriptors, so that all
+//! output goes there, also of a panic, and a rotation is one system call for each: a line is in the
+//! old file or in the new one.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,8 +19,8 @@ use rustix::stdio;
 pub(crate) struct LogFile {
     path: PathBuf,
     file: Mutex<File>,
-    /// It could not be opened anew, which was told.
-    told: AtomicBool,
+    /// Whether a failed reopening was reported.
+    reported: AtomicBool,
 }
 
 impl LogFile {
@@ -31,7 +31,7 @@ impl LogFile {
             .map_err(|error| {
                 Failure::from(error).with_hint("its directory must exist and be writable")
             })?;
-        Ok(Self { path, file: Mutex::new(file), told: AtomicBool::new(false) })
+        Ok(Self { path, file: Mutex::new(file), reported: AtomicBool::new(false) })
     }
 
     pub(super) fn take_stdout(&self) -> Result<(), Failure> {
@@ -44,8 +44,7 @@ impl LogFile {
         Ok(stdio::dup2_stderr(&*file).context("cannot redirect stderr to the log file")?)
     }
 
-    /// Opens it anew: whoever rotates logs has renamed it. One that cannot be opened leaves the old
-    /// one in place.
+    /// Reopens it after a rotation has renamed it. If that fails, the old one stays.
     pub(crate) fn reopen(&self) {
         let new = open(&self.path).and_then(|new| {
             stdio::dup2_stdout(&new)?;
@@ -55,10 +54,10 @@ impl LogFile {
         match new {
             Ok(new) => {
                 *self.file.lock().unwrap_or_else(PoisonError::into_inner) = new;
-                self.told.store(false, Ordering::Relaxed);
+                self.reported.store(false, Ordering::Relaxed);
             }
-            // It is looked at each second, and whoever reads the old one knows by now.
-            Err(_) if self.told.swap(true, Ordering::Relaxed) => {}
+            // Checked each second, and reported before.
+            Err(_) if self.reported.swap(true, Ordering::Relaxed) => {}
             Err(error) => {
                 tracing::error!(%error, path = %self.path.display(), "cannot reopen the log file; \
                     the old one stays in use");

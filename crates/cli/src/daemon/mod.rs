@@ -1,13 +1,13 @@
-//! Runs the server as a well-behaved Linux daemon. Nothing here knows what is served.
+//! Runs the server as a well-behaved Linux daemon, independent of what it serves.
 //!
 //! - `detach` `--daemon`: the same program again, without a terminal
-//! - `pid_file` one server a file, told by a lock
+//! - `pid_file` one server for each file, by a lock
 //! - `log_file` where stdout and stderr lead, through rotations
 //! - `inherited` sockets that a service manager has opened
 //! - `descriptors` how many connections the limit on open files bears
-//! - `notify` what a service manager is told
+//! - `notify` messages to a service manager
 //! - `control` the socket that `anyport status`, `reload` and `stop` talk to
-//! - `status` what is said there
+//! - `status` replies of the control socket
 
 pub(crate) mod control;
 mod descriptors;
@@ -32,10 +32,10 @@ use anyport_console::Failure;
 
 use crate::logging;
 
-/// What a server holds from its first moment to its last.
+/// The objects that a server holds from start to end.
 #[derive(Debug)]
 pub(crate) struct Background {
-    /// Who waits for us to serve.
+    /// The process that waits until the server is ready.
     pub(crate) detached: Option<Detached>,
     pub(crate) log_file: Option<LogFile>,
     #[expect(dead_code, reason = "held until it is dropped")]
@@ -53,7 +53,7 @@ impl Background {
         Ok(begun)
     }
 
-    /// Errors still go to whoever started us.
+    /// Redirects stdout; errors still go to the starting process.
     fn lead_stdout_away(&self) -> Result<(), Failure> {
         match (&self.log_file, &self.detached) {
             (Some(log_file), _) => log_file.take_stdout(),
@@ -62,10 +62,9 @@ impl Background {
         }
     }
 
-    /// All that could keep us from serving is behind us: what is said from now on goes where nobody
-    /// has to be.
+    /// Redirects stderr, after the last step that could fail.
     pub(crate) fn lead_stderr_away(&self) -> Result<(), Failure> {
-        // Warnings of the start are for the person who started it.
+        // Warnings of the start belong to the person who started it.
         logging::finish();
         match (&self.log_file, &self.detached) {
             (Some(log_file), _) => log_file.take_stderr(),

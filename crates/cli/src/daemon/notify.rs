@@ -1,5 +1,5 @@
-//! What a service manager is told (sd_notify(3)): that we serve, what we are at, that we turn, that
-//! we stop. Without one (`NOTIFY_SOCKET`) all of this is nothing.
+//! Messages to a service manager (sd_notify(3)): ready, status, watchdog, stopping. Without one
+//! (`NOTIFY_SOCKET`) they have no effect.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// The service manager that started us, if one did.
 #[derive(Debug, Default)]
 pub(crate) struct Manager {
-    /// That it cannot be told is said once.
+    /// A failure is reported once.
     failed: AtomicBool,
 }
 
@@ -25,11 +25,11 @@ impl Manager {
         ]);
     }
 
-    /// New settings are being read. Until [`Self::ready`] is told.
+    /// Reports that settings are being reloaded, until [`Self::ready`].
     pub(crate) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
-            // In one message: the manager tells by the time which reload is done when we are ready
-            // again.
+            // In one message: the manager matches the reload with the next ready message by its
+            // time.
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "cannot read the clock"),
         }
@@ -39,14 +39,14 @@ impl Manager {
         self.tell(&[NotifyState::Status(status)]);
     }
 
-    /// Nothing new is taken. It will take `grace` at most, and what the end takes.
+    /// Reports that nothing new is accepted. Stopping takes at most `grace`, and the time after it.
     pub(crate) fn stopping(&self, grace: Duration, transfers: usize) {
         let microseconds = (grace + AFTER_THE_GRACE).as_micros();
         let microseconds = u32::try_from(microseconds).unwrap_or(u32::MAX);
         self.tell(&[
             NotifyState::Stopping,
             NotifyState::Status(&stopping(grace, transfers)),
-            // Else the manager would kill what is being waited for.
+            // Otherwise the manager would kill the running transfers.
             NotifyState::ExtendTimeoutUsec(microseconds),
         ]);
     }
@@ -90,10 +90,11 @@ pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// A watchdog with a shorter time would cost more than it helps.
 const SHORTEST_BEAT: Duration = Duration::from_millis(10);
 
-/// What connections get to put their parts away when the grace is over, and the process to end.
+/// Time after the grace period in which connections keep their partial files, and the process
+/// exits.
 const AFTER_THE_GRACE: Duration = Duration::from_secs(10);
 
-/// Tells people and the service manager that the server drains.
+/// Returns the message that the server drains, for people and the service manager.
 pub(crate) fn stopping(grace: Duration, transfers: usize) -> String {
     if transfers == 0 {
         return "stopping".to_owned();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use anyport_console::Failure;
 
-/// Ours until it is dropped; then it is removed.
+/// Locked until it is dropped; then it is removed.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     path: PathBuf,
@@ -18,9 +18,9 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Takes the file at `path`.
+    /// Creates or locks the file at `path`.
     pub(super) fn take(path: &Path) -> Result<Self, Failure> {
-        // Whatever becomes of the working directory.
+        // The working directory may change.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let shown = path.display();
         loop {
@@ -50,7 +50,7 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Somebody may have put another one there.
+        // Another file may be at this path now.
         if is_at(&self.file, &self.path) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -67,7 +67,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether `path` leads to this very file.
+/// Returns whether `path` is this file.
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
     let (Ok(here), Ok(there)) = (file.metadata(), std::fs::symlink_metadata(path)) else {
@@ -79,7 +79,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 /// Another process has it.
 fn held(path: &Path, file: &mut File) -> Failure {
     let mut number = String::new();
-    // What is no number is not shown.
+    // Content that is no number is not shown.
     let read = file.take(LONGEST_NUMBER).read_to_string(&mut number).ok();
     let number = read.and_then(|_| number.trim().parse::<u32>().ok());
     let who = number.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_put_there_is_left_there() {
+    fn files_of_other_processes_are_left_in_place() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("pid");
         let first = PidFile::take(&path).unwrap();

@@ -1,4 +1,4 @@
-//! What a running server says of itself, on its control socket and to a service manager.
+//! The status of a running server, for its control socket and a service manager.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::output::summary_json;
 
-/// Where a running server is asked, and told what to do.
+/// A handle to a running server: status and requests.
 #[derive(Debug)]
 pub(crate) struct ServerHandle {
     overview: Overview,
@@ -23,10 +23,10 @@ pub(crate) struct ServerHandle {
     last_reload: Mutex<Option<Value>>,
 }
 
-/// What a server is told to do.
+/// A request to the server.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Read the settings anew, and say what came of it.
+    /// Reload the settings, and send the result.
     Reload(oneshot::Sender<Result<String, String>>),
     /// Stop, as by a first signal, or as by a second one.
     Stop { now: bool },
@@ -70,7 +70,7 @@ impl ServerHandle {
         *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reloaded);
     }
 
-    /// In a line, for who shows one line a service.
+    /// Returns the status as one line.
     pub(crate) fn line(&self) -> String {
         let open: usize = self.overview.connections().iter().map(|(_, count)| count).sum();
         let (transfers, _) = self.overview.transfers(0);
@@ -79,19 +79,19 @@ impl ServerHandle {
         format!("{place}: connections {open}, transfers {transfers}, rooms {rooms}")
     }
 
-    /// Where it serves, in words.
+    /// Returns addresses and directory, in words.
     pub(crate) fn place(&self) -> String {
         let verb = if self.stopping.load(Ordering::Relaxed) { "stopping" } else { "serving" };
         let at = self.listening.iter().filter_map(|one| one["addr"].as_str());
         format!("{verb} {}", at.collect::<Vec<_>>().join(", "))
     }
 
-    /// How many transfers run.
+    /// Returns the number of running transfers.
     pub(crate) fn transfers(&self) -> usize {
         self.overview.transfers(0).0
     }
 
-    /// What running transfers get to finish.
+    /// Returns the time for running transfers to finish.
     pub(crate) fn grace(&self) -> Duration {
         self.overview.config().timeouts.drain
     }
@@ -133,7 +133,7 @@ fn transfer(transfer: &Transfer) -> Value {
     })
 }
 
-/// What one peer, and all of them together, may take.
+/// Returns the limits of one peer, and of all together.
 pub(crate) fn limits(config: &Config) -> Value {
     let some = |limit: u64| (limit != u64::MAX).then_some(limit);
     json!({
@@ -151,5 +151,5 @@ pub(crate) fn limits(config: &Config) -> Value {
     })
 }
 
-/// Transfers that are told with all that is known of them; the others are counted.
+/// Maximum number of transfers with details; the others are counted.
 const MOST_LISTED: usize = 100;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ClientTls;
 
-/// How a client connects.
+/// Flags of a client's connection.
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
     /// Maximum time to connect to one address, and for a handshake

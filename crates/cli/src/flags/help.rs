@@ -93,13 +93,13 @@ fn notes(command: &Command, path: &str) -> String {
     sections.join("\n\n")
 }
 
-/// Returns the units of the values that the flags of `command` take.
+/// Returns the units of the values of the flags of `command`.
 pub(crate) fn units(command: &Command) -> impl Iterator<Item = (&'static str, &'static str)> {
     let has = |name: &str| command.get_arguments().any(|arg| value_name(arg) == Some(name));
     UNITS.into_iter().filter(move |(name, _)| has(name))
 }
 
-/// The name of the value of a flag, if it takes one.
+/// Returns the name of the value of a flag, if it has one.
 pub(crate) fn value_name(arg: &Arg) -> Option<&str> {
     let takes_value = arg.get_action().takes_values();
     arg.get_value_names().filter(|_| takes_value)?.first().map(|name| name.as_str())

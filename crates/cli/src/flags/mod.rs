@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_of_send_is_the_target() {
+    fn the_last_argument_of_send_is_the_target() {
         let flags = Anyport::parse_from(["anyport", "send", "a", "-", "tcp://h/"]);
         let Command::Send(send) = flags.command else { panic!() };
         assert_eq!(send.files, [PathBuf::from("a"), PathBuf::from("-")]);

@@ -1,4 +1,4 @@
-//! What the environment says of a command's flags.
+//! Settings from the environment.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,8 @@ use clap::{Arg, ArgAction};
 use super::flag::{Layered, env_names, is_switch};
 use super::{Given, Source, Variables};
 
-/// A variable that is empty says nothing: that is how a shell or a unit file takes one back.
+/// Returns the values of the environment. An empty variable sets nothing: that is how a shell or a
+/// unit file unsets one.
 pub(super) fn given(
     layered: &Layered<'_>,
     variables: Variables<'_>,
@@ -24,8 +25,7 @@ pub(super) fn given(
             mistakes.push(format!("{former}: already set as {name}"));
             continue;
         }
-        // Kubernetes sets this in each pod beside a service called anyport, and it is not meant for
-        // the program.
+        // Kubernetes sets this in each pod beside a service called anyport; it is not a setting.
         if name == "ANYPORT_PORT" && value.to_string_lossy().starts_with("tcp://") {
             continue;
         }
@@ -65,7 +65,7 @@ pub(crate) fn unknown_variables(
         .collect()
 }
 
-/// Whether two names differ in at most two letters in a row.
+/// Returns whether two names differ in at most two adjacent letters.
 fn is_alike(one: &str, other: &str) -> bool {
     let longer = one.len().max(other.len());
     let prefix = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
@@ -73,7 +73,7 @@ fn is_alike(one: &str, other: &str) -> bool {
     prefix + suffix + 2 >= longer
 }
 
-/// Variables of ours that set no flag.
+/// Variables of anyport that are no settings.
 const OTHERS: [&str; 3] = ["ANYPORT_LOG", "ANYPORT_TOKEN", "ANYPORT_DETACHED"];
 
 fn values(argument: &Arg, value: OsString) -> Result<Vec<OsString>, &'static str> {

@@ -1,4 +1,4 @@
-//! What a file says of a command's flags: TOML, flat, each key the name of a flag.
+//! Settings from a file: flat TOML, each key the name of a flag.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::flag::{Layered, is_secret, is_switch, key};
 use super::{Given, Position, Source};
 
-/// Reads it; whatever is wrong goes to `mistakes`, all of it at once.
+/// Returns its values; adds all errors to `mistakes`.
 pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<String>) -> Vec<Given> {
     let text = match read(path) {
         Ok(text) => text,
@@ -23,7 +23,7 @@ pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<Strin
     };
     let (table, errors) = DeTable::parse_recoverable(&text);
     if !errors.is_empty() {
-        // What the rest means is a guess then.
+        // The rest would be a guess.
         mistakes.extend(errors.iter().map(|error| {
             let at = error.span().map_or(0, |span| span.start);
             format!("{}: {}", place(path, &text, at), error.message())
@@ -139,7 +139,7 @@ fn unknown(word: &str, value: &Spanned<DeValue<'_>>, layered: &Layered<'_>) -> S
     }
 }
 
-/// How much alike two keys are that are taken for one, from 0 to 1.
+/// Minimum similarity, from 0 to 1, at which a key is suggested.
 const ALIKE: f64 = 0.8;
 
 fn read(path: &Path) -> Result<String, String> {

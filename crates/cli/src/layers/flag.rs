@@ -39,7 +39,7 @@ impl<'a> Layered<'a> {
         self.argument(FILE)
     }
 
-    /// Whether a file may set it.
+    /// Returns whether a file may set it.
     pub(super) fn is_key(&self, argument: &Arg) -> bool {
         argument.get_id() != FILE
     }
@@ -51,7 +51,7 @@ impl<'a> Layered<'a> {
             .find(|argument| key(argument) == word || former_keys(argument).any(|key| key == word))
     }
 
-    /// The flag that takes it back.
+    /// Returns the flag that unsets it.
     pub(super) fn opposite(&self, argument: &Arg) -> Option<&'a Arg> {
         let long = opposite(argument)?;
         self.command?.get_arguments().find(|argument| argument.get_long() == Some(&long))
@@ -166,24 +166,23 @@ fn env_name_of(key: &str) -> String {
     format!("ANYPORT_{}", key.replace('-', "_").to_ascii_uppercase())
 }
 
-/// Whether nobody may see what it is set to.
+/// Returns whether its value is secret.
 pub(crate) fn is_secret(argument: &Arg) -> bool {
     argument.is_hide_env_values_set()
 }
 
-/// What a command's layers may set.
+/// Returns the flags of a command that layers may set.
 pub(crate) fn layered<'a>(program: &'a Command, name: &str) -> Vec<&'a Arg> {
     Layered::of(program, name).arguments().collect()
 }
 
-/// What a command's layers may set, without the flag that names the file.
+/// Returns the flags of a command that layers may set, without the one that names the file.
 pub(crate) fn keys<'a>(program: &'a Command, name: &str) -> Vec<&'a Arg> {
     let layered = Layered::of(program, name);
     layered.arguments().filter(|argument| layered.is_key(argument)).collect()
 }
 
-/// The flag that takes back what a switch says: `--no-open`, and for `--no-detect` it is
-/// `--detect`.
+/// Returns the flag that unsets a switch: `--no-open`, and for `--no-detect` it is `--detect`.
 fn opposite(argument: &Arg) -> Option<String> {
     let long = argument.get_long().filter(|_| is_switch(argument))?;
     Some(match long.strip_prefix("no-") {
@@ -251,10 +250,10 @@ fn is_layered(command: &str, argument: &Arg) -> bool {
 /// The command whose flags are all settings.
 const SERVE: &str = "serve";
 
-/// The flag that names the file, which the file itself cannot say.
+/// The flag that names the file, which cannot be in the file.
 const FILE: &str = "config";
 
-/// Commands that hear the environment.
+/// Commands that read the environment.
 const CLIENTS: [&str; 9] =
     ["send", "get", "ls", "chat", "cat", "resolve", "status", "reload", "stop"];
 

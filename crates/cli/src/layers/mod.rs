@@ -44,12 +44,12 @@ pub(crate) struct Parsed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) key: String,
-    /// As on a command line; empty where it is not set.
+    /// As on a command line; empty if it is not set.
     pub(crate) values: Vec<OsString>,
     pub(crate) source: Source,
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     Default,
@@ -58,7 +58,7 @@ pub(crate) enum Source {
     Flag,
 }
 
-/// Where something stands in a file.
+/// A position in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) path: PathBuf,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::flags::{self, Command as Subcommand};
 
-/// What `anyport` with these arguments becomes, with a file of this text and these variables.
+/// Parses `anyport` with these arguments, a file of this text and these variables.
 fn layers(arguments: &[&str], file: &str, variables: &[(&str, &str)]) -> Result<Parsed, Refusal> {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("anyport.toml");
@@ -116,7 +116,7 @@ fn both_names_of_an_option_in_one_layer_are_an_error_that_names_both() {
             mistakes(&[], &format!("{former} = {value:?}\n{name} = {value:?}"), &[]),
             [format!("anyport.toml:2:1: {name}: already set in line 1 as {former}")]
         );
-        // On the command line it is an option that is given twice, as under one name.
+        // On the command line it is an option that is repeated.
         let twice =
             mistakes(&[&format!("--{former}"), value, &format!("--{name}"), value], "", &[]);
         assert!(twice[0].contains(&format!("'--{name} <")), "{twice:?}");
@@ -125,7 +125,7 @@ fn both_names_of_an_option_in_one_layer_are_an_error_that_names_both() {
 }
 
 #[test]
-fn a_switch_can_be_taken_back_above() {
+fn a_higher_layer_can_unset_a_switch() {
     let open = |arguments: &[&str], file: &str, variables: &[(&str, &str)]| {
         serve(arguments, file, variables).listening.open
     };
@@ -163,12 +163,12 @@ fn a_list_is_replaced_and_not_continued() {
 }
 
 #[test]
-fn what_cannot_be_together_with_what_is_said_above_is_left_out() {
+fn a_setting_that_conflicts_with_a_higher_layer_is_ignored() {
     let both = serve(&["--no-detect"], r#"only = ["raw"]"#, &[]);
     assert!(both.detection.no_detect && both.detection.only.is_empty());
     let both = serve(&[], "no-detect = true", &[("ANYPORT_ONLY", "raw")]);
     assert!(!both.detection.no_detect && both.detection.only.len() == 1);
-    // What is switched off has nothing against others.
+    // A disabled switch conflicts with nothing.
     for (typed, variables) in [(&["--detect"][..], &[][..]), (&[], &[("ANYPORT_NO_DETECT", "no")])]
     {
         let file = "no-detect = true\nonly = [\"raw\"]";
@@ -205,7 +205,7 @@ fn the_directory_is_a_setting_too() {
 }
 
 #[test]
-fn all_mistakes_of_a_file_are_told_with_their_places() {
+fn all_errors_of_a_file_are_reported_with_their_positions() {
     let file = "max-con = 5\nmax-conns = \"many\"\n\nopen = 1\n  idle-timeout = \
         3\nsink = 1.5\nMax = [1]\n";
     assert_eq!(
@@ -234,7 +234,7 @@ fn all_mistakes_of_a_file_are_told_with_their_places() {
     assert!(itself[0].contains("config cannot be set in the file itself"), "{itself:?}");
     let many = mistakes(&[], "sink = [\"file\"]", &[]);
     assert_eq!(many, ["anyport.toml:1:1: sink: expected a string or a number, not a list"]);
-    // Also where a flag says something else: a file is good or not.
+    // Also if a flag overrides it: the file is checked.
     assert_eq!(mistakes(&["--max-conns", "1"], "max-conns = \"many\"", &[]).len(), 1);
 }
 
@@ -272,7 +272,7 @@ fn every_flag_of_serve_is_a_key_and_a_variable_and_the_reverse() {
 }
 
 #[test]
-fn each_key_can_be_said_in_each_layer() {
+fn each_key_can_be_set_in_each_layer() {
     let program = program();
     for argument in keys(&program, "serve") {
         let (key, name) = (key(argument), env_name(argument));
@@ -310,7 +310,7 @@ fn each_key_can_be_said_in_each_layer() {
 }
 
 #[test]
-fn clients_hear_the_environment_and_no_file() {
+fn clients_read_the_environment_and_no_file() {
     let line = ["send", "a", "tcp://h/"];
     let send = |arguments: &[&str], variables: &[(&str, &str)]| {
         let parsed = layers(&[&line, arguments].concat(), "nonsense", variables).unwrap();
@@ -321,14 +321,14 @@ fn clients_hear_the_environment_and_no_file() {
     assert_eq!(send(&["--retry", "4"], &[("ANYPORT_RETRY", "3")]).retry, 4);
     assert!(send(&[], &[("ANYPORT_QUIET", "yes")]).quiet);
     assert!(!send(&["--no-quiet"], &[("ANYPORT_QUIET", "yes")]).quiet);
-    // What one call is about is typed.
+    // Flags about one call are only on the command line.
     assert!(send(&[], &[("ANYPORT_PIPE", "key")]).pipe.is_none());
     let wrong = layers(&line, "", &[("ANYPORT_TIMEOUT", "soon")]).unwrap_err().lines();
     assert!(wrong[0].starts_with("ANYPORT_TIMEOUT: invalid value 'soon'"), "{wrong:?}");
 }
 
 #[test]
-fn a_wrong_command_line_is_told_before_a_wrong_file() {
+fn a_wrong_command_line_is_reported_before_a_wrong_file() {
     let refusal = layers(&["serve", "--max-con", "5"], "nonsense", &[]).unwrap_err();
     assert!(matches!(refusal, Refusal::Usage(_)), "{refusal:?}");
     let help = layers(&["serve", "--help"], "nonsense", &[]).unwrap_err();

@@ -81,7 +81,7 @@ fn a_read_only_server_creates_no_directory() {
 }
 
 #[test]
-fn an_upload_only_server_answers_the_same_for_what_is_there_and_what_is_not() {
+fn an_upload_only_server_does_not_reveal_which_files_exist() {
     let (_scratch, server) = server(&["--upload-only"]);
     for scheme in SCHEMES {
         let refused = |name: &str| {
@@ -136,7 +136,7 @@ fn an_upload_only_server_answers_the_same_for_what_is_there_and_what_is_not() {
 }
 
 #[test]
-fn an_upload_only_server_renames_and_never_says_that_a_file_is_already_there() {
+fn an_upload_only_server_renames_and_never_reports_a_file_as_already_stored() {
     for scheme in SCHEMES {
         let server = Server::start(&["--upload-only", "--on-exists", "overwrite"]);
         // Long enough to be compared before it is sent.

@@ -130,7 +130,7 @@ fn messages(listener: TcpStream, count: usize) -> Vec<String> {
 /// A stall needs a wake-up within microseconds of the instant that it waits for, so there are many
 /// of them.
 #[test]
-fn a_burst_beyond_the_room_rate_arrives_whole_in_silence() {
+fn a_burst_beyond_the_room_rate_arrives_whole_without_further_input() {
     const MESSAGES: usize = 2500;
     let (server, _scratch) = secured_server(&["--room-rate", "1000", "--deflate"]);
     let texts: Vec<String> = (0..MESSAGES).map(|number| number.to_string()).collect();
@@ -205,7 +205,7 @@ fn a_burst_behind_the_request_that_joins_arrives_whole() {
 
 /// Interactive connections wait on a reactor, transfers among the tasks and on threads.
 #[test]
-fn a_burst_beyond_the_rate_of_a_connection_arrives_whole_in_silence() {
+fn a_burst_beyond_the_rate_of_a_connection_arrives_whole_without_further_input() {
     let (server, _scratch) = secured_server(&["--limit-rate", "150KB", "--deflate"]);
     let content = noise(400_000, 4);
     let sample = Sample::new("x", &content);
@@ -253,7 +253,7 @@ fn a_burst_beyond_the_rate_of_a_connection_arrives_whole_in_silence() {
 /// The sender fills the gate of a pipe before a receiver has come, and then sends nothing more and
 /// does not end.
 #[test]
-fn a_burst_beyond_the_gate_of_a_pipe_arrives_whole_in_silence() {
+fn a_burst_beyond_the_gate_of_a_pipe_arrives_whole_without_further_input() {
     let (server, _scratch) = secured_server(&["-v"]);
     let content = noise(3_000_000, 5);
     let size = content.len();

@@ -21,7 +21,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 #[test]
-fn a_crowd_of_silent_connections_locks_nobody_out() {
+fn many_silent_connections_lock_no_client_out() {
     let server = Server::start(&["--max-unclassified", "4"]);
     let mut crowd: Vec<TcpStream> = (0..4).map(|_| connect(server.port())).collect();
     // The fifth is served, and the first of the crowd has gone for it; the others stay.
@@ -51,7 +51,7 @@ fn exactly_the_limit_may_be_silent() {
 
 /// What has said something is judged by it, and not lost.
 #[test]
-fn where_none_is_silent_the_oldest_is_judged_by_what_it_said() {
+fn if_none_is_silent_the_oldest_is_classified_by_its_input() {
     let server = Server::start(&["--max-unclassified", "1", "--detect-timeout", "1h"]);
     let mut undecided = connect(server.port());
     undecided.write_all(b"GET ").unwrap();
@@ -67,7 +67,7 @@ fn where_none_is_silent_the_oldest_is_judged_by_what_it_said() {
 
 /// A connection that waits for a permit is nobody's yet, so the same rule must hold for permits.
 #[test]
-fn silent_connections_hold_no_permit_that_another_needs() {
+fn silent_connections_keep_no_permit_that_another_needs() {
     let server = Server::start(&["--max-conns", "2"]);
     let crowd: Vec<TcpStream> = (0..2).map(|_| connect(server.port())).collect();
     server.takes_a_good_file();
@@ -149,7 +149,7 @@ fn people_get_the_summary_as_one_line() {
 }
 
 #[test]
-fn each_decision_is_told_with_its_reason() {
+fn each_detection_result_is_reported_with_its_reason() {
     let server = Server::start(&["-vv"]);
     converse(&mut connect(server.port()), b"\xff raw");
     server.says("the first byte 0xff matches no enabled protocol");

@@ -31,7 +31,7 @@ fn websocket_from(host: u8, server: &Server, path: &str) -> TcpStream {
 
 /// Unfinished messages on `/echo` take all that one address may have of `--max-buffered`.
 #[test]
-fn one_address_cannot_take_all_memory_for_unfinished_messages() {
+fn one_address_cannot_use_all_memory_for_incomplete_messages() {
     let server = Server::start(&["--max-buffered", "4MiB"]);
     let mut hoarders = Vec::new();
     loop {
@@ -70,7 +70,7 @@ fn one_address_cannot_take_all_memory_for_unfinished_messages() {
 }
 
 #[test]
-fn one_address_cannot_take_all_rooms() {
+fn one_address_cannot_use_all_rooms() {
     let server = Server::start(&["--max-rooms", "8"]);
     let post = |host: u8, room: usize| {
         let request = format!(
@@ -99,7 +99,7 @@ fn one_address_cannot_take_all_rooms() {
 }
 
 #[test]
-fn one_address_cannot_take_all_keys_of_pipes() {
+fn one_address_cannot_use_all_keys_of_pipes() {
     let server = Server::start(&["--max-pipes", "8", "-v"]);
     let take = |host: u8, key: usize| {
         let mut taker = connect_from(host, &server);

@@ -22,7 +22,7 @@ const FRAME_SIZE_ERROR: u32 = 6;
 /// The content of a pipe without a receiver waits with the client: the server buffers one window,
 /// and a byte more breaks a rule.
 #[test]
-fn h2_12_content_that_nobody_accepts_shuts_the_window_of_its_client() {
+fn h2_12_unread_content_closes_the_window_of_its_client() {
     let server = Server::start(&[]);
     for (stream, more) in [(1, 0), (5, 1)] {
         let mut wire = Http2Peer::open(&server, &[]);
@@ -105,7 +105,7 @@ fn h2_9_content_of_a_refused_request_is_discarded_for_a_while_only() {
 }
 
 #[test]
-fn the_control_socket_has_places_for_sixteen_and_short_requests() {
+fn the_control_socket_accepts_sixteen_connections_and_short_requests() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("control");
     let server = Server::start(&["--control", path.to_str().unwrap()]);
@@ -145,7 +145,7 @@ fn a_message_beyond_what_the_library_assembles_is_closed_with_1009() {
 
 /// Whoever leads the log into a pipe and stops reading it loses lines, and clients notice nothing.
 #[test]
-fn a_log_that_nobody_reads_holds_up_no_client() {
+fn an_unread_log_delays_no_client() {
     let scratch = tempfile::tempdir().unwrap();
     let mut command = anyport_command(&["serve", "--json", "-vv", "--bind", "127.0.0.1:0"]);
     command.args(["--control", "none"]).arg(scratch.path());

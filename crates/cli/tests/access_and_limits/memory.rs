@@ -102,7 +102,7 @@ const LENGTHS: [(u64, &str); 3] =
     [(1 << 30, "1 GiB"), (1 << 40, "1 TiB"), ((1 << 63) - 1, "2^63-1")];
 
 #[test]
-fn fr_9_a_declared_length_takes_no_memory_on_echo() {
+fn fr_9_an_announced_length_needs_no_memory_on_echo() {
     let server = used(&[]);
     for (length, name) in LENGTHS {
         let watch = Watch::new(&server);
@@ -122,7 +122,7 @@ fn fr_9_a_declared_length_takes_no_memory_on_echo() {
 }
 
 #[test]
-fn fr_9_a_declared_length_takes_no_memory_on_an_upload() {
+fn fr_9_an_announced_length_needs_no_memory_on_an_upload() {
     let server = used(&[]);
     for (length, name) in LENGTHS {
         let watch = Watch::new(&server);
@@ -140,7 +140,7 @@ fn fr_9_a_declared_length_takes_no_memory_on_an_upload() {
 /// Five million of each kind, from a peer that reads no pong: the server stops reading, and then
 /// lets it go.
 #[test]
-fn ct_2_a_flood_of_pings_takes_no_memory() {
+fn ct_2_a_flood_of_pings_needs_no_memory() {
     let server = used(&["--idle-timeout", "1s"]);
     for (size, name) in [(0_usize, "empty pings"), (125, "pings of 125 bytes")] {
         for path in ["/echo", "/"] {
@@ -158,7 +158,7 @@ fn ct_2_a_flood_of_pings_takes_no_memory() {
 /// The first message that does not fit the sockets' buffers is held, once, and no other is read
 /// until it is taken.
 #[test]
-fn bp_1_an_echo_that_is_not_read_takes_no_memory() {
+fn bp_1_an_unread_echo_needs_no_memory() {
     for (size, name) in [(64 * 1024, "64 KiB"), (MIB, "1 MiB"), (ECHO, "16 MiB")] {
         let server = used(&["--idle-timeout", "1s"]);
         let message = frame(BINARY, &vec![7; usize::try_from(size).unwrap()]);
@@ -205,7 +205,7 @@ fn hs_7_a_head_of_10_mib_in_single_bytes_is_refused_at_the_limit() {
 }
 
 #[test]
-fn fg_3_100000_empty_fragments_take_no_memory() {
+fn fg_3_100000_empty_fragments_need_no_memory() {
     let server = used(&[]);
     let mut wire = fragment(BINARY, b"");
     wire.extend(fragment(CONTINUATION, b"").repeat(100_000));
@@ -226,7 +226,7 @@ fn fg_3_100000_empty_fragments_take_no_memory() {
 }
 
 #[test]
-fn fg_4_a_million_fragments_of_one_byte_take_no_memory() {
+fn fg_4_a_million_fragments_of_one_byte_need_no_memory() {
     let server = used(&[]);
     let content = anyport_testkit::noise(1_000_000, 4);
     let mut wire = fragment(BINARY, &content[..1]);
@@ -244,7 +244,7 @@ fn fg_4_a_million_fragments_of_one_byte_take_no_memory() {
 }
 
 #[test]
-fn pd_8_a_bomb_on_echo_is_1009_and_takes_no_memory() {
+fn pd_8_a_bomb_on_echo_is_1009_and_needs_no_memory() {
     let server = used(&["--deflate"]);
     let payload = bomb(1 << 30);
     let watch = Watch::new(&server);
@@ -265,7 +265,7 @@ fn pd_8_a_bomb_on_echo_is_1009_and_takes_no_memory() {
 
 /// Bounded and documented: what is held for each window, both ways, and for the socket's buffer.
 #[test]
-fn pd_11_a_connection_that_compresses_takes_less_than_a_mib() {
+fn pd_11_a_connection_with_compression_needs_less_than_a_mib() {
     const COUNT: u64 = 100;
     let content: Vec<u8> =
         (0..400).flat_map(|line| format!("{line}: all work and no play\n").into_bytes()).collect();
@@ -301,7 +301,7 @@ fn pd_11_a_connection_that_compresses_takes_less_than_a_mib() {
 
 /// However a gigabyte is cut into frames, and in a server that has not served anything before.
 #[test]
-fn a_gigabyte_takes_no_more_memory_than_a_byte() {
+fn a_gigabyte_needs_no_more_memory_than_a_byte() {
     const GIGABYTE: u64 = 1 << 30;
     let server = Server::start(&["--sink", "discard", "--digest", "none"]);
     let chunk = vec![7; MIB as usize];
@@ -324,7 +324,7 @@ fn a_gigabyte_takes_no_more_memory_than_a_byte() {
 /// 16 MiB for the first and one for each further one is the allowance; each is held in the middle
 /// until all are there.
 #[test]
-fn a_hundred_transfers_at_once_take_less_than_a_mib_each() {
+fn a_hundred_concurrent_transfers_need_less_than_a_mib_each() {
     const COUNT: u64 = 100;
     // Enough that each is a bulk transfer, with the buffer of one.
     let half = vec![7; MIB as usize];
@@ -369,7 +369,7 @@ fn a_hundred_transfers_at_once_take_less_than_a_mib_each() {
 /// A pipe's buffer holds pieces as well as bytes: content in crumbs takes no more than other
 /// content does.
 #[test]
-fn pi_15_a_pipe_of_crumbs_takes_no_more_than_its_buffer() {
+fn pi_15_a_pipe_of_single_bytes_needs_no_more_than_its_buffer() {
     const RECEIVERS: u32 = 32;
     let server = used(&[]);
     // INITIAL_WINDOW_SIZE: none, so that nothing leaves the buffer.

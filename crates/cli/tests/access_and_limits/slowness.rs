@@ -33,7 +33,7 @@ fn end(stream: &TcpStream, trickling: JoinHandle<()>) {
 }
 
 #[test]
-fn fg_5_a_message_that_trickles_is_closed_with_1008() {
+fn fg_5_a_slow_message_is_closed_with_1008() {
     for engine in engines() {
         let server = Server::start(&["--message-timeout", "300ms", "--engine", engine]);
         let mut stream = websocket(server.port(), "/echo");
@@ -58,7 +58,7 @@ fn fg_5_a_message_that_trickles_is_closed_with_1008() {
 
 /// Neither empty fragments nor pings between them start the time anew.
 #[test]
-fn fg_5_fragments_that_trickle_are_closed_with_1008() {
+fn fg_5_slow_fragments_are_closed_with_1008() {
     let server = Server::start(&["--message-timeout", "300ms"]);
     let mut stream = websocket(server.port(), "/echo");
     // The one that follows a whole message in the same read is no exception.
@@ -87,7 +87,7 @@ fn fg_5_a_message_that_stops_after_a_byte_is_closed_with_1008() {
 }
 
 #[test]
-fn an_upload_may_take_longer_than_a_message() {
+fn an_upload_may_last_longer_than_a_message() {
     for engine in engines() {
         let flags = ["--message-timeout", "100ms", "--handshake-timeout", "100ms"];
         let server = Server::start(&[&flags[..], &["--engine", engine]].concat());
@@ -105,7 +105,7 @@ fn an_upload_may_take_longer_than_a_message() {
 /// Only silence is idle: a message of a file may take longer than `--idle-timeout` while its bytes
 /// arrive.
 #[test]
-fn a_message_of_a_file_may_take_longer_than_the_idle_timeout() {
+fn a_message_with_a_file_may_last_longer_than_the_idle_timeout() {
     for engine in engines() {
         let server = Server::start(&["--idle-timeout", "1s", "--engine", engine]);
         let mut stream = websocket(server.port(), "/files/slow");
@@ -126,7 +126,7 @@ fn a_message_of_a_file_may_take_longer_than_the_idle_timeout() {
 }
 
 #[test]
-fn a_preface_line_that_trickles_is_refused() {
+fn a_slow_preface_line_is_refused() {
     let server = Server::start(&["--handshake-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(b"ANYPORT/1 PUT ").unwrap();
@@ -150,7 +150,7 @@ fn a_preface_line_that_trickles_is_refused() {
 }
 
 #[test]
-fn an_end_line_that_trickles_interrupts_the_file() {
+fn a_slow_end_line_interrupts_the_file() {
     let server = Server::start(&["--handshake-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(b"ANYPORT/1 PUT x size=3\nab").unwrap();
@@ -167,7 +167,7 @@ fn an_end_line_that_trickles_interrupts_the_file() {
 }
 
 #[test]
-fn an_offer_that_trickles_is_refused() {
+fn a_slow_offer_is_refused() {
     let server = Server::start(&["--handshake-timeout", "300ms"]);
     let mut stream = announced(server.port());
     // As long as it likes before an offer.

@@ -134,7 +134,7 @@ fn a_server_is_met_once_and_known_from_then_on() {
 }
 
 #[test]
-fn pins_authorities_and_insecurity_are_taken_at_their_word() {
+fn pins_cas_and_insecure_mode_decide_on_trust() {
     let meeting = Meeting::new(&[]);
     let sample = Sample::new("x", b"hello");
     let url = meeting.server.url("tls", "");
@@ -242,7 +242,7 @@ fn a_certificate_that_is_wrong_is_refused_by_name() {
 
 /// A certificate that vouches for itself is met as a stranger only while it is valid.
 #[test]
-fn a_stranger_whose_certificate_has_expired_is_not_met() {
+fn a_new_server_with_an_expired_certificate_is_not_trusted() {
     let scratch = Authority::new();
     for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
         let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
@@ -408,7 +408,7 @@ fn a_self_signed_certificate_for_localhost_works_beside_those_of_the_system() {
 }
 
 #[test]
-fn a_server_that_asks_for_certificates_lets_nobody_else_in() {
+fn a_server_that_requires_certificates_admits_no_other_client() {
     let (authority, foreign) = (Authority::new(), Authority::new());
     let meeting = Meeting::new(&["--tls-client-ca", authority.file("ca.pem")]);
     let sample = Sample::new("x", b"hello");
@@ -459,7 +459,7 @@ fn own_files_travel_under_tls_by_every_scheme_there_and_back() {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn the_library_engine_speaks_under_tls_too() {
+fn the_library_engine_works_under_tls_too() {
     let meeting = Meeting::new(&["--engine", "library"]);
     let content = noise(3_000_000, 2);
     let sample = Sample::new("x", &content);
@@ -593,7 +593,7 @@ asyncio.run(main())
 }
 
 #[test]
-fn an_upload_that_was_cut_is_not_whole() {
+fn an_interrupted_upload_is_incomplete() {
     let Some(_) = peer("python3") else { return };
     let meeting = Meeting::new(&[]);
     let content = noise(200_000, 5);
@@ -629,7 +629,7 @@ else:
 }
 
 #[test]
-fn handshakes_that_do_not_end_are_cut_and_nobody_waits_for_them() {
+fn unfinished_handshakes_time_out_and_delay_no_client() {
     let meeting = Meeting::new(&["--handshake-timeout", "1s"]);
     let port = meeting.server.port();
     let hello = client_hello();
@@ -699,7 +699,7 @@ fn client_hello_header() -> Vec<u8> {
 }
 
 #[test]
-fn where_tls_is_required_everything_else_is_told() {
+fn where_tls_is_required_other_clients_are_refused() {
     let meeting = Meeting::new(&["--tls", "required"]);
     let port = meeting.server.port();
     assert_eq!(meeting.server.listening()[0]["tls"], "required");
@@ -731,7 +731,7 @@ fn where_tls_is_required_everything_else_is_told() {
 }
 
 #[test]
-fn where_tls_is_off_a_client_is_told_and_the_other_listener_is_not_asked() {
+fn without_tls_a_client_gets_an_alert_whatever_other_listeners_do() {
     let server = Server::start_listening(
         &["any://127.0.0.1:0?tls=off", "any://127.0.0.1:0?tls=required"],
         &[],
@@ -779,7 +779,7 @@ fn nothing_below_tls_1_2_is_spoken() {
 }
 
 #[test]
-fn a_new_certificate_is_taken_without_a_restart_and_a_broken_one_is_not() {
+fn a_new_certificate_is_loaded_without_a_restart_and_an_invalid_one_is_not() {
     let (old, new) = (Authority::new(), Authority::new());
     let certificate = old.vouch("server.pem", "127.0.0.1", 2020, 2120);
     let server = Server::start(&["--tls-cert", certificate]);
@@ -831,7 +831,7 @@ fn files_that_cannot_be_used_are_named() {
 
 /// A name that a certificate cannot have, and a peer that hangs up.
 #[test]
-fn a_peer_that_speaks_no_tls_is_named() {
+fn the_error_names_a_server_without_tls() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tls://{}/", listener.local_addr().unwrap());
     let sample = Sample::new("x", b"hello");
@@ -847,7 +847,7 @@ fn a_peer_that_speaks_no_tls_is_named() {
 }
 
 #[test]
-fn an_idle_websocket_under_tls_takes_little() {
+fn an_idle_websocket_under_tls_needs_little_memory() {
     let meeting = Meeting::new(&[]);
     let join = |count: usize| -> Vec<TlsPeer> {
         let join = |_| {
@@ -870,7 +870,7 @@ fn an_idle_websocket_under_tls_takes_little() {
 }
 
 #[test]
-fn every_cut_of_the_wire_is_the_same_to_a_session() {
+fn every_segmentation_of_tls_is_the_same_to_a_session() {
     let meeting = Meeting::new(&[]);
     let content = noise(100_000, 9);
     for step in [1, 2, 3, 5, 21, 22, 23, 1000, 16_383, 16_406, 40_000] {
@@ -894,7 +894,7 @@ fn every_cut_of_the_wire_is_the_same_to_a_session() {
 
 /// It broke off, and may be back; who never answered speaks no TLS.
 #[test]
-fn a_server_that_goes_within_the_handshake_has_broken_off() {
+fn a_server_that_closes_during_the_handshake_is_an_interruption() {
     for (said, exit, words) in
         [(&[][..], 7, "does not speak TLS"), (&[0x16, 3, 3, 0, 90, 2], 6, " lost after ")]
     {

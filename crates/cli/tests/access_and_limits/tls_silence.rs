@@ -40,7 +40,7 @@ fn end(stream: &TcpStream, trickling: JoinHandle<()>) {
 
 /// Among the tasks, and on a thread of its own.
 #[test]
-fn an_upload_whose_record_trickles_is_interrupted_after_the_idle_time() {
+fn an_upload_with_a_slow_tls_record_is_interrupted_after_the_idle_timeout() {
     let server = Server::start(&["--idle-timeout", IDLE]);
     for begun in [5, 2_000_000] {
         let mut secured = TlsPeer::connect(server.port());
@@ -58,7 +58,7 @@ fn an_upload_whose_record_trickles_is_interrupted_after_the_idle_time() {
 /// On the threads of conversations: it is pinged after half of the time, which a record that
 /// trickles does not answer.
 #[test]
-fn a_websocket_whose_record_trickles_is_closed_after_the_idle_time() {
+fn a_websocket_with_a_slow_tls_record_is_closed_after_the_idle_timeout() {
     let server = Server::start(&["--idle-timeout", IDLE]);
     let mut secured = TlsPeer::connect(server.port());
     secured.write(upgrade("/echo", "").as_bytes());
@@ -72,7 +72,7 @@ fn a_websocket_whose_record_trickles_is_closed_after_the_idle_time() {
 
 /// Between two requests nobody is told, as without TLS.
 #[test]
-fn a_request_whose_record_trickles_is_not_waited_for() {
+fn a_request_in_a_slow_tls_record_is_not_waited_for() {
     let server = Server::start(&["--idle-timeout", IDLE]);
     let mut secured = TlsPeer::connect(server.port());
     secured.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -86,7 +86,7 @@ fn a_request_whose_record_trickles_is_not_waited_for() {
 
 /// What comes slowly, and in records that reads cut, is content: several idle times of it.
 #[test]
-fn who_says_something_now_and_then_is_heard_out() {
+fn a_slow_sender_with_progress_is_not_interrupted() {
     let server = Server::start(&["--idle-timeout", "2s"]);
     let mut secured = TlsPeer::connect(server.port());
     let content = noise(50, 3);

@@ -61,7 +61,7 @@ fn a_token_lets_one_request_in_and_not_the_next() {
 }
 
 #[test]
-fn curl_comes_in_with_a_password_or_a_bearer_token() {
+fn curl_is_admitted_with_a_password_or_a_bearer_token() {
     let (server, _file) = guarded(&[]);
     let sample = Sample::new("photo.jpg", b"a photo");
     let url = server.url("http", "");
@@ -88,7 +88,7 @@ fn curl_comes_in_with_a_password_or_a_bearer_token() {
 }
 
 #[test]
-fn websocket_takes_a_field_or_a_subprotocol_that_it_never_agrees_on() {
+fn websocket_accepts_a_token_in_a_field_or_a_subprotocol() {
     for engine in engines() {
         let (server, _file) = guarded(&["--engine", engine]);
         let encoded = "bobs%2Ftoken%3D0123456789%25%2B";
@@ -188,7 +188,7 @@ fn a_line_carries_a_token_once_for_its_connection() {
 }
 
 #[test]
-fn bare_bytes_and_bare_frames_are_refused_with_a_word() {
+fn raw_bytes_and_bare_frames_are_refused_with_a_reason() {
     let (server, _file) = guarded(&[]);
     let answer = ask(&server, "\u{1}just bytes");
     assert!(answer.starts_with("ANYPORT/1 ERROR unauthorized a token is required"), "{answer}");
@@ -207,7 +207,7 @@ fn bare_bytes_and_bare_frames_are_refused_with_a_word() {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn our_commands_show_the_token_of_a_file_or_of_the_environment() {
+fn client_commands_send_the_token_of_a_file_or_of_the_environment() {
     let (server, _file) = guarded(&[]);
     let (mine, sample) = (token_file(&format!("{BOB}\n")), Sample::new("x", b"content"));
     for (scheme, engine) in [("tcp", "own"), ("ws", "own"), ("ws", "library")] {
@@ -292,7 +292,7 @@ fn a_pipe_asks_both_its_ends() {
 
 /// Ten wrong ones, and the address is not listened to, whatever it shows; another one is.
 #[test]
-fn who_guesses_is_held_off_by_its_address() {
+fn guessing_is_limited_by_address() {
     let (server, _file) = guarded(&[]);
     let bearer = |token: &str| {
         format!("GET /time HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n")
@@ -416,7 +416,7 @@ fn a_token_file_that_others_can_read_or_that_is_wrong_is_refused_at_the_start() 
 }
 
 #[test]
-fn tokens_or_open_allow_a_wider_address_and_open_alone_what_asks_for_none() {
+fn tokens_or_open_permit_public_addresses_and_only_open_permits_services_without_tokens() {
     let file = both();
     let tokens = ["--token-file", file.path()];
     let serve =
@@ -436,7 +436,7 @@ fn tokens_or_open_allow_a_wider_address_and_open_alone_what_asks_for_none() {
 }
 
 #[test]
-fn a_wider_server_says_that_it_asks_for_tokens_and_that_others_may_read_them() {
+fn a_public_server_reports_tokens_and_clear_text() {
     let file = both();
     // --open does not undo it.
     let server = Server::start_on(&["0.0.0.0:0"], &["--open", "--token-file", file.path()]);
@@ -498,7 +498,7 @@ fn a_token_in_a_url_or_where_it_cannot_go_is_refused_with_advice() {
 
 /// As a page does it, which can set no field.
 #[test]
-fn a_browser_speaks_websocket_with_a_token_among_its_subprotocols() {
+fn a_browser_sends_its_token_as_a_subprotocol() {
     let Some(mut python) = python_with("websockets") else { return };
     let (server, _file) = guarded(&[]);
     let url = server.url("ws", "echo");
@@ -518,7 +518,7 @@ fn a_browser_speaks_websocket_with_a_token_among_its_subprotocols() {
 
 /// Whoever types may put it in the wrong place; it is repeated neither to him nor in the log.
 #[test]
-fn a_token_in_the_wrong_place_is_not_repeated() {
+fn a_misplaced_token_is_not_repeated() {
     let (server, _file) = guarded(&["-vv"]);
     for line in [
         format!("ANYPORT/1 token={ALICE} LIST\n"),

@@ -131,7 +131,7 @@ fn slow_crowd(each: usize, handshake: Duration, idle: Duration, pause: Duration)
 }
 
 #[test]
-fn heads_that_trickle_and_silence_are_cut_in_their_time() {
+fn slow_heads_and_silent_clients_time_out() {
     let [handshake, idle] = [1500, 2500].map(Duration::from_millis);
     slow_crowd(60, handshake, idle, Duration::from_millis(50));
 }
@@ -139,7 +139,7 @@ fn heads_that_trickle_and_silence_are_cut_in_their_time() {
 /// Rows 1 and 21: while handshakes stand that never end, in TLS and in HTTP, whoever comes with
 /// something to say is served, and soon.
 #[test]
-fn five_hundred_handshakes_that_stand_keep_nobody_waiting() {
+fn five_hundred_stalled_handshakes_delay_no_client() {
     let crowd = bearable(500);
     let flags = ["--handshake-timeout", "10m", "--max-unclassified", "1000", "--max-conns", "2000"];
     let server = Server::start(&flags);
@@ -175,7 +175,7 @@ fn five_hundred_handshakes_that_stand_keep_nobody_waiting() {
 
 #[test]
 #[ignore = "takes a minute: the defaults, with 200 of each"]
-fn two_hundred_of_each_are_cut_in_their_time() {
+fn two_hundred_slow_clients_of_each_kind_time_out() {
     let [handshake, idle] = [10, 20].map(Duration::from_secs);
     slow_crowd(200, handshake, idle, Duration::from_millis(500));
 }
@@ -308,7 +308,7 @@ fn idle_crowd(wanted: usize, rest: Duration) {
 }
 
 #[test]
-fn an_idle_crowd_costs_little_memory_and_no_processor() {
+fn idle_connections_cost_little_memory_and_no_cpu_time() {
     idle_crowd(1500, Duration::from_secs(4));
 }
 
@@ -361,7 +361,7 @@ fn a_limit_on_open_files_bounds_the_connections_and_not_the_transfers() {
 /// Row 23, unforeseen: the limit is lowered while it serves, so accepting fails. It is said once,
 /// waiting costs nothing, what runs goes on, and all is well when connections have ended.
 #[test]
-fn without_descriptors_what_runs_goes_on_and_who_comes_waits() {
+fn without_descriptors_running_transfers_continue_and_new_clients_wait() {
     let Some(mut prlimit) = peer("prlimit") else { return };
     let server = Server::start(&[]);
     let before = Before::of(&server);

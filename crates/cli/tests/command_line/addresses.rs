@@ -189,7 +189,7 @@ fn link_local_addresses_work_with_their_zone() {
 }
 
 #[test]
-fn a_refused_http_url_without_a_port_is_told_of_the_default_port() {
+fn a_refused_http_url_without_a_port_gets_a_hint_at_the_default_port() {
     // In a network of its own nothing listens on port 80.
     let script = "for command in ls 'get --retry 0'; do
             anyport $command http://127.0.0.1/ 2> said && exit 1

@@ -157,7 +157,7 @@ fn values_separated_by_commas_have_as_many_fields_in_every_line() {
 }
 
 #[test]
-fn several_senders_at_once_are_told_apart() {
+fn concurrent_senders_are_distinguished() {
     let flags = ["--json", "-P", "3", "--pairs", "ws-own,bare-ws", "--sink", "memory"];
     let outcome = compare(&[SMALL, &flags].concat()).succeeds();
     let events = outcome.json();

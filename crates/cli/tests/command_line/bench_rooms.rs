@@ -117,7 +117,7 @@ fn members_that_never_read_are_beside_those_that_are_measured() {
 
 /// Nobody is asked for a name, so each is a guest.
 #[test]
-fn our_own_rooms_are_measured_with_slow_members_among_them() {
+fn anyport_rooms_are_measured_with_slow_members() {
     let server = Server::start(&["--room-rate", "1000000"]);
     let pid = server.pid().to_string();
     let url = server.url("ws", "rooms/bench");
@@ -146,13 +146,13 @@ fn messages_that_change_their_size_get_no_figure() {
 }
 
 #[test]
-fn a_room_that_is_never_silent_is_not_measured() {
+fn a_room_that_is_never_idle_is_not_measured() {
     let Some(room) = Room::start("chatter") else { return };
     room.bench(&["-m", "2"]).exits(1).says("the room still sends messages 2s after all members");
 }
 
 #[test]
-fn what_is_no_room_is_told_so() {
+fn an_invalid_room_is_an_error() {
     let server = Server::start(&[]);
     let url = server.url("ws", "echo");
     let flags = ["bench", "rooms", &url, "-m", "2", "--timeout", "500ms"];

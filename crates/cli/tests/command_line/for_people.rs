@@ -27,7 +27,7 @@ fn growing_file_in(directory: &Path) {
 }
 
 #[test]
-fn ctrl_c_says_how_to_resume_and_the_same_command_does() {
+fn after_ctrl_c_the_same_command_resumes() {
     let content = noise(4_000_000, 1);
     let sample = Sample::new("x", &content);
     for (scheme, resumes) in [("tcp", true), ("ws", true), ("frames", true), ("http", false)] {
@@ -64,7 +64,7 @@ fn ctrl_c_says_how_to_resume_and_the_same_command_does() {
 }
 
 #[test]
-fn lines_of_a_resumed_transfer_have_its_size_and_what_was_transferred_now() {
+fn lines_of_a_resumed_transfer_have_its_size_and_the_transferred_bytes() {
     let content = noise(4_000_000, 1);
     let sample = Sample::new("x", &content);
     let is_resumed = |line: &str| line.contains(": 4.00 MB (") && line.contains(" MB now) in ");
@@ -175,7 +175,7 @@ fn listings_for_people_are_in_local_time_with_its_zone() {
 }
 
 #[test]
-fn generated_names_say_that_their_time_is_utc() {
+fn generated_names_have_their_time_in_utc() {
     let server = Server::start(&[]);
     converse(&mut connect(server.port()), b"no name");
     let name = server.next_receipt()["path"].as_str().unwrap().to_owned();

@@ -42,7 +42,7 @@ fn answers(answer: String) -> u16 {
 }
 
 #[test]
-fn what_a_server_says_does_not_act_on_the_terminal_of_its_client() {
+fn text_of_a_server_does_not_control_the_clients_terminal() {
     let error = format!("ANYPORT/1 ERROR not-found {ACTS}\n");
     let http = format!("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n\r\n{ACTS}\n");
     for (scheme, answer) in [("tcp", &error), ("http", &http)] {
@@ -84,7 +84,7 @@ fn a_receipt_does_not_act_on_the_terminal_of_its_sender() {
 
 /// Names that clients ask for, over every protocol, in what the server prints, logs and answers.
 #[test]
-fn what_a_client_says_does_not_act_on_the_terminal_of_the_server() {
+fn text_of_a_client_does_not_control_the_servers_terminal() {
     for flags in [
         &["-vv", "--log-format", "text"][..],
         &["-vv", "--log-format", "json"],

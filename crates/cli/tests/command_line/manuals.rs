@@ -20,7 +20,7 @@ fn pages(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_command_has_a_page_that_man_takes() {
+fn every_command_has_a_valid_manual_page() {
     let scratch = tempfile::tempdir().unwrap();
     // A directory that is made.
     let directory = scratch.path().join("share/man1");
@@ -113,7 +113,7 @@ fn bash_completes_commands_flags_and_values() {
 }
 
 #[test]
-fn other_shells_take_their_scripts() {
+fn other_shells_accept_their_scripts() {
     let scratch = tempfile::tempdir().unwrap();
     for (shell, words) in [
         ("bash", "complete -F _anyport"),

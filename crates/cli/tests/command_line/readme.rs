@@ -105,7 +105,7 @@ fn every_command_of_the_readme_works_in_its_order_in_an_empty_directory() {
 }
 
 #[test]
-fn where_the_default_port_is_taken_the_hint_leads_to_a_server_that_works() {
+fn if_the_default_port_is_in_use_the_hint_leads_to_a_working_server() {
     let Some(place) = Sandbox::new() else { return };
     std::fs::create_dir(place.root().join("other")).unwrap();
     let taken = place.start("anyport serve ../other --control none", "");

@@ -38,7 +38,7 @@ fn an_address_that_cannot_be_bound_is_quoted_with_one_that_can() {
 }
 
 #[test]
-fn a_setting_that_lets_nobody_in_is_refused_and_one_without_effect_is_reported() {
+fn a_setting_that_admits_no_client_is_refused_and_one_without_effect_is_reported() {
     anyport(&["serve", "--tls", "off", "--only", "tls"]).exits(2).says("leave out --tls off");
     for flag in [
         "--max-size",
@@ -159,7 +159,7 @@ fn a_server_that_requires_tls_is_named_with_the_scheme_that_works() {
 }
 
 #[test]
-fn a_pattern_of_a_shell_is_not_expanded_and_the_hint_says_so() {
+fn a_shell_pattern_is_not_expanded_and_the_hint_explains_it() {
     let server = Server::start(&[]);
     for scheme in ["tcp", "ws", "http"] {
         for command in ["ls", "get"] {
@@ -170,7 +170,7 @@ fn a_pattern_of_a_shell_is_not_expanded_and_the_hint_says_so() {
 }
 
 #[test]
-fn a_hint_for_the_owner_of_a_server_says_so_to_its_clients() {
+fn a_hint_for_the_operator_is_marked_for_clients() {
     let server = Server::start(&[]);
     std::fs::write(server.dir().join("f"), "old").unwrap();
     let sample = Sample::new("f", b"content");

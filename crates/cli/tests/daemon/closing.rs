@@ -47,7 +47,7 @@ fn ballast() -> Vec<u8> {
 }
 
 #[test]
-fn cl_6_a_violation_with_10_mib_behind_it_is_told_before_the_fin() {
+fn cl_6_the_close_for_a_violation_with_10_mib_after_it_arrives() {
     let server = Server::start(&[]);
     for (path, wire, code) in [
         ("/echo", unmasked(0x82, b"content"), 1002),
@@ -69,7 +69,7 @@ fn cl_6_a_violation_with_10_mib_behind_it_is_told_before_the_fin() {
 
 /// There other code closes, on a thread of its own.
 #[test]
-fn cl_6_a_violation_in_a_bulk_transfer_is_told_before_the_fin() {
+fn cl_6_the_close_for_a_violation_in_a_bulk_transfer_arrives() {
     let server = Server::start(&[]);
     for (wire, code) in [(unmasked(0x82, b"content"), 1002), (frame(TEXT, b"\xff"), 1007)] {
         let mut stream = websocket(server.port(), "/");
@@ -86,7 +86,7 @@ fn cl_6_a_violation_in_a_bulk_transfer_is_told_before_the_fin() {
 }
 
 #[test]
-fn cl_6_bare_frames_hear_of_a_violation_before_the_fin() {
+fn cl_6_the_close_for_a_violation_in_bare_frames_arrives() {
     let server = Server::start(&[]);
     let mut stream = connect(server.port());
     let greeting = frame(PING, b"anyport/1");
@@ -97,7 +97,7 @@ fn cl_6_bare_frames_hear_of_a_violation_before_the_fin() {
 }
 
 #[test]
-fn cl_6_a_refused_head_with_10_mib_behind_it_is_told_before_the_fin() {
+fn cl_6_the_refusal_of_a_head_with_10_mib_after_it_arrives() {
     let server = Server::start(&[]);
     for (head, status) in [
         (format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "x".repeat(20_000)), 431),
@@ -115,7 +115,7 @@ fn cl_6_a_refused_head_with_10_mib_behind_it_is_told_before_the_fin() {
 }
 
 #[test]
-fn cl_6_a_refused_preface_with_10_mib_behind_it_is_told_before_the_fin() {
+fn cl_6_the_refusal_of_a_preface_with_10_mib_after_it_arrives() {
     let server = Server::start(&["--max-size", "1MiB"]);
     for (line, code) in [
         ("ANYPORT/1 PUT x size=five\n", "bad-request"),
@@ -276,7 +276,7 @@ fn cl_7_a_peer_that_never_stops_sending_is_let_go() {
 }
 
 #[test]
-fn cl_10_a_full_disk_is_told_with_1011() {
+fn cl_10_a_full_disk_closes_with_1011() {
     let Some(disk) = SmallDisk::mount() else { return };
     let content = anyport_testkit::noise(10 * MIB, 10);
     let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &[]);
@@ -390,7 +390,7 @@ fn io_3_frames_right_behind_the_head_are_frames() {
 
 /// A client that waits for nothing, with far more than fits in one read.
 #[test]
-fn hs_13_what_is_sent_before_the_101_is_taken_as_frames() {
+fn hs_13_bytes_sent_before_the_101_are_frames() {
     let server = Server::start(&["--fsync", "none"]);
     let content = anyport_testkit::noise(4 * MIB, 13);
     for path in ["/files/early", "/echo"] {
@@ -416,7 +416,7 @@ fn hs_13_what_is_sent_before_the_101_is_taken_as_frames() {
 }
 
 #[test]
-fn fg_4_an_echo_of_65537_fragments_comes_back_whole() {
+fn fg_4_an_echo_of_65537_fragments_is_returned_whole() {
     let server = Server::start(&[]);
     let content = anyport_testkit::noise(65_537 * 64, 4);
     let mut wire = fragment(BINARY, &content[..64]);
@@ -437,7 +437,7 @@ fn comes_back(server: &Server, wire: &[u8], content: &[u8]) {
 }
 
 #[test]
-fn lm_2_an_echo_of_the_limit_comes_back() {
+fn lm_2_an_echo_at_the_limit_is_returned() {
     let server = Server::start(&[]);
     let content = anyport_testkit::noise(ECHO, 2);
     let (one, other) = content.split_at(ECHO - 1);

@@ -69,7 +69,7 @@ fn config_show_prints_json_wherever_the_flag_stands() {
 }
 
 #[test]
-fn a_server_does_what_its_file_says() {
+fn a_server_uses_the_settings_of_its_file() {
     let settings = Settings::new("max-size = \"10B\"\nbind = [\"127.0.0.1:0\"]\n");
     let [flag, path] = settings.flags();
     // The address on the command line takes the place of the file's.
@@ -103,7 +103,7 @@ fn flags_beat_variables_and_these_beat_the_file() {
 }
 
 #[test]
-fn what_is_shown_can_be_used_as_a_file() {
+fn shown_settings_can_be_used_as_a_file() {
     let text = r#"only = ["raw", "http"]
 greeting = "\"Grüße\", \\o/"
 open = true
@@ -143,7 +143,7 @@ fn a_server_does_not_start_with_a_file_that_has_mistakes() {
 }
 
 #[test]
-fn a_file_that_is_none_is_told_so() {
+fn a_path_that_is_no_file_is_an_error() {
     let scratch = tempfile::tempdir().unwrap();
     check(&scratch.path().join("missing.toml")).exits(2).says("missing.toml: No such file");
     check(scratch.path()).exits(2).says("is a directory");
@@ -323,7 +323,7 @@ fn former_names_of_options_work_and_are_not_shown() {
 }
 
 #[test]
-fn clients_hear_the_environment() {
+fn clients_read_the_environment() {
     let wrong = [("ANYPORT_TIMEOUT", "soon")];
     with_variables(&["ls", "tcp://127.0.0.1:1/"], &wrong)
         .exits(2)

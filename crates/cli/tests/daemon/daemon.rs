@@ -131,7 +131,7 @@ fn a_daemon_serves_when_its_command_ends_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_daemon_that_cannot_serve_says_so_where_it_was_started() {
+fn a_daemon_that_cannot_serve_reports_it_to_its_starter() {
     let place = Place::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -153,7 +153,7 @@ fn a_daemon_that_cannot_serve_says_so_where_it_was_started() {
 }
 
 #[test]
-fn a_pid_file_is_held_by_one_and_a_stale_one_by_nobody() {
+fn a_pid_file_is_locked_by_one_server_and_a_stale_one_is_free() {
     let place = Place::new();
     let (pid, _) = place.start(&[]);
     let second = ["serve", "served", "--bind", "127.0.0.1:0", "--pid-file", "pid"];
@@ -209,7 +209,7 @@ fn status(place: &Place) -> Value {
 }
 
 #[test]
-fn status_says_who_is_there_and_how_far_transfers_are() {
+fn status_reports_connections_and_progress_of_transfers() {
     let place = Place::new();
     let (pid, port) = place.start(&["--max-size", "1MiB", "--quota", "1GiB"]);
     store(port, "stored");
@@ -264,7 +264,7 @@ fn status_says_who_is_there_and_how_far_transfers_are() {
 }
 
 #[test]
-fn who_asks_nobody_is_told_so_and_who_could_mean_several_gets_their_list() {
+fn control_commands_report_no_server_and_list_several() {
     let place = Place::new();
     for command in ["status", "reload", "stop"] {
         place.run(&[command]).exits(3).says("no running server found");
@@ -318,7 +318,7 @@ fn a_control_path_that_is_in_use_is_left_alone() {
 
 /// The mode keeps strangers out, and where somebody has changed it, the kernel tells who is there.
 #[test]
-fn a_stranger_on_the_control_socket_is_refused() {
+fn another_user_on_the_control_socket_is_refused() {
     let Some(mut setpriv) = peer("setpriv") else { return };
     if !rustix::process::geteuid().is_root() {
         return anyport_testkit::harness::skip("only root can be somebody else");
@@ -353,7 +353,7 @@ peer.sendall(b'stop now\\n')
 print(peer.makefile().readline())";
 
 #[test]
-fn what_is_no_request_gets_an_error_and_stops_nothing() {
+fn an_invalid_request_gets_an_error_and_stops_nothing() {
     let place = Place::new();
     let path = place.path("control");
     let server = Server::start(&["--control", path.to_str().unwrap()]);
@@ -433,7 +433,7 @@ fn on_a_terminal(place: &Place, more: &[&str]) -> (Child, OwnedFd) {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_anew_is_told_once() {
+fn a_log_file_that_cannot_be_reopened_is_reported_once() {
     let place = Place::new();
     std::fs::create_dir(place.path("logs")).unwrap();
     let serve = ["serve", "served", "--daemon", "--bind", "127.0.0.1:0", "--pid-file", "pid"];

@@ -92,7 +92,7 @@ fn a_hundred_transfers_and_a_hundred_rooms_end_in_order() {
 
 /// A real sender, whose transfer is too long for the grace period.
 #[test]
-fn what_the_grace_period_cuts_can_be_gone_on_with() {
+fn transfers_that_the_grace_period_interrupts_can_be_resumed() {
     let scratch = tempfile::tempdir().unwrap();
     let start =
         || Server::start_in(scratch.path(), &["127.0.0.1:0"], &["--drain-timeout", "200ms"]);
@@ -119,7 +119,7 @@ fn what_the_grace_period_cuts_can_be_gone_on_with() {
 /// Whoever asks whether to send us somebody is told not to, by the answer that balancers
 /// understand. Asked behind a download, as nobody who comes now is heard.
 #[test]
-fn health_is_503_while_draining_and_a_room_is_refused_in_words() {
+fn health_is_503_while_draining_and_a_room_is_refused_with_a_reason() {
     let content = 64 * 1024 * 1024;
     for asked in ["GET /healthz", "GET /rooms/lobby", "HEAD /healthz"] {
         let mut server = Server::start(&[]);
@@ -167,7 +167,7 @@ fn half_a_request_is_answered_with_503() {
 /// A connection that has had a thread of its own hears of it there, and not only by the end of the
 /// grace period.
 #[test]
-fn who_waits_for_a_pipe_on_a_thread_of_its_own_is_told_at_once() {
+fn a_client_waiting_for_a_pipe_on_a_bulk_thread_is_notified_immediately() {
     let mut server = Server::start(&["-v", "--drain-timeout", "10m", "--fsync", "none"]);
     let mut stream = connect(server.port());
     let content = noise(4_000_000, 3);
@@ -249,7 +249,7 @@ fn a_raw_stream_may_end_while_draining() {
 /// Who waits in the middle of a pipe waits without working, among the tasks and on a thread of its
 /// own.
 #[test]
-fn who_waits_for_more_of_a_pipe_costs_nothing_while_draining() {
+fn a_receiver_waiting_for_content_costs_nothing_while_draining() {
     let mut server = Server::start(&["--drain-timeout", "10m"]);
     let mut raw = connect(server.port());
     raw.write_all(b"ANYPORT/1 TAKE k\n").unwrap();

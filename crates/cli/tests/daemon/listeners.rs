@@ -12,7 +12,7 @@ use anyport_testkit::harness::wire::{
 use anyport_testkit::harness::{Server, anyport, skip};
 
 #[test]
-fn dt_3_each_listener_takes_what_is_set_for_it() {
+fn dt_3_each_listener_accepts_its_own_protocols() {
     let server = Server::start_listening(
         &["any://127.0.0.1:0?only=raw", "any://127.0.0.1:0?only=http,ws", "any://127.0.0.1:0"],
         &[],
@@ -99,7 +99,7 @@ fn a_listener_has_a_free_port_of_its_own_also_by_name_and_by_ipv6() {
 }
 
 #[test]
-fn a_listener_that_cannot_be_is_told_with_a_remedy() {
+fn an_impossible_listener_is_an_error_with_a_hint() {
     for (flags, words) in [
         (&["--listen", "127.0.0.1:0"][..], "expected SERVICE://ADDR"),
         (
@@ -132,7 +132,7 @@ fn a_listener_that_cannot_be_is_told_with_a_remedy() {
 }
 
 #[test]
-fn the_announcement_says_what_a_listener_takes() {
+fn the_announcement_names_the_protocols_of_a_listener() {
     let flags = [
         "--listen",
         "any://127.0.0.1:0?only=ws,http",
@@ -155,7 +155,7 @@ fn the_announcement_says_what_a_listener_takes() {
 }
 
 #[test]
-fn the_announcement_says_what_else_is_served() {
+fn the_announcement_names_the_other_services() {
     let listen = ["--listen", "any://127.0.0.1:0", "--listen", "echo://127.0.0.1:0"];
     let said = announcement(&listen, "reachable from this machine only");
     let lines: Vec<&str> =

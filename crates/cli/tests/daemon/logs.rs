@@ -26,7 +26,7 @@ fn ended(server: &Server, protocol: &str) -> Value {
 }
 
 #[test]
-fn what_a_service_says_first_is_counted() {
+fn the_first_output_of_a_service_is_counted() {
     for service in ["greet", "daytime", "rfc868"] {
         let listen = format!("{service}://127.0.0.1:0");
         let server = Server::start_listening(&[&listen], &["-v", "--log-format", "json"]);
@@ -96,7 +96,7 @@ fn bytes_that_a_member_gets_when_it_enters_a_room_are_counted() {
 
 /// What a member of a room hears is written for it by others, and counted as its own.
 #[test]
-fn what_a_room_sends_is_counted_for_each_of_its_members() {
+fn output_of_a_room_is_counted_for_each_member() {
     let server = Server::start(&["-v", "--log-format", "json"]);
     let mut listener = connect(server.port());
     listener.write_all(b"ANYPORT/1 JOIN lobby as bob\n").unwrap();
@@ -112,7 +112,7 @@ fn what_a_room_sends_is_counted_for_each_of_its_members() {
 }
 
 #[test]
-fn the_log_is_text_unless_it_is_told_otherwise_and_the_journal_is_not_asked_for_nothing() {
+fn the_log_is_text_by_default_and_the_journal_is_used_only_if_present() {
     let server = Server::start(&["-v"]);
     converse(&mut connect(server.port()), b"ANYPORT/1 TIME\n");
     server.says("connection ended");
@@ -252,7 +252,7 @@ fn the_journal_gets_each_fact_as_a_field_where_stderr_leads_to_it() {
 }
 
 #[test]
-fn the_log_stays_where_somebody_has_led_it() {
+fn a_redirected_log_stays_redirected() {
     let Some(journal) = Journal::open() else { return };
     // Of another file: stderr was led elsewhere after systemd had opened it.
     let server = journal.serve("$(stat -L -c %d:%i /dev/null)", &["-v"]);

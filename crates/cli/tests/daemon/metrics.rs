@@ -36,7 +36,7 @@ fn busy() -> Server {
 }
 
 #[test]
-fn what_has_happened_is_counted_by_its_kind() {
+fn events_are_counted_by_kind() {
     let server = busy();
     for line in [
         "anyport_files_received_total{result=\"whole\"} 1",
@@ -170,7 +170,7 @@ fn requests_are_timed_by_protocol_and_by_how_they_were_answered() {
 
 /// Every line is one that Prometheus takes, by its own word where that is here.
 #[test]
-fn prometheus_has_nothing_to_say_against_it() {
+fn prometheus_accepts_the_metrics() {
     let page = scrape(&busy());
     for line in page.lines() {
         let is_row = line.starts_with("anyport_") && {
@@ -196,7 +196,7 @@ fn prometheus_has_nothing_to_say_against_it() {
 }
 
 #[test]
-fn nobody_is_told_unless_it_is_wanted_and_no_stranger_where_tokens_are_asked_for() {
+fn metrics_are_served_only_if_enabled_and_only_with_a_required_token() {
     let server = Server::start(&[]);
     let answer = converse(&mut connect(server.port()), SCRAPE.as_bytes());
     assert_eq!(statuses(&answer), [404], "a file may be called so: {answer}");

@@ -110,7 +110,7 @@ fn a_broken_file_changes_nothing() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named_and_stays() {
+fn settings_that_need_a_restart_are_named_and_stay() {
     let reloaded = Reloaded::start("max-size = 100\n");
     let text = "sink = \"discard\"\nbulk-threads = 7\nlisten = [\"echo://127.0.0.1:0\"]\n";
     reloaded.reload(
@@ -163,7 +163,7 @@ fn places_follow_up_and_down() {
 }
 
 #[test]
-fn what_is_set_for_one_listener_follows() {
+fn settings_of_one_listener_follow_a_question_mark() {
     let text = |only: &str| format!("listen = [\"any://127.0.0.1:0?only={only}\"]\n");
     // A listener of the file alone; the harness names none.
     let reloaded =
@@ -239,7 +239,7 @@ fn a_wide_listener_keeps_its_tokens() {
 }
 
 #[test]
-fn rooms_and_pipes_get_new_limits_and_keep_who_is_there() {
+fn rooms_and_pipes_get_new_limits_and_keep_their_members() {
     let reloaded = Reloaded::start("max-rooms = 1\nmax-pipes = 1\n");
     let server = &reloaded.server;
     let join = |room: &str| {
@@ -275,7 +275,7 @@ fn a_transfer_does_not_notice() {
 }
 
 #[test]
-fn listeners_that_are_written_alike_keep_what_is_set_for_each() {
+fn listeners_that_are_written_alike_keep_their_own_settings() {
     let scratch = tempfile::tempdir().unwrap();
     let control = scratch.path().join("control");
     let listen = ["any://127.0.0.1:0?only=http", "any://127.0.0.1:0?only=raw"];

@@ -141,7 +141,7 @@ fn half_a_transfer(server: &Server, size: usize, first: &[u8]) -> TcpStream {
 const BEFORE_AND_AFTER_THE_LANE: [usize; 2] = [20_000, 4_000_000];
 
 #[test]
-fn a_running_transfer_may_finish_when_the_server_is_told_to_stop() {
+fn a_running_transfer_may_finish_when_the_server_stops() {
     for size in BEFORE_AND_AFTER_THE_LANE {
         let mut server = Server::start(&[]);
         let content = noise(size, 1);
@@ -159,7 +159,7 @@ fn a_running_transfer_may_finish_when_the_server_is_told_to_stop() {
 }
 
 #[test]
-fn nothing_new_is_taken_while_stopping() {
+fn nothing_new_is_accepted_while_stopping() {
     let mut server = Server::start(&[]);
     let undecided = connect(server.port());
     let mut running = half_a_transfer(&server, 10, b"hello");
@@ -206,7 +206,7 @@ fn an_aborted_raw_transfer_publishes_nothing() {
 
 /// Connections between two files, and echoes between two messages, are told and not waited for.
 #[test]
-fn idle_sessions_are_told_that_the_server_stops() {
+fn idle_sessions_are_notified_that_the_server_stops() {
     let mut server = Server::start(&[]);
     let mut echo = websocket(server.port(), "/echo");
     let mut upload = announced(server.port());
@@ -292,7 +292,7 @@ fn second_signal(size: usize) {
 }
 
 #[test]
-fn the_announcement_says_where_and_what_to_try() {
+fn the_announcement_names_addresses_and_commands() {
     let said = announcement(&["--bind", "127.0.0.1:0"], "reachable from this machine only");
     let address = said.lines().find_map(|line| line.trim().strip_prefix("listening on ")).unwrap();
     let (ip, port) = address.split_once(':').unwrap();
@@ -410,7 +410,7 @@ fn dt_1_memory_stays_flat_for_an_unproven_frame() {
 
 /// Whoever reads stdout may pause, or go: senders get their receipts all the same.
 #[test]
-fn a_reader_who_pauses_holds_up_no_sender() {
+fn a_paused_reader_delays_no_sender() {
     let directory = tempfile::tempdir().unwrap();
     let mut child = program()
         .args(["serve", "--json", "--sink", "discard", "--bind", "127.0.0.1:0"])

@@ -58,7 +58,7 @@ fn value<'a>(lines: &'a [String], name: &str) -> &'a str {
 }
 
 #[test]
-fn a_manager_is_told_that_we_serve_reload_and_stop() {
+fn a_service_manager_is_notified_of_start_reload_and_stop() {
     let manager = Manager::new();
     let mut server = manager.start(&[], &["--drain-timeout", "20s"]);
     let ready = manager.next();
@@ -102,7 +102,7 @@ fn monotonic_microseconds() -> u64 {
 }
 
 #[test]
-fn a_watchdog_hears_us_twice_in_its_time_also_while_draining_and_not_when_we_hang() {
+fn the_watchdog_is_notified_twice_in_its_time_also_while_draining_unless_the_server_hangs() {
     let manager = Manager::new();
     // None is told that asks for another process.
     let others = [("WATCHDOG_USEC", "100000"), ("WATCHDOG_PID", "1")];
@@ -140,7 +140,7 @@ fn a_watchdog_hears_us_twice_in_its_time_also_while_draining_and_not_when_we_han
 }
 
 #[test]
-fn a_manager_that_is_not_there_is_missed_once_and_keeps_nobody_from_serving() {
+fn a_missing_service_manager_is_reported_once_and_prevents_no_service() {
     let mut command = anyport_command(&[]);
     command.env("NOTIFY_SOCKET", "/nowhere/notify").env("WATCHDOG_USEC", "20000");
     let server = Server::start_as(command, &["127.0.0.1:0"], &[]);
@@ -252,7 +252,7 @@ fn several_sockets_of_both_kinds_and_families_are_served_by_their_names() {
 
 /// Those that flags name come beside them, and are asked for once.
 #[test]
-fn what_flags_name_is_served_beside_what_was_inherited() {
+fn addresses_of_flags_are_served_beside_inherited_ones() {
     let inherited = free_address();
     let socket = format!("tcp {inherited}");
     let Some(command) = activate(&[&socket], "", &[]) else { return };
@@ -278,7 +278,7 @@ fn refused(sockets: &[&str], names: &str, flags: &[&str], words: &str) {
 }
 
 #[test]
-fn sockets_that_cannot_be_served_are_named_with_what_is_wrong() {
+fn the_error_of_an_unusable_socket_names_it_and_the_reason() {
     let here = "tcp 127.0.0.1:0";
     refused(&["tcp 0.0.0.0:0"], "", &[], "is reachable from other machines");
     refused(&[here, "tcp 0.0.0.0:0"], "any:echo", &[], "to let every client use echo");

@@ -27,7 +27,7 @@ fn read_answer(stream: &mut TcpStream) -> (String, String) {
 }
 
 #[test]
-fn ht_1_a_connection_goes_on_as_its_version_says() {
+fn ht_1_a_connection_is_reused_as_its_version_requires() {
     let server = Server::start(&[]);
     for (request, persistent) in [
         ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", true),
@@ -204,7 +204,7 @@ fn ht_3_trailers_and_extensions_have_the_limits_of_a_head() {
 
 /// RFC 9110 §10.1.1: permission where the content will be taken, and a refusal at once where not.
 #[test]
-fn ht_4_a_client_that_waits_is_told_to_go_on_or_is_refused_at_once() {
+fn ht_4_a_waiting_client_gets_100_continue_or_a_refusal() {
     let server = Server::start(&["--max-size", "1MiB"]);
     let mut stream = connect(server.port());
     let expects = "Expect: 100-continue\r\n";
@@ -350,7 +350,7 @@ fn ht_12_the_upgrade_works_behind_other_requests() {
 
 /// Row 1 of what must not bring a server down: counted from the first byte of each head.
 #[test]
-fn ht_5_a_head_that_trickles_is_cut_on_every_request() {
+fn ht_5_a_slow_head_times_out_on_every_request() {
     let server = Server::start(&["--handshake-timeout", "1s"]);
     for before in [0, 2] {
         let mut stream = connect(server.port());
@@ -378,7 +378,7 @@ fn ht_5_a_head_that_trickles_is_cut_on_every_request() {
 }
 
 #[test]
-fn ht_5_a_connection_that_says_nothing_more_is_closed_in_silence() {
+fn ht_5_an_idle_connection_is_closed_without_a_response() {
     let server = Server::start(&["--idle-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -419,7 +419,7 @@ fn ht_13_a_request_line_beyond_its_limit_is_raw_or_414() {
 }
 
 #[test]
-fn plain_http_that_is_not_taken_is_refused_with_what_is() {
+fn plain_http_that_is_not_accepted_is_refused_with_the_accepted_protocols() {
     let server = Server::start(&["--only", "ws,raw"]);
     let Some((said, status)) = curl_says(&[&server.url("http", "")]) else { return };
     assert_eq!(status, 403);
@@ -431,7 +431,7 @@ fn plain_http_that_is_not_taken_is_refused_with_what_is() {
 }
 
 #[test]
-fn ht_5_what_a_stopping_server_was_asked_is_answered_and_is_the_last() {
+fn ht_5_a_stopping_server_answers_the_current_request_as_the_last() {
     let mut server = Server::start(&[]);
     // An upload under way, an idle connection, and a head that is half here.
     let mut busy = connect(server.port());
@@ -491,7 +491,7 @@ fn ht_5_a_connection_that_is_idle_after_a_large_file_holds_nothing_up() {
 }
 
 #[test]
-fn echo_gives_back_what_comes_as_it_comes() {
+fn echo_returns_input_immediately() {
     let server = Server::start(&[]);
     let mut stream = connect(server.port());
     stream
@@ -620,7 +620,7 @@ fn help_is_in_the_language_that_the_client_prefers() {
 
 /// A hundred files over one connection of curl.
 #[test]
-fn ht_1_one_connection_takes_many_small_files() {
+fn ht_1_one_connection_accepts_many_small_files() {
     let Some(mut curl) = curl() else { return };
     let server = Server::start(&["--fsync", "none"]);
     let directory = tempfile::tempdir().unwrap();

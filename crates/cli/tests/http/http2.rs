@@ -97,7 +97,7 @@ fn h2_3_both_versions_answer_the_same() {
 }
 
 #[test]
-fn h2_3_receipts_name_the_protocol_and_say_the_same_else() {
+fn h2_3_receipts_differ_only_in_the_protocol() {
     let Some(mut command) = curl2(&["-H", "Accept: application/json", "-T", "-"]) else { return };
     let content = noise(3_000_017, 1);
     let server = Server::start(&[]);
@@ -126,7 +126,7 @@ fn h2_3_receipts_name_the_protocol_and_say_the_same_else() {
 
 /// Four connections with 32 requests at once on each.
 #[test]
-fn h2_4_a_crowd_of_streams_is_served_whole() {
+fn h2_4_many_concurrent_streams_are_served_completely() {
     let server = Server::start(&["--sink", "discard", "--digest", "none"]);
     std::fs::write(server.dir().join("x"), noise(300_000, 1)).unwrap();
     let sample = Sample::new("up", &noise(100_000, 2));
@@ -147,7 +147,7 @@ fn h2_4_a_crowd_of_streams_is_served_whole() {
 }
 
 #[test]
-fn h2_5_what_is_said_in_a_room_is_heard_over_http_2() {
+fn h2_5_messages_of_a_room_are_received_over_http_2() {
     let server = Server::start(&[]);
     let url = server.url("http", "rooms/lobby");
     let Some(mut listener) = curl2(&["-sN", &url]) else { return };
@@ -250,7 +250,7 @@ fn h2_14_an_answer_at_a_low_rate_is_whole_though_the_server_stops() {
 }
 
 #[test]
-fn h2_8_what_is_not_taken_is_refused_over_http_2_too() {
+fn h2_8_refusals_are_the_same_over_http_2() {
     let server = Server::start_listening(&["any://127.0.0.1:0?only=http"], &[]);
     let Some(said) = says(&["-s", &server.url("http", "healthz")]) else { return };
     assert_eq!(said, "ok\n");
@@ -318,7 +318,7 @@ fn h2_17_a_directory_goes_at_once_under_tls() {
 }
 
 #[test]
-fn h2_17_in_the_clear_it_is_told_where_tls_is_required() {
+fn h2_17_clear_text_is_refused_where_tls_is_required() {
     let server = Server::start(&["--tls", "required"]);
     let sample = Sample::new("x", b"hello");
     let status = ["-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}"];

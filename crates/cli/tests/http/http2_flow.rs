@@ -149,7 +149,7 @@ fn descriptors(server: &Server) -> usize {
 /// As many connections as there may be, each with all its streams, and no client reads: what the
 /// server holds is bounded for all of them together.
 #[test]
-fn h2_17_what_responses_hold_is_bounded_for_all_connections() {
+fn h2_17_memory_of_responses_is_bounded_for_all_connections() {
     let connections = 24;
     let conns = connections.to_string();
     let flags = ["--max-buffered", "16777216", "--max-conns", &conns];
@@ -183,7 +183,7 @@ fn h2_17_what_responses_hold_is_bounded_for_all_connections() {
 /// Many connections come back for one upload, which another one holds: those that wait for it stop
 /// nobody else.
 #[test]
-fn senders_that_come_back_for_one_upload_hold_up_nobody_else() {
+fn senders_that_return_for_one_upload_delay_no_other() {
     let server = Server::start(&["--max-conns", "2000"]);
     let crowd: Vec<_> = (0..700)
         .map(|_| {

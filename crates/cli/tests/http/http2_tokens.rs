@@ -52,7 +52,7 @@ fn each_request_of_a_connection_shows_its_own_token() {
 
 /// Among streams that are under way: those with a token go on, whatever becomes of those without.
 #[test]
-fn a_stream_that_is_refused_takes_no_other_with_it() {
+fn a_refused_stream_ends_no_other() {
     let (server, _file) = guarded(&[]);
     let mut wire = Http2Peer::open(&server, &[]);
     let put = |path: &str, token: Option<&str>| {

@@ -16,7 +16,7 @@ use anyport_testkit::harness::{Expected, Server, wait_until};
 
 /// RFC 9113 §8.1.1.
 #[test]
-fn h2_9_content_that_is_not_as_long_as_was_said_is_no_file() {
+fn h2_9_content_of_another_length_than_announced_is_no_file() {
     let server = Server::start(&[]);
     for (sent, ends) in [(&b"1234"[..], true), (b"123456", false)] {
         let mut wire = Http2Peer::open(&server, &[]);
@@ -35,7 +35,7 @@ fn h2_9_content_that_is_not_as_long_as_was_said_is_no_file() {
 }
 
 #[test]
-fn h2_9_a_stream_that_is_reset_takes_no_other_with_it() {
+fn h2_9_a_reset_stream_ends_no_other() {
     let server = Server::start(&[]);
     let mut wire = Http2Peer::open(&server, &[]);
     for stream in [1, 3, 5] {
@@ -82,7 +82,7 @@ fn h2_9_a_reset_without_an_error_is_no_end_of_the_content() {
 }
 
 #[test]
-fn h2_9_silence_in_a_stream_is_its_own_end() {
+fn h2_9_an_idle_stream_ends_only_itself() {
     let server = Server::start(&["--idle-timeout", "500ms"]);
     let mut wire = Http2Peer::open(&server, &[]);
     wire.put(1, "/silent", Some(10));
@@ -188,7 +188,7 @@ fn h2_11_streams_beyond_the_limit_are_refused() {
 
 /// Nothing is read ahead for a client without a window, and nobody waits for it for ever.
 #[test]
-fn h2_12_a_client_that_takes_nothing_holds_little_and_is_cut() {
+fn h2_12_a_client_that_reads_nothing_needs_little_memory_and_is_disconnected() {
     let server = Server::start(&["--idle-timeout", "3s"]);
     let big = std::fs::File::create(server.dir().join("big")).unwrap();
     big.set_len(64 * 1024 * 1024).unwrap();
@@ -265,7 +265,7 @@ fn h2_13_a_connection_without_a_request_is_closed_when_it_is_idle() {
 }
 
 #[test]
-fn h2_14_a_stop_takes_no_new_stream_and_lets_those_that_run_finish() {
+fn h2_14_a_shutdown_accepts_no_new_stream_and_lets_running_ones_finish() {
     let mut server = Server::start(&[]);
     let mut wire = Http2Peer::open(&server, &[]);
     wire.put(1, "/x", Some(10));
@@ -325,7 +325,7 @@ fn page(server: &Server, path: &str) -> Vec<u8> {
 
 /// A second signal waits for nobody, and publishes nothing half.
 #[test]
-fn h2_14_an_abort_interrupts_what_runs() {
+fn h2_14_an_abort_interrupts_running_streams() {
     let mut server = Server::start(&[]);
     let mut wire = Http2Peer::open(&server, &[]);
     wire.put(1, "/x", Some(10));

@@ -166,7 +166,7 @@ fn without_tls_one_follows_the_other_over_one_connection() {
 
 /// A stream beyond the limit would be refused.
 #[test]
-fn no_more_go_at_once_than_the_server_takes() {
+fn no_more_concurrent_uploads_than_the_server_permits() {
     let server = Server::start(&["--max-streams", "2"]);
     let small: Vec<String> = (0..60).map(|n| format!("{n}")).collect();
     let sizes: Vec<_> = small.iter().map(|name| (name.as_str(), 70_000)).collect();
@@ -242,7 +242,7 @@ fn directories_come_back_as_they_were_sent() {
 }
 
 #[test]
-fn what_has_no_size_is_sent_to_its_end() {
+fn a_source_without_a_size_is_sent_to_its_end() {
     for (scheme, protocol) in SCHEMES {
         let server = Server::start(&[]);
         let content = noise(LARGE, 3);
@@ -287,7 +287,7 @@ fn a_file_that_is_refused_does_not_stop_the_others() {
 }
 
 #[test]
-fn refusals_are_told_in_the_servers_words() {
+fn refusals_have_the_servers_words() {
     for (scheme, _) in SCHEMES {
         let large = Sample::new("large", &noise(LARGE, 5));
         let server = Server::start(&["--max-size", "1MiB"]);
@@ -309,7 +309,7 @@ fn refusals_are_told_in_the_servers_words() {
 }
 
 #[test]
-fn a_token_is_shown_and_without_one_nobody_comes_in() {
+fn only_clients_with_a_token_are_admitted() {
     use std::os::unix::fs::PermissionsExt;
     let token = Sample::new("token", b"alices-token-0123456789\n");
     std::fs::set_permissions(token.path(), PermissionsExt::from_mode(0o600)).unwrap();
@@ -331,7 +331,7 @@ fn a_token_is_shown_and_without_one_nobody_comes_in() {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn what_http_cannot_say_is_an_error_before_anything_is_sent() {
+fn options_unsupported_over_http_are_errors_before_sending() {
     let server = Server::start(&[]);
     let sample = Sample::new("x", b"content");
     let url = server.url("http", "");
@@ -368,7 +368,7 @@ fn an_untrusted_server_is_neither_given_nor_asked_anything() {
 }
 
 #[test]
-fn nobody_follows_to_another_place() {
+fn redirects_are_not_followed() {
     let server = Server::start(&["--tls", "required"]);
     let sample = Sample::new("x", &noise(LARGE, 7));
     let place = server.url("https", "");
@@ -386,7 +386,7 @@ fn slow_server(directory: &Path, address: &str) -> Server {
 }
 
 #[test]
-fn a_download_outlives_its_server_and_goes_on() {
+fn a_download_resumes_after_its_server_restarts() {
     for (scheme, _) in SCHEMES {
         let scratch = tempfile::tempdir().unwrap();
         let (served, here) = (scratch.path().join("served"), scratch.path().join("here"));
@@ -465,7 +465,7 @@ fn an_upload_outlives_its_server_and_begins_anew() {
 }
 
 #[test]
-fn a_server_that_stays_away_is_told_with_what_can_be_done() {
+fn an_unreachable_server_is_an_error_with_a_hint() {
     let mut server = Server::start(&["--limit-rate", "1MiB", "--fsync", "none"]);
     let sample = Sample::new("large.bin", &noise(4 * 1024 * 1024, 11));
     let url = server.url("https", "");

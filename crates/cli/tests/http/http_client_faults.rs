@@ -79,7 +79,7 @@ fn refusing_one_stream(count: usize) -> (SocketAddr, Stored) {
 }
 
 #[test]
-fn a_stream_that_is_refused_takes_no_other_with_it() {
+fn a_refused_stream_ends_no_other() {
     let names = ["a", "b", "c", "d"];
     let (address, stored) = refusing_one_stream(names.len());
     let directory = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn a_connection_that_is_closed_at_once_is_tried_again() {
 
 /// What waits for its own input does not wait for the server.
 #[test]
-fn a_pause_of_the_source_is_no_silence_of_the_server() {
+fn a_pause_of_the_source_is_not_an_idle_server() {
     let server = Server::start(&[]);
     for scheme in ["http", "https"] {
         let url = server.url(scheme, "paused");
@@ -161,7 +161,7 @@ fn a_pause_of_the_source_is_no_silence_of_the_server() {
 }
 
 #[test]
-fn a_receipt_that_breaks_off_is_none() {
+fn an_incomplete_receipt_is_an_interruption() {
     let json = "HTTP/1.1 201 Created\nContent-Type: application/json\nContent-Length: 300";
     let (address, _) = scripted_server(move |head, stream| {
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
@@ -176,7 +176,7 @@ fn a_receipt_that_breaks_off_is_none() {
 }
 
 #[test]
-fn a_listing_asks_directories_and_takes_from_no_pipe() {
+fn a_listing_requests_directories_and_receives_from_no_pipe() {
     let (address, asked) = scripted_server(|_, stream| {
         respond(
             stream,
@@ -293,7 +293,7 @@ fn a_part_of_a_listing_that_never_ends_is_bounded_in_memory() {
 }
 
 #[test]
-fn a_token_is_shown_to_no_server_that_does_not_ask_as_ours() {
+fn a_token_is_sent_only_to_a_server_that_requires_one_like_anyport() {
     let token = "a-token-of-some-other-server-0123456789";
     let get = |address: SocketAddr| {
         let scratch = tempfile::tempdir().unwrap();
@@ -344,7 +344,7 @@ fn the_same_file_once_more_is_there_already_and_another_one_is_refused() {
 }
 
 #[test]
-fn a_name_that_only_our_server_has_elsewhere_is_told_of_others() {
+fn a_path_of_an_anyport_server_is_named_in_errors_of_other_servers() {
     let (address, _) = scripted_server(|_, stream| {
         std::io::Read::read_exact(stream, &mut [0; 7]).unwrap();
         respond(stream, "HTTP/1.1 201 Created\nContent-Length: 0", b"")
@@ -355,7 +355,7 @@ fn a_name_that_only_our_server_has_elsewhere_is_told_of_others() {
 }
 
 #[test]
-fn standard_output_gets_the_rest_of_what_comes_again_whole() {
+fn standard_output_gets_only_the_rest_of_a_repeated_file() {
     let content = Arc::new(noise(50_001, 4));
     let served = content.clone();
     let rounds = Arc::new(Mutex::new(0));

@@ -53,7 +53,7 @@ fn curl_in(directory: &tempfile::TempDir, arguments: &[&str]) -> Option<Outcome>
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn curl_gets_a_file_and_goes_on_with_one() {
+fn curl_downloads_and_resumes_a_file() {
     for flags in [&[][..], &["--digest", "none"], &["--engine", "library"]] {
         let server = Server::start(flags);
         let large = noise(LARGE, 1);
@@ -119,7 +119,7 @@ fn ht_6_head_has_the_fields_of_get_and_no_content() {
 }
 
 #[test]
-fn ht_11_a_file_says_what_it_is_and_no_browser_guesses() {
+fn ht_11_a_file_has_its_media_type_and_browsers_must_not_guess() {
     let server = Server::start(&[]);
     for (name, media, runs) in [
         ("a.txt", "text/plain; charset=utf-8", false),
@@ -299,7 +299,7 @@ fn a_file_that_becomes_shorter_while_it_is_sent_breaks_the_connection() {
 }
 
 #[test]
-fn nothing_leaves_but_what_is_stored() {
+fn only_stored_files_are_served() {
     let server = Server::start(&[]);
     let secret = server.dir().parent().unwrap().join("secret");
     std::fs::write(&secret, b"secret").unwrap();
@@ -413,7 +413,7 @@ fn ht_11_a_browser_shows_a_listing_and_runs_nothing() {
 }
 
 #[test]
-fn refusals_are_json_for_who_asks_for_it_and_busy_says_when_to_come_back() {
+fn refusals_are_json_on_request_and_busy_has_retry_after() {
     let server = Server::start(&["--max-buffered", "100"]);
     for number in 0..10 {
         put(&server, &format!("f{number}"), b"");

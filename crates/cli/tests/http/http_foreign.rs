@@ -122,7 +122,7 @@ fn a_file_of_python_is_received_and_its_listing_is_none() {
 }
 
 #[test]
-fn nginx_takes_and_gives_files_as_they_are() {
+fn nginx_accepts_and_serves_files_unchanged() {
     let Some(nginx) = Foreign::nginx("") else { return };
     let content = noise(LARGE, 2);
     let sample = Sample::new("50% a.bin", &content);
@@ -149,7 +149,7 @@ fn nginx_takes_and_gives_files_as_they_are() {
 }
 
 #[test]
-fn nginx_chooses_what_is_spoken_under_tls() {
+fn nginx_selects_the_protocol_by_alpn() {
     for (listen, version) in [("ssl http2", "HTTP/2.0"), ("ssl", "HTTP/1.1")] {
         let Some(nginx) = Foreign::nginx(listen) else { return };
         let contents: Vec<_> = (0..20).map(|n| noise(10_000 * n, n as u64)).collect();
@@ -200,7 +200,7 @@ fn get(address: SocketAddr, path: &str, flags: &[&str]) -> (Outcome, Vec<(String
 }
 
 #[test]
-fn a_download_that_was_cut_goes_on_with_the_same_version() {
+fn an_interrupted_download_resumes_with_the_same_version() {
     let content = Arc::new(noise(300_000, 3));
     let served = content.clone();
     let (address, asked) = scripted_server(move |head, stream| {
@@ -253,7 +253,7 @@ fn a_version_that_changed_is_never_pasted_to_another() {
 }
 
 #[test]
-fn where_there_are_no_parts_all_of_it_comes_again() {
+fn without_ranges_the_whole_file_is_sent_again() {
     let content = Arc::new(noise(50_000, 4));
     let served = content.clone();
     let rounds = Arc::new(Mutex::new(0));
@@ -369,7 +369,7 @@ fn a_listing_leads_nowhere_else() {
 }
 
 #[test]
-fn answers_without_an_end_are_not_heard_to_it() {
+fn a_response_without_an_end_is_not_read_completely() {
     let (address, _) = scripted_server(|head, stream| {
         let kind = if head.starts_with("GET /fields") {
             let mut head = "HTTP/1.1 200 OK\r\n".to_owned();
@@ -398,7 +398,7 @@ fn answers_without_an_end_are_not_heard_to_it() {
 }
 
 #[test]
-fn a_server_that_says_nothing_is_given_up() {
+fn a_silent_server_is_given_up_after_the_timeout() {
     let (address, _) = scripted_server(|_, stream| {
         std::thread::sleep(anyport_testkit::harness::DEADLINE);
         drop(stream.read(&mut [0]));
@@ -414,7 +414,7 @@ fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[test]
-fn what_is_no_http_is_told_and_not_tried_again() {
+fn a_server_without_http_is_an_error_without_retry() {
     let (address, _) = scripted_server(|_, stream| {
         let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n");
         // Closing with unread bytes resets the connection, and the client might read nothing.
@@ -429,7 +429,7 @@ fn what_is_no_http_is_told_and_not_tried_again() {
 }
 
 #[test]
-fn a_place_elsewhere_is_named_and_not_asked() {
+fn a_redirect_target_is_named_and_not_requested() {
     let (other, asked_there) =
         scripted_server(|_, stream| respond(stream, "HTTP/1.1 200 OK\nContent-Length: 0", b""));
     let (address, _) = scripted_server(move |_, stream| {
@@ -453,7 +453,7 @@ fn a_place_elsewhere_is_named_and_not_asked() {
 /// The server has said no, and takes nothing more: what it said is worth more than a broken
 /// connection.
 #[test]
-fn an_early_answer_is_heard_while_content_is_sent() {
+fn an_early_response_is_read_while_content_is_sent() {
     let (address, _) = scripted_server(|_, stream| {
         let mut some = vec![0; 300_000];
         let _ = stream.read_exact(&mut some);

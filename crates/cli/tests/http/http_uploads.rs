@@ -175,7 +175,7 @@ fn a_directory_is_made_by_a_slash_and_nothing() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_treated_as_the_server_was_told() {
+fn a_name_in_use_is_treated_as_configured() {
     for (flags, status, location, content) in [
         (&[][..], 201, "/files/x-1", "old"),
         (&["--on-exists", "rename"], 201, "/files/x-1", "old"),
@@ -224,7 +224,7 @@ fn a_file_with_its_time_is_stored_once() {
 
 /// RFC 9110 §13.1: so that nobody loses what somebody else stored meanwhile.
 #[test]
-fn ht_8_preconditions_hold_for_what_is_stored() {
+fn ht_8_preconditions_apply_to_the_stored_file() {
     let server = Server::start(&["--on-exists", "overwrite"]);
     let answer = put_hello(&server, "/x", "If-None-Match: *\r\n");
     assert_eq!(statuses(&answer), [201], "{answer}");
@@ -253,7 +253,7 @@ fn ht_8_preconditions_hold_for_what_is_stored() {
 
 /// Whatever comes between the question whether a name is free and the end of the content.
 #[test]
-fn ht_8_a_name_that_is_taken_meanwhile_breaks_the_precondition() {
+fn ht_8_a_name_created_meanwhile_fails_the_precondition() {
     let server = Server::start(&[]);
     let mut stream = connect(server.port());
     let head = "PUT /x HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\nContent-Length: 5\r\n\r\n";
@@ -269,7 +269,7 @@ fn ht_8_a_name_that_is_taken_meanwhile_breaks_the_precondition() {
 
 /// RFC 9530, checked before anything is published.
 #[test]
-fn ht_10_a_digest_in_the_fields_is_checked_and_told() {
+fn ht_10_a_digest_in_the_fields_is_checked_and_reported() {
     let server = Server::start(&[]);
     for field in ["Repr-Digest", "Content-Digest"] {
         let answer = put_hello(&server, "/x", &format!("{field}: {HELLO_SHA256}\r\n"));
@@ -302,7 +302,7 @@ fn ht_10_a_digest_in_the_fields_is_checked_and_told() {
 }
 
 #[test]
-fn what_is_not_a_whole_file_as_it_is_is_refused() {
+fn content_that_is_no_complete_file_is_refused() {
     let server = Server::start(&[]);
     let sample = Sample::new("x", b"hello");
     let url = server.url("http", "x");
@@ -359,7 +359,7 @@ fn ht_11_pages_of_this_host_and_of_allowed_origins_may_send() {
 }
 
 #[test]
-fn limits_of_size_are_told_before_the_content_or_when_they_are_reached() {
+fn size_limits_are_reported_before_the_content_or_when_they_are_reached() {
     let server = Server::start(&["--max-size", "1MiB"]);
     let large = Sample::new("large", &vec![7; 2 * MIB]);
     let url = server.url("http", "");
@@ -412,7 +412,7 @@ fn a_full_disk_is_507() {
 
 /// What breaks off is interrupted, and never published.
 #[test]
-fn ht_7_an_upload_that_breaks_off_publishes_nothing() {
+fn ht_7_an_interrupted_upload_publishes_nothing() {
     for digest in ["blake3", "none"] {
         let server = Server::start(&["--digest", digest]);
         let content = noise(LARGE, 1);
@@ -466,7 +466,7 @@ fn ht_7_a_killed_curl_publishes_nothing() {
 /// One state behind every protocol: begun with curl, ended by our own client, and the digest covers
 /// both.
 #[test]
-fn what_curl_began_anyport_send_ends() {
+fn anyport_send_resumes_an_upload_of_curl() {
     let Some(mut curl) = curl() else { return };
     let server = Server::start(&[]);
     let content = noise(20 * MIB, 5);
@@ -491,7 +491,7 @@ fn what_curl_began_anyport_send_ends() {
 }
 
 #[test]
-fn sinks_that_keep_nothing_take_files_too() {
+fn sinks_that_store_nothing_accept_files_too() {
     for sink in ["memory", "discard"] {
         let server = Server::start(&["--sink", sink]);
         let answer = put_hello(&server, "/x", "");
@@ -518,7 +518,7 @@ fn ht_4_a_refusal_in_the_middle_of_a_long_content_is_read() {
 
 /// The rest of a content that was answered long ago is no request.
 #[test]
-fn ht_2_content_that_comes_late_is_no_request() {
+fn ht_2_late_content_is_no_request() {
     let server = Server::start(&["--max-size", "10"]);
     let mut stream = connect(server.port());
     let hidden = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";

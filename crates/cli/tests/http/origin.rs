@@ -70,7 +70,7 @@ fn a_name_that_was_led_here_is_refused_for_everything_it_could_read_or_send() {
 }
 
 #[test]
-fn addresses_and_local_names_are_ours_without_being_told() {
+fn addresses_and_local_names_are_allowed_by_default() {
     let server = Server::start(&[]);
     let port = server.port();
     for host in [
@@ -91,7 +91,7 @@ fn addresses_and_local_names_are_ours_without_being_told() {
 }
 
 #[test]
-fn a_name_that_is_allowed_is_ours_and_its_likes_are_not() {
+fn only_the_exact_allowed_host_is_accepted() {
     let server = Server::start(&["--allow-host", "Files.Example.ORG"]);
     for (host, status) in [
         ("files.example.org", 200),
@@ -172,7 +172,7 @@ fn pi_16_a_page_of_another_origin_leads_to_rooms_and_pipes_and_embeds_neither() 
 
 /// A real browser, and a page of another port: what its images and frames ask for takes nothing.
 #[test]
-fn pi_16_a_page_of_another_port_takes_nothing_from_a_pipe() {
+fn pi_16_a_page_of_another_port_receives_nothing_from_a_pipe() {
     let Some(mut chromium) = peer("chromium") else { return };
     let server = Server::start(&["-v"]);
     let page = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -40,7 +40,7 @@ fn cat_when_it_listens(arguments: &[&str], input: &[u8]) -> Outcome {
 }
 
 #[test]
-fn nc_hears_and_is_heard() {
+fn nc_sends_and_receives() {
     let Some(mut nc) = peer("nc") else { return };
     let port = free_port().to_string();
     nc.args(["-l", "-N", "127.0.0.1", &port]);
@@ -54,7 +54,7 @@ fn nc_hears_and_is_heard() {
 /// A server that answers when it has heard all: whoever closes both ways at the end of its input
 /// never hears it.
 #[test]
-fn the_end_of_the_input_is_told_and_the_answer_awaited() {
+fn the_end_of_the_input_is_sent_and_the_reply_awaited() {
     let (url, server) = serve(|mut stream| {
         let mut question = String::new();
         stream.read_to_string(&mut question).unwrap();
@@ -70,7 +70,7 @@ fn the_end_of_the_input_is_told_and_the_answer_awaited() {
 
 /// The output is not read while more than all buffers hold goes the other way, and comes.
 #[test]
-fn input_goes_on_while_the_output_is_not_read() {
+fn input_continues_while_the_output_is_not_read() {
     let (url, server) = serve(|mut stream| {
         let mut says = stream.try_clone().unwrap();
         let said = std::thread::spawn(move || {
@@ -93,7 +93,7 @@ fn input_goes_on_while_the_output_is_not_read() {
 
 /// The server reads nothing before it has said all.
 #[test]
-fn output_goes_on_while_the_server_does_not_read() {
+fn output_continues_while_the_server_does_not_read() {
     let (url, server) = serve(|mut stream| {
         stream.write_all(&noise(LARGE, 1)).unwrap();
         let mut heard = Vec::new();
@@ -174,7 +174,7 @@ fn a_server_that_never_closes_is_waited_for_as_long_as_is_asked() {
 }
 
 #[test]
-fn a_reader_who_has_enough_is_no_error() {
+fn a_closed_output_is_no_error() {
     let (url, server) = serve(|mut stream| while stream.write_all(&[b'y'; 4096]).is_ok() {});
     let mut command = anyport_command(&["cat", &url]);
     let mut child = command
@@ -194,7 +194,7 @@ fn a_reader_who_has_enough_is_no_error() {
 }
 
 #[test]
-fn a_reset_is_a_break_and_what_came_before_is_written() {
+fn a_reset_is_an_error_and_earlier_data_is_written() {
     let (url, server) = serve(|mut stream| {
         stream.write_all(b"before").unwrap();
         let mut heard = [0; 5];
@@ -240,7 +240,7 @@ fn input_that_is_no_text_is_named_with_the_way_out() {
 }
 
 #[test]
-fn websocat_hears_and_is_heard() {
+fn websocat_sends_and_receives() {
     let Some(mut websocat) = peer("websocat") else { return };
     let port = free_port().to_string();
     websocat.args(["-t", "-E", &format!("ws-l:127.0.0.1:{port}"), "-"]);
@@ -320,7 +320,7 @@ fn a_port_without_anybody_is_unreachable_by_stream_and_by_datagram() {
 }
 
 #[test]
-fn what_listens_here_is_talked_to_by_name() {
+fn a_running_server_is_found_by_its_port() {
     let server = Server::start_listening(&["greet://127.0.0.1:0"], &["--greeting", "Welcome!"]);
     let url = format!("localhost:{}", server.port());
     let outcome = anyport_with_input(&["cat", &url], b"good morning\n").succeeds();

@@ -61,7 +61,7 @@ fn lines_of_a_pipe_are_messages_and_all_of_them_are_there_when_it_ends() {
 }
 
 #[test]
-fn two_chats_hear_each_other_whatever_carries_them() {
+fn two_chats_exchange_messages_over_any_transport() {
     let server = Server::start(&[]);
     let [tcp, ws] = SCHEMES.map(|scheme| server.url(scheme, "rooms/lobby"));
     let mut alice = talker(&tcp, &["--as", "alice"]);
@@ -82,7 +82,7 @@ fn two_chats_hear_each_other_whatever_carries_them() {
 }
 
 #[test]
-fn what_was_said_before_is_heard_as_far_as_is_asked() {
+fn earlier_messages_are_received_as_requested() {
     let server = Server::start(&[]);
     let mut guest = join(&server, "lobby as guest");
     for number in 1..=3 {
@@ -102,7 +102,7 @@ fn what_was_said_before_is_heard_as_far_as_is_asked() {
 }
 
 #[test]
-fn a_message_that_the_room_does_not_take_is_told_and_is_an_error() {
+fn a_message_that_the_room_refuses_is_reported_and_is_an_error() {
     for scheme in SCHEMES {
         let server = Server::start(&["--room-message", "10"]);
         let mut guest = join(&server, "lobby as guest");
@@ -123,7 +123,7 @@ fn a_message_that_the_room_does_not_take_is_told_and_is_an_error() {
 }
 
 #[test]
-fn what_is_no_room_is_told_with_the_way_to_one() {
+fn the_error_of_an_invalid_room_url_names_a_valid_one() {
     let server = Server::start(&[]);
     let hint = "HOST:PORT/rooms/NAME";
     anyport(&["chat", &server.url("tcp", "lobby")]).exits(2).says(hint);
@@ -245,7 +245,7 @@ fn a_break_leaves_no_gap_and_no_duplicate() {
 }
 
 #[test]
-fn a_server_that_comes_back_without_its_past_says_so() {
+fn a_restarted_room_reports_lost_events() {
     let mut server = Server::start(&[]);
     let port = server.port();
     let url = server.url("ws", "rooms/lobby");
@@ -265,7 +265,7 @@ fn a_server_that_comes_back_without_its_past_says_so() {
 
 /// Over tcp a member that reads is never silent.
 #[test]
-fn a_chat_that_is_stopped_for_longer_than_the_idle_timeout_comes_back() {
+fn a_chat_suspended_for_longer_than_the_idle_timeout_reconnects() {
     let server = Server::start(&["--idle-timeout", "1s"]);
     let mut guest = join(&server, "lobby as guest");
     let mut alice = talker(&server.url("ws", "rooms/lobby"), &["--as", "alice"]);
@@ -412,7 +412,7 @@ fn a_line_that_is_being_typed_is_never_torn() {
 }
 
 #[test]
-fn ctrl_c_leaves_and_gives_the_terminal_back() {
+fn ctrl_c_leaves_and_restores_the_terminal() {
     let server = Server::start(&[]);
     let mut guest = join(&server, "lobby as guest");
     let Some(mut alice) = Terminal::start(&server.url("tcp", "rooms/lobby"), &[], false) else {
@@ -473,7 +473,7 @@ fn nicknames_are_coloured_on_a_terminal_alone_and_not_against_its_will() {
 }
 
 #[test]
-fn a_reader_who_has_enough_ends_it() {
+fn a_closed_output_ends_the_program() {
     let server = Server::start(&[]);
     let mut guest = join(&server, "lobby as guest");
     let url = server.url("tcp", "rooms/lobby");

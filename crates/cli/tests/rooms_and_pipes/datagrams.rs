@@ -79,7 +79,7 @@ print(echo, abs(seconds - 2208988800 - time.time()) < 60)
 
 /// Whoever asks in another's name sends at least as much as comes back.
 #[test]
-fn a_question_that_is_shorter_than_its_answer_gets_none() {
+fn a_datagram_shorter_than_its_reply_gets_none() {
     let server = Server::start_listening(&["rfc868://127.0.0.1:0", "daytime://127.0.0.1:0"], &[]);
     let socket = socket("127.0.0.1:0");
     let [time, daytime] = [0, 1].map(|i| server.addresses()[i]);
@@ -97,7 +97,7 @@ fn a_question_that_is_shorter_than_its_answer_gets_none() {
 
 /// CVE-1999-0103: two services that answer each other never end.
 #[test]
-fn what_says_that_it_comes_from_a_service_gets_no_answer() {
+fn a_datagram_from_a_service_port_gets_no_reply() {
     let server = Server::start_listening(&["echo://127.0.0.1:0", "rfc868://127.0.0.1:0"], &[]);
     let [echo, time] = [0, 1].map(|i| server.addresses()[i]);
     for source in [echo, time] {
@@ -148,7 +148,7 @@ fn datagrams_by_ipv6_and_by_name_have_the_port_of_the_streams() {
 }
 
 #[test]
-fn a_port_that_another_program_has_for_datagrams_is_told() {
+fn a_datagram_port_in_use_is_an_error() {
     let taken = socket("127.0.0.1:0");
     let listen = format!("echo://{}", taken.local_addr().unwrap());
     anyport(&["serve", "--listen", &listen])
@@ -159,7 +159,7 @@ fn a_port_that_another_program_has_for_datagrams_is_told() {
 
 /// Also where nobody connected.
 #[test]
-fn datagrams_are_summed_up_for_people_too() {
+fn datagrams_are_in_the_summary_for_people() {
     let directory = tempfile::tempdir().unwrap();
     let mut child = program()
         .args(["serve", "--listen", "rfc868://127.0.0.1:0"])
@@ -182,7 +182,7 @@ fn datagrams_are_summed_up_for_people_too() {
 
 /// HTTP is not for datagrams, and a greeting would be longer than what asks for it.
 #[test]
-fn other_services_take_no_datagrams() {
+fn other_services_have_no_datagrams() {
     let server = Server::start_listening(&["time://127.0.0.1:0", "greet://127.0.0.1:0"], &[]);
     for address in server.addresses() {
         UdpSocket::bind(address).unwrap();

@@ -59,7 +59,7 @@ fn an_answer_is_a_line_on_stdout() {
 }
 
 #[test]
-fn a_silent_client_holds_up_nobody() {
+fn a_silent_client_delays_no_other() {
     let server = greeting(&[]);
     let mut silent = connect(server.port());
     assert_eq!(read_line(&mut silent), "Welcome to anyport!");
@@ -74,7 +74,7 @@ fn a_silent_client_holds_up_nobody() {
 }
 
 #[test]
-fn of_a_crowd_that_says_nothing_the_oldest_gives_way() {
+fn at_the_limit_the_oldest_silent_client_is_evicted() {
     let server = greeting(&["--max-unclassified", "2"]);
     let mut crowd: Vec<_> = (0..3)
         .map(|_| {
@@ -91,7 +91,7 @@ fn of_a_crowd_that_says_nothing_the_oldest_gives_way() {
 }
 
 #[test]
-fn what_is_printed_of_one_client_is_bounded() {
+fn output_about_one_client_is_bounded() {
     let server = greeting(&[]);
     let mut stream = connect(server.port());
     let long = "ü".repeat(2000);
@@ -108,7 +108,7 @@ fn what_is_printed_of_one_client_is_bounded() {
 }
 
 #[test]
-fn a_line_that_trickles_is_told_as_far_as_it_came() {
+fn the_beginning_of_a_slow_line_is_reported() {
     let server = greeting(&["--message-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(b"whole\nhalf").unwrap();
@@ -119,7 +119,7 @@ fn a_line_that_trickles_is_told_as_far_as_it_came() {
 
 /// A word of the server among those of a client that speaks first would be damage.
 #[test]
-fn on_the_common_port_nobody_is_greeted_unasked() {
+fn on_the_common_port_no_client_is_greeted_by_default() {
     let server = Server::start(&["--detect-timeout", "100ms"]);
     let mut stream = connect(server.port());
     stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -131,7 +131,7 @@ fn on_the_common_port_nobody_is_greeted_unasked() {
 }
 
 #[test]
-fn with_on_timeout_greet_those_are_greeted_who_say_nothing_and_only_those() {
+fn with_on_timeout_greet_only_silent_clients_are_greeted() {
     let listen = ["any://127.0.0.1:0", "any://127.0.0.1:0?on-timeout=wait&detect-timeout=100ms"];
     let flags = ["--on-timeout", "greet", "--detect-timeout", "2s", "--greeting", "Anybody?"];
     let server = Server::start_listening(&listen, &flags);
@@ -171,7 +171,7 @@ fn a_line_asks_for_the_greeting_and_for_the_time() {
 }
 
 #[test]
-fn a_greeting_that_is_none_is_told() {
+fn an_invalid_greeting_is_an_error() {
     for (greeting, words) in
         [("", "is empty"), ("two\nlines", "a line end"), (&"x".repeat(257), "more than 256")]
     {

@@ -19,7 +19,7 @@ use anyport_testkit::harness::{
 const LARGE: u64 = 64 * 1024 * 1024;
 
 #[test]
-fn pi_1_curl_gives_and_curl_takes_whoever_comes_first() {
+fn pi_1_curl_sends_and_receives_in_either_order() {
     let content = noise(3_000_011, 1);
     let sample = Sample::new("sample", &content);
     let server = Server::start(&["-v"]);
@@ -53,7 +53,7 @@ fn pi_1_curl_gives_and_curl_takes_whoever_comes_first() {
 }
 
 #[test]
-fn pi_2_three_get_chunks_from_standard_input_and_the_sender_is_told_as_json() {
+fn pi_2_three_receive_chunks_of_standard_input_and_the_sender_gets_json() {
     let content = noise(2_000_003, 2);
     let server = Server::start(&[]);
     let url = server.url("http", "pipe/größe");
@@ -93,7 +93,7 @@ fn pi_2_three_get_chunks_from_standard_input_and_the_sender_is_told_as_json() {
 }
 
 #[test]
-fn pi_3_nc_gives_and_takes_by_typing_one_line() {
+fn pi_3_nc_sends_and_receives_with_one_typed_line() {
     let content = noise(1_000_003, 3);
     let server = Server::start(&[]);
     let port = server.port().to_string();
@@ -120,7 +120,7 @@ fn pi_3_nc_gives_and_takes_by_typing_one_line() {
 }
 
 #[test]
-fn pi_4_raw_givers_may_say_a_size_and_raw_takers_may_ask_for_it() {
+fn pi_4_raw_senders_may_announce_a_size_and_raw_receivers_may_request_it() {
     let server = Server::start(&[]);
     let mut taker = ask(&server, "ANYPORT/1 TAKE k head\n");
     let mut giver = ask(&server, "ANYPORT/1 PIPE k size=5\nhello, and this is not of it");
@@ -143,7 +143,7 @@ fn pi_4_raw_givers_may_say_a_size_and_raw_takers_may_ask_for_it() {
 
 /// Lines behind an answer lead where they would have led without it.
 #[test]
-fn pi_4_a_pipe_may_be_asked_for_behind_another_question() {
+fn pi_4_a_pipe_may_follow_another_request() {
     let server = Server::start(&[]);
     std::fs::write(server.dir().join("a"), vec![7; 1000]).unwrap();
     let mut stream = ask(&server, "ANYPORT/1 GET a\nANYPORT/1 PIPE k\nafter a file");
@@ -185,7 +185,7 @@ fn pi_5_http_1_0_gets_it_until_the_close_and_connections_go_on() {
 
 /// Who asks whether it may send is told so when somebody is there to send to, and not before.
 #[test]
-fn pi_5_a_giver_that_waits_for_leave_gets_it_with_the_taker() {
+fn pi_5_a_waiting_sender_gets_100_continue_when_the_receiver_connects() {
     let server = Server::start(&["-v"]);
     let fields = "Content-Length: 2\r\nExpect: 100-continue";
     let mut giver = ask(&server, &format!("PUT /pipe/k HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"));
@@ -340,7 +340,7 @@ fn pi_8_a_killed_receiver_is_missed_and_the_last_one_ends_it() {
 
 /// Who waits and leaves takes its place with it.
 #[test]
-fn pi_8_who_leaves_while_it_waits_frees_its_key() {
+fn pi_8_a_client_that_leaves_while_waiting_frees_its_key() {
     let server = Server::start(&["-v"]);
     drop(get(&server, "k"));
     assert_eq!(server.next_refused()["reason"], "the client closed while it waited");
@@ -392,7 +392,7 @@ fn pi_9_a_wait_has_its_own_end() {
 }
 
 #[test]
-fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
+fn pi_10_invalid_and_surplus_requests_are_refused() {
     let server = Server::start(&["-v", "--max-pipes", "1"]);
     let held = put(&server, "k", 10);
     wait_for_senders(&server, 1);
@@ -446,7 +446,7 @@ fn pi_10_what_is_asked_for_wrongly_or_too_often_is_refused() {
 
 /// A type that a browser would run is not passed on.
 #[test]
-fn pi_10_what_a_browser_would_run_is_bytes() {
+fn pi_10_content_that_a_browser_would_execute_is_served_as_bytes() {
     let server = Server::start(&[]);
     for (media, passed) in [
         ("image/png", "image/png"),
@@ -466,7 +466,7 @@ fn pi_10_what_a_browser_would_run_is_bytes() {
 }
 
 #[test]
-fn pi_11_who_waits_is_told_that_the_server_stops_and_who_has_begun_may_finish() {
+fn pi_11_waiting_clients_are_notified_of_a_stop_and_running_pipes_finish() {
     let mut server = Server::start(&["-v"]);
     let mut waits = put(&server, "a", 10);
     let mut raw_waits = ask(&server, "ANYPORT/1 TAKE b\n");
@@ -488,7 +488,7 @@ fn pi_11_who_waits_is_told_that_the_server_stops_and_who_has_begun_may_finish() 
 }
 
 #[test]
-fn pi_12_anyport_gives_and_takes() {
+fn pi_12_anyport_sends_and_receives() {
     let content = noise(2_000_003, 12);
     let sample = Sample::new("sample", &content);
     let server = Server::start(&[]);
@@ -515,7 +515,7 @@ fn pi_12_anyport_gives_and_takes() {
 }
 
 #[test]
-fn pi_12_what_goes_wrong_says_so_and_leaves_nothing() {
+fn pi_12_failures_are_reported_and_leave_nothing() {
     let server = Server::start(&["-v", "--pipe-wait", "1s"]);
     let to = format!("127.0.0.1:{}", server.port());
     let sample = Sample::new("sample", b"content");

@@ -69,7 +69,7 @@ fn pi_13_a_killed_sender_without_a_size_fails_every_receiver() {
 }
 
 #[test]
-fn pi_13_a_sender_that_is_killed_while_it_waits_gives_nothing() {
+fn pi_13_a_sender_killed_while_it_waits_sends_nothing() {
     let server = Server::start(&["-v"]);
     let to = format!("127.0.0.1:{}", server.port());
     for target in [to.clone(), format!("tls://{to}")] {
@@ -178,7 +178,7 @@ fn pi_13_a_killed_receiver_swallows_nothing_and_leaves_nothing() {
 
 /// `nc -N` has nothing more to say, and takes all the same.
 #[test]
-fn pi_13_a_receiver_that_half_closed_gets_what_comes_after_a_pause() {
+fn pi_13_a_half_closed_receiver_gets_content_after_a_pause() {
     let server = Server::start(&["-v"]);
     let mut giver = put(&server, "k", 8);
     server.says("pipe sender connected");

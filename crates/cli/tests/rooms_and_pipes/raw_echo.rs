@@ -84,7 +84,7 @@ fn a_silent_peer_may_stay() {
 
 /// The kernel's own timer looks after it: what would find a dead peer.
 #[test]
-fn a_silent_peer_is_asked_by_the_kernel_whether_it_is_there() {
+fn the_kernel_probes_a_silent_peer() {
     let server = echo(&[]);
     let mut stream = connect(server.port());
     stream.write_all(b"x").unwrap();
@@ -104,7 +104,7 @@ fn a_silent_peer_is_asked_by_the_kernel_whether_it_is_there() {
 
 /// It gives way to no newcomer, and none of the undecided gives way to it.
 #[test]
-fn a_silent_peer_takes_no_place_of_the_undecided() {
+fn a_silent_echo_client_needs_no_permit_for_unclassified_connections() {
     let listen = ["echo://127.0.0.1:0", "any://127.0.0.1:0"];
     let server = Server::start_listening(&listen, &["--max-unclassified", "1"]);
     let [echo, any] = [0, 1].map(|i| server.addresses()[i].port());

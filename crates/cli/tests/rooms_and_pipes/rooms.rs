@@ -52,7 +52,7 @@ with connect('{}', subprotocols=[{subprotocol}] or None) as socket:
 }
 
 #[test]
-fn tools_of_other_people_meet_in_one_room() {
+fn third_party_tools_share_one_room() {
     let server = Server::start(&[]);
     let (Some(mut nc), Some(mut ncat)) = (peer("nc"), peer("ncat")) else { return };
     let Some(python) = python_websockets(&server, "rooms/lobby?as=python", "") else { return };
@@ -105,7 +105,7 @@ fn tools_of_other_people_meet_in_one_room() {
 }
 
 #[test]
-fn all_members_hear_all_in_one_order() {
+fn all_members_receive_all_messages_in_one_order() {
     let server = Server::start(&["--room-rate", "0", "--reactor-threads", "3"]);
     let mut speakers: Vec<_> =
         (0..4).map(|number| join(&server, &format!("r as s{number} self history=0"))).collect();
@@ -137,7 +137,7 @@ fn all_members_hear_all_in_one_order() {
 }
 
 #[test]
-fn a_member_is_not_told_its_own_unless_it_asks() {
+fn a_member_receives_its_own_messages_only_on_request() {
     let server = Server::start(&[]);
     let mut alice = join(&server, "r as alice");
     let mut bob = websocket(server.port(), "/rooms/r?as=bob&self&history=0");
@@ -156,7 +156,7 @@ fn a_member_is_not_told_its_own_unless_it_asks() {
 }
 
 #[test]
-fn who_gives_no_name_is_a_guest_and_may_speak() {
+fn a_member_without_a_nickname_is_a_guest() {
     let server = Server::start(&[]);
     let mut alice = join(&server, "r as alice");
     let mut ws = websocket(server.port(), "/rooms/r?history=0");
@@ -175,7 +175,7 @@ fn who_gives_no_name_is_a_guest_and_may_speak() {
 /// What came in one read with the request, or with the opening handshake, is said as if it had come
 /// later.
 #[test]
-fn what_is_said_at_once_is_heard() {
+fn input_in_one_read_is_handled() {
     let server = Server::start(&[]);
     let mut alice = join(&server, "r as alice");
     let mut bob = connect(server.port());
@@ -195,7 +195,7 @@ fn what_is_said_at_once_is_heard() {
 }
 
 #[test]
-fn nothing_that_is_said_moves_a_cursor_or_forges_a_line() {
+fn no_message_moves_a_cursor_or_forges_a_line() {
     let server = Server::start(&[]);
     let mut alice = join(&server, "r as alice");
     let mut bob = websocket(server.port(), "/rooms/r?as=bob");
@@ -212,7 +212,7 @@ fn nothing_that_is_said_moves_a_cursor_or_forges_a_line() {
 }
 
 #[test]
-fn a_message_of_the_limit_is_heard_and_one_beyond_it_is_refused() {
+fn a_message_at_the_limit_is_accepted_and_a_longer_one_refused() {
     let server = Server::start(&["--room-message", "1000"]);
     let mut alice = join(&server, "r as alice");
     let mut bob = join(&server, "r as bob history=0");
@@ -235,7 +235,7 @@ fn a_message_of_the_limit_is_heard_and_one_beyond_it_is_refused() {
 
 /// It would be kept for as long as it is not whole.
 #[test]
-fn fg_5_a_line_that_is_never_whole_is_refused_and_silence_between_lines_is_not() {
+fn fg_5_an_incomplete_line_times_out_and_idle_time_between_lines_does_not() {
     let server = Server::start(&["--message-timeout", "300ms"]);
     let mut silent = join(&server, "r as silent history=0");
     let mut slow = join(&server, "r as slow history=0");
@@ -250,7 +250,7 @@ fn fg_5_a_line_that_is_never_whole_is_refused_and_silence_between_lines_is_not()
 }
 
 #[test]
-fn what_is_no_message_is_told_and_nobody_else_notices() {
+fn an_invalid_message_is_refused_without_effect_on_others() {
     let server = Server::start(&[]);
     let mut alice = join(&server, "r as alice json");
     for (said, code, words) in [
@@ -275,7 +275,7 @@ fn what_is_no_message_is_told_and_nobody_else_notices() {
 }
 
 #[test]
-fn what_names_no_room_or_no_member_is_refused_with_what_is_wrong() {
+fn invalid_rooms_and_nicknames_are_refused_with_the_reason() {
     let server = Server::start(&["--max-rooms", "1"]);
     for (words, answer) in [
         ("", "room"),
@@ -315,7 +315,7 @@ fn what_names_no_room_or_no_member_is_refused_with_what_is_wrong() {
 
 /// Breaks off again and again, and goes on with the last id that it saw.
 #[test]
-fn who_comes_back_misses_nothing_and_hears_nothing_twice() {
+fn a_returning_member_misses_no_event_and_receives_none_twice() {
     let server = Server::start(&["--room-rate", "0", "--room-history", "1000"]);
     let mut speaker = join(&server, "r as speaker");
     // Slow enough that no break is longer than what the room keeps.
@@ -375,7 +375,7 @@ fn who_comes_back_misses_nothing_and_hears_nothing_twice() {
 /// One that never reads: the others hear all, its queue is bounded, and when it reads at last it is
 /// told how much it missed.
 #[test]
-fn bp_3_a_slow_member_delays_nobody_and_is_told_what_it_missed() {
+fn bp_3_a_slow_member_delays_no_other_and_receives_the_number_of_lost_events() {
     const MESSAGES: u64 = 2000;
     let flags = ["--room-rate", "0", "--room-queue", "256KiB", "--idle-timeout", "30s"];
     let server = Server::start(&flags);
@@ -425,7 +425,7 @@ fn bp_3_a_slow_member_delays_nobody_and_is_told_what_it_missed() {
 }
 
 #[test]
-fn bp_3_a_slow_member_is_closed_where_so_told() {
+fn bp_3_a_slow_member_is_closed_if_configured() {
     let flags = ["--room-rate", "0", "--room-queue", "64KiB", "--slow-reader", "close"];
     let server = Server::start(&[&flags[..], &["--idle-timeout", "5s"]].concat());
     let mut ws = websocket(server.port(), "/rooms/r?as=ws&history=0");
@@ -458,7 +458,7 @@ fn bp_3_a_slow_member_is_closed_where_so_told() {
 
 /// A lower bound alone: who is too fast is heard later, and nothing is lost.
 #[test]
-fn who_speaks_too_fast_is_heard_later() {
+fn messages_beyond_the_rate_are_delayed() {
     let server = Server::start(&["--room-rate", "20"]);
     let mut alice = join(&server, "r as alice history=0");
     let mut bob = websocket(server.port(), "/rooms/r?as=bob&history=0");
@@ -478,7 +478,7 @@ fn who_speaks_too_fast_is_heard_later() {
 
 /// It asks and asks, and reads no answer: with and without a limit on how often it may ask.
 #[test]
-fn bp_1_who_asks_and_never_reads_takes_no_memory() {
+fn bp_1_a_client_that_requests_and_never_reads_needs_no_memory() {
     for (rate, path) in [("0", None), ("100", None), ("0", Some(PING)), ("0", Some(TEXT))] {
         let server = Server::start(&["--room-rate", rate, "--idle-timeout", "20s"]);
         let (mut stream, question) = match path {
@@ -502,7 +502,7 @@ fn bp_1_who_asks_and_never_reads_takes_no_memory() {
 
 /// While it is not read its pongs are not heard either.
 #[test]
-fn who_is_not_heard_for_a_while_is_not_taken_for_dead() {
+fn a_suspended_receiver_is_not_considered_dead() {
     let server = Server::start(&["--room-rate", "1", "--idle-timeout", "400ms"]);
     let mut alice = join(&server, "r as alice history=0");
     let mut bob = websocket(server.port(), "/rooms/r?as=bob&history=0");
@@ -524,7 +524,7 @@ fn who_is_not_heard_for_a_while_is_not_taken_for_dead() {
 
 /// A person who reads along says nothing for hours; a WebSocket is asked whether it is there.
 #[test]
-fn the_silent_stay_as_long_as_they_are_there() {
+fn silent_members_stay_as_long_as_they_answer_pings() {
     let server = Server::start(&["--idle-timeout", "1s"]);
     let mut silent = join(&server, "r as silent");
     let mut dead = websocket(server.port(), "/rooms/r?as=dead&history=0");
@@ -705,7 +705,7 @@ fn is_listened_to(server: &Server) -> bool {
 
 /// What a stream's reader sends when it comes back, as EventSource does by itself.
 #[test]
-fn a_stream_goes_on_after_the_last_id() {
+fn an_event_stream_resumes_after_the_last_id() {
     let server = Server::start(&["--room-history", "4"]);
     let room = server.url("http", "rooms/r");
     let Some(_) = peer("curl") else { return };
@@ -777,7 +777,7 @@ fn an_unknown_last_event_id_gets_all_that_is_kept_behind_a_loss() {
 }
 
 #[test]
-fn members_are_told_that_the_server_stops() {
+fn members_are_notified_that_the_server_stops() {
     let mut server = Server::start(&[]);
     let mut raw = join(&server, "r as raw");
     let mut ws = websocket(server.port(), "/rooms/r?as=ws&history=0");
@@ -800,7 +800,7 @@ fn members_are_told_that_the_server_stops() {
 }
 
 #[test]
-fn a_room_without_a_name_is_not_found_and_a_hint_says_how_one_is_asked_for() {
+fn a_room_without_a_name_is_not_found_and_gets_a_hint() {
     let server = Server::start(&[]);
     for request in [
         "GET /rooms/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),

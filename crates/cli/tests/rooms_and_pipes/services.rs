@@ -210,7 +210,7 @@ fn matches(answer: &str, expected: &str) -> bool {
 /// A large transfer runs on a thread of its own; what the connection becomes behind it does not
 /// keep that thread.
 #[test]
-fn a_conversation_begins_behind_a_large_file() {
+fn a_room_can_be_joined_after_a_large_file() {
     let server = Server::start(&["--bulk-threads", "1"]);
     let content = vec![7; 3_000_000];
     let put = format!("ANYPORT/1 PUT x size={}\n", content.len());

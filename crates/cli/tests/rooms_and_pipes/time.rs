@@ -31,7 +31,7 @@ fn curl(server: &Server, path: &str, flags: &[&str]) -> Option<Outcome> {
 }
 
 #[test]
-fn curl_is_told_the_time_at_any_path_and_its_address_is_logged() {
+fn curl_gets_the_time_at_any_path_and_its_address_is_logged() {
     let server = Server::start_listening(&["time://127.0.0.1:0"], &["-v"]);
     let Some(root) = curl(&server, "", &["--include"]) else { return };
     let (head, body) = root.stdout.split_once("\r\n\r\n").unwrap();
@@ -75,7 +75,7 @@ fn a_browser_shows_the_time() {
 }
 
 #[test]
-fn other_protocols_are_not_taken_there() {
+fn other_protocols_are_not_accepted_there() {
     let server = Server::start_listening(&["time://127.0.0.1:0"], &[]);
     let upgrade = upgrade("/", "");
     for (sent, status) in [
@@ -96,7 +96,7 @@ fn other_protocols_are_not_taken_there() {
 }
 
 #[test]
-fn a_head_that_trickles_is_not_waited_for() {
+fn a_slow_head_is_not_waited_for() {
     let server =
         Server::start_listening(&["time://127.0.0.1:0"], &["--handshake-timeout", "300ms"]);
     let mut stream = connect(server.port());

@@ -134,7 +134,7 @@ fn pd_8_a_bomb_on_an_upload_is_streamed_and_bounded_by_max_size() {
 }
 
 #[test]
-fn pd_8_an_echo_of_the_limit_comes_back_compressed() {
+fn pd_8_an_echo_at_the_limit_is_returned_compressed() {
     let server = Server::start(&["--deflate"]);
     let mut stream = compressing(server.port(), "/echo");
     stream.write_all(&masked(COMPRESSED | BINARY, &bomb(16 << 20))).unwrap();
@@ -144,7 +144,7 @@ fn pd_8_an_echo_of_the_limit_comes_back_compressed() {
 }
 
 #[test]
-fn pd_9_garbage_is_told_with_its_rule() {
+fn pd_9_the_close_for_garbage_names_the_rule() {
     let server = Server::start(&["--deflate"]);
     let mut stream = compressing(server.port(), "/echo");
     // A whole message before it is answered first.
@@ -177,7 +177,7 @@ fn pd_1_an_offer_is_passed_over_without_deflate_and_rsv1_is_refused() {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn deflate_where_nobody_could_agree_to_it_is_a_usage_error() {
+fn deflate_without_the_built_in_websocket_is_a_usage_error() {
     let sample = Sample::new("a", b"a");
     anyport(&["send", "--deflate", sample.path(), "tcp://127.0.0.1:1/"]).exits(2).says("--deflate");
     let library = ["send", "--deflate", "--engine", "library", sample.path(), "ws://127.0.0.1:1/"];
@@ -189,7 +189,7 @@ fn deflate_where_nobody_could_agree_to_it_is_a_usage_error() {
 
 /// The bombs fit the limits: each goes on for as long as the server reads.
 #[test]
-fn members_hear_each_other_beside_members_that_inflate_to_much() {
+fn members_receive_messages_beside_members_that_inflate_a_lot() {
     let server = Server::start(&["--deflate"]);
     let messages =
         [deflated(&[b'a'; 60_000]), vec![0], [&[3, 0].repeat(60_000)[..], &[0]].concat()];

@@ -182,7 +182,7 @@ fn another_file_of_that_name_is_left_alone_unless_asked() {
 }
 
 #[test]
-fn a_directory_comes_with_all_that_is_in_it_and_may_be_seen() {
+fn a_directory_is_received_with_all_its_visible_content() {
     let server = tempting();
     for scheme in SCHEMES {
         let here = Here::new();
@@ -383,7 +383,7 @@ ws.close()
 }
 
 #[test]
-fn questions_that_come_at_once_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let server = Server::start(&[]);
     put(&server, "x", b"hello");
     for mut stream in [announced(server.port()), connect(server.port())] {
@@ -422,7 +422,7 @@ fn questions_that_come_at_once_are_answered_in_order() {
 /// Clients that ping to see whether we are alive must not have to wait for the end of a file (RFC
 /// 6455 §5.5.2).
 #[test]
-fn fg_6_a_ping_is_answered_and_a_close_is_heard_in_the_middle_of_a_file() {
+fn fg_6_pings_and_closes_are_handled_in_the_middle_of_a_file() {
     for digest in ["none", "blake3"] {
         let server = Server::start(&[]);
         let size = 400_000_000_u64;
@@ -460,7 +460,7 @@ fn fg_6_a_ping_is_answered_and_a_close_is_heard_in_the_middle_of_a_file() {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn the_library_engine_says_that_it_gives_no_files() {
+fn the_library_engine_refuses_downloads() {
     let server = Server::start(&["--engine", "library"]);
     put(&server, "x", b"hello");
     let here = Here::new();
@@ -484,7 +484,7 @@ fn large(server: &Server, size: u64) -> Vec<u8> {
 const SLOW: [&str; 2] = ["--bulk-buffer", "1KiB"];
 
 #[test]
-fn a_killed_client_goes_on_where_it_stopped() {
+fn a_killed_client_resumes() {
     for scheme in SCHEMES {
         let server = Server::start(&SLOW);
         let content = large(&server, 100_000_000);
@@ -509,7 +509,7 @@ fn a_killed_client_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_server_that_dies_is_broken_off_and_another_one_goes_on() {
+fn a_dead_server_is_an_interruption_and_another_one_resumes() {
     for scheme in SCHEMES {
         let mut server = Server::start(&SLOW);
         let content = large(&server, 100_000_000);
@@ -623,7 +623,7 @@ fn a_file_that_shrinks_while_it_is_sent_breaks_the_connection() {
 
 /// BP-1: what a peer does not take is not held for it.
 #[test]
-fn bp_1_a_receiver_that_never_reads_takes_no_memory_and_is_ended() {
+fn bp_1_a_receiver_that_never_reads_needs_no_memory_and_is_disconnected() {
     let server = Server::start(&["--idle-timeout", "1s"]);
     let file = std::fs::File::create(server.dir().join("large.bin")).unwrap();
     file.set_len(1 << 33).unwrap();
@@ -656,7 +656,7 @@ fn bp_1_a_receiver_that_never_reads_takes_no_memory_and_is_ended() {
 }
 
 #[test]
-fn a_disk_that_is_full_is_told_and_what_fits_is_kept() {
+fn a_full_disk_is_reported_and_the_part_that_fits_is_kept() {
     let Some(disk) = SmallDisk::mount() else { return };
     let server = Server::start(&[]);
     put(&server, "large.bin", &noise(3 * 1024 * 1024, 1));
@@ -722,7 +722,7 @@ fn a_hostile_server_writes_nothing_elsewhere() {
 }
 
 #[test]
-fn mistakes_of_users_are_told() {
+fn mistakes_of_users_are_reported() {
     let here = Here::new();
     for (arguments, code, words) in [
         (vec!["get", "gopher://x/"], 2, "unknown scheme"),

@@ -57,7 +57,7 @@ impl Traced {
 /// Part file, its permissions and time, fsync, rename, fsync of the directory, and only then the
 /// receipt.
 #[test]
-fn a_receipt_comes_after_the_file_and_its_directory_are_on_the_disk() {
+fn a_receipt_follows_the_fsync_of_file_and_directory() {
     for (fsync, syncs) in [("file", 2), ("none", 0)] {
         let server = Server::start(&["--fsync", fsync]);
         let Some(traced) = Traced::attach(&server) else { return };
@@ -87,7 +87,7 @@ fn a_receipt_comes_after_the_file_and_its_directory_are_on_the_disk() {
 
 /// docs/examples/put.py was written from docs/transfer.md alone.
 #[test]
-fn a_program_of_others_speaks_the_documented_preface() {
+fn a_third_party_program_uses_the_documented_preface() {
     let Some(mut python) = peer("python3") else { return };
     let server = Server::start(&[]);
     let content = noise(3_000_000, 2);
@@ -154,7 +154,7 @@ fn a_storm_of_resets_leaves_nothing_behind() {
 
 /// RELIABILITY row 7: said once at the start, and to the sender where it comes later.
 #[test]
-fn a_directory_that_cannot_be_written_is_said_at_the_start() {
+fn a_directory_that_cannot_be_written_is_reported_at_the_start() {
     let Some(disk) = SmallDisk::mount() else { return };
     let remount = |how: &str| {
         let mut mount = Command::new("mount");
@@ -181,7 +181,7 @@ fn a_directory_that_cannot_be_written_is_said_at_the_start() {
 
 /// RELIABILITY row 7.
 #[test]
-fn a_disk_without_inodes_is_told_and_got_over() {
+fn a_disk_without_inodes_is_reported_and_service_continues() {
     let Some(disk) = SmallDisk::mount_with_few_inodes() else { return };
     let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &[]);
     let mut made = 0;

@@ -620,7 +620,7 @@ fn a_connection_that_breaks_anywhere_is_tried_again() {
 }
 
 #[test]
-fn a_peer_that_falls_silent_anywhere_is_tried_again() {
+fn an_idle_server_is_retried_at_any_step() {
     everywhere(&[1, 150, 2300, 150_000], [How::Stall, How::Stall]);
 }
 
@@ -643,7 +643,7 @@ fn a_name_that_the_client_refuses_stops_no_other_file_over_every_protocol() {
 
 /// A line that is cut may look whole.
 #[test]
-fn a_receipt_that_is_cut_is_no_receipt() {
+fn a_truncated_receipt_is_no_receipt() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = std::thread::spawn(move || {

@@ -54,7 +54,7 @@ fn send(server: &Server, scheme: &str, flags: &[&str], from: &Path) -> Outcome {
 }
 
 #[test]
-fn an_upload_is_not_already_there_under_another_spelling() {
+fn an_upload_is_not_already_there_under_a_name_of_another_case() {
     for scheme in ["tcp", "ws", "frames", "http"] {
         for [one, other] in PAIRS {
             let Some(disk) = FoldingDisk::mount() else { return };
@@ -77,7 +77,7 @@ fn an_upload_is_not_already_there_under_another_spelling() {
 }
 
 #[test]
-fn an_upload_replaces_nothing_of_another_spelling_unless_it_is_renamed() {
+fn an_upload_replaces_no_file_of_another_case() {
     let Some(disk) = FoldingDisk::mount() else { return };
     let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &["--on-exists", "overwrite"]);
     let sources = tree(&[("README", "one"), ("Readme", "other content")]);
@@ -97,7 +97,7 @@ fn an_upload_replaces_nothing_of_another_spelling_unless_it_is_renamed() {
 }
 
 #[test]
-fn a_directory_is_not_merged_with_one_of_another_spelling() {
+fn a_directory_is_not_merged_with_one_of_another_case() {
     let Some(disk) = FoldingDisk::mount() else { return };
     let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &[]);
     // Beside a file, an empty directory is one of each pair.
@@ -115,7 +115,7 @@ fn a_directory_is_not_merged_with_one_of_another_spelling() {
 }
 
 #[test]
-fn a_download_is_not_already_there_under_another_spelling() {
+fn a_download_is_not_already_here_under_a_name_of_another_case() {
     for scheme in ["tcp", "ws", "http"] {
         for [one, other] in PAIRS {
             let Some(disk) = FoldingDisk::mount() else { return };

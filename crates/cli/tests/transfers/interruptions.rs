@@ -290,7 +290,7 @@ fn a_reset_in_a_websocket_transfer_is_an_interruption() {
 }
 
 #[test]
-fn a_wrong_digest_is_told_and_what_came_is_kept_apart() {
+fn a_wrong_digest_is_reported_and_the_content_is_kept_apart() {
     let server = Server::start(&[]);
     let mut stream = connect(server.port());
     let wire = format!("ANYPORT/1 PUT x size=5\nhelloEND {}\n", blake3(b"other"));
@@ -303,7 +303,7 @@ fn a_wrong_digest_is_told_and_what_came_is_kept_apart() {
 }
 
 #[test]
-fn a_wrong_digest_or_count_over_websocket_is_told_too() {
+fn a_wrong_digest_or_count_over_websocket_is_reported_too() {
     for engine in engines() {
         for (end, code) in [
             (format!(r#"{{"end":{{"bytes":5,"digest":"{}"}}}}"#, blake3(b"other")), "digest"),
@@ -378,7 +378,7 @@ fn close_inside_a_message(server: &Server) {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn cl_10_a_full_disk_is_told_to_the_sender_and_the_server_lives_on() {
+fn cl_10_a_full_disk_is_reported_to_the_sender_and_the_server_continues() {
     let Some(disk) = SmallDisk::mount() else { return };
     let content = noise(6 * 1024 * 1024, 1);
     for (engine, scheme, flags) in [
@@ -419,7 +419,7 @@ fn an_announced_size_beyond_the_free_space_is_refused_before_any_content() {
 }
 
 #[test]
-fn a_silent_raw_client_is_given_up_after_the_idle_time() {
+fn a_silent_raw_client_is_interrupted_after_the_idle_timeout() {
     let server = Server::start(&["--idle-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(b"\x00 raw bytes and no end").unwrap();
@@ -434,7 +434,7 @@ fn a_silent_raw_client_is_given_up_after_the_idle_time() {
 }
 
 #[test]
-fn a_silent_sender_with_a_preface_is_given_up_after_the_idle_time() {
+fn a_silent_sender_with_a_preface_is_interrupted_after_the_idle_timeout() {
     let server = Server::start(&["--idle-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(b"ANYPORT/1 PUT x size=10\nhello").unwrap();
@@ -448,7 +448,7 @@ fn a_silent_sender_with_a_preface_is_given_up_after_the_idle_time() {
 }
 
 #[test]
-fn ct_5_a_silent_websocket_client_is_given_up_after_the_idle_time() {
+fn ct_5_a_silent_websocket_client_is_closed_after_the_idle_timeout() {
     for engine in engines() {
         let server = Server::start(&["--idle-timeout", "300ms", "--engine", engine]);
         let mut stream = websocket(server.port(), "/");
@@ -466,7 +466,7 @@ fn ct_5_a_silent_websocket_client_is_given_up_after_the_idle_time() {
 
 /// A large transfer runs on a thread of its own, where other code waits for silence.
 #[test]
-fn a_bulk_transfer_that_falls_silent_is_given_up_too() {
+fn an_idle_bulk_transfer_is_interrupted_too() {
     for (scheme, wire) in [
         ("raw", [b"ANYPORT/1 PUT x size=9000000\n".to_vec(), noise(4_000_000, 1)].concat()),
         ("frames", [frame(PING, b"anyport/1"), frame(BINARY, &noise(4_000_000, 1))].concat()),

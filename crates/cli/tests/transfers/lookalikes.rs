@@ -290,7 +290,7 @@ fn fg_2_fragments_with_pings_between_are_decoded_and_answered() {
 }
 
 #[test]
-fn dt_1_silence_at_the_border_of_a_frame_proves_it() {
+fn dt_1_an_idle_client_at_a_frame_boundary_confirms_frames() {
     let server = Server::start(&["--detect-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(&[frame(BINARY, b"one "), frame(PING, b"proven?")].concat()).unwrap();
@@ -305,7 +305,7 @@ fn dt_1_silence_at_the_border_of_a_frame_proves_it() {
 
 /// The same after the 1 MiB that is held in memory.
 #[test]
-fn silence_after_a_large_frame_proves_it_in_place() {
+fn idle_time_after_a_large_frame_confirms_it_in_place() {
     let server = Server::start(&["--detect-timeout", "300ms"]);
     let payload = noise(2 * 1024 * 1024, 5);
     let mut stream = connect(server.port());
@@ -318,7 +318,7 @@ fn silence_after_a_large_frame_proves_it_in_place() {
 }
 
 #[test]
-fn dt_1_silence_inside_a_frame_proves_nothing() {
+fn dt_1_an_idle_client_inside_a_frame_confirms_nothing() {
     let server = Server::start(&["--detect-timeout", "100ms"]);
     let file = [masked_header(0x82, 50), noise(20, 1)].concat();
     let (first, rest) = file.split_at(10);

@@ -51,7 +51,7 @@ fn every_websocket_client_brings_every_size_to_the_library_engine() {
 
 /// Without a digest nobody looks at the content on its way out, and the kernel sends it.
 #[test]
-fn every_size_arrives_when_nobody_looks_at_it() {
+fn every_size_arrives_by_splicing() {
     let server = Server::start(&[]);
     for size in SIZES {
         let content = noise(size, size as u64);
@@ -209,7 +209,7 @@ fn the_named_digest_is_the_one_on_both_sides() {
 
 /// A sender that names no algorithm gets the server's.
 #[test]
-fn plain_bytes_are_digested_as_the_server_was_told() {
+fn plain_bytes_are_hashed_as_configured() {
     for (algorithm, expected) in [
         ("sha256", Value::from(format!("sha256:{}", hex(&Sha256::digest(b"plain"))))),
         ("none", Value::Null),
@@ -277,7 +277,7 @@ fn several_plain_files_are_several_connections() {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn standard_input_is_confirmed_by_all_that_can_say_where_it_ends() {
+fn standard_input_is_confirmed_by_protocols_with_an_end() {
     let content = noise(300_000, 9);
     for (scheme, protocol, end, flags) in [
         ("tcp", "raw", "fin", &[][..]),
@@ -315,7 +315,7 @@ fn a_name_in_the_url_names_the_file() {
 }
 
 #[test]
-fn a_taken_name_is_numbered_and_the_receipt_says_so() {
+fn a_name_in_use_gets_a_number_and_the_receipt_reports_it() {
     let server = Server::start(&[]);
     for (content, path) in [("first", "a.txt"), ("second", "a-1.txt")] {
         let sample = Sample::new("a.txt", content.as_bytes());
@@ -327,7 +327,7 @@ fn a_taken_name_is_numbered_and_the_receipt_says_so() {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn sinks_that_keep_nothing_give_receipts_without_a_path() {
+fn sinks_that_store_nothing_send_receipts_without_a_path() {
     let content = noise(2_000_000, 2);
     let sample = Sample::new("s", &content);
     for sink in ["memory", "discard"] {

@@ -174,7 +174,7 @@ fn a_name_that_had_to_change_never_counts_as_present() {
 }
 
 #[test]
-fn a_name_that_had_to_change_is_stored_apart_and_said() {
+fn a_changed_name_is_reported() {
     let server = Server::start(&[]);
     let answer = converse(&mut connect(server.port()), b"ANYPORT/1 PUT a%0Ab size=1\nxEND\n");
     assert!(answer.contains(" name=a%0Ab path=a_b "), "{answer}");
@@ -252,7 +252,7 @@ fn a_server_that_does_not_know_names_in_bytes_is_asked_again_without() {
 }
 
 #[test]
-fn a_server_that_does_not_say_what_it_leaves_out_is_asked_again_without() {
+fn an_older_server_gets_a_request_without_omissions() {
     let (port, server) = old_server(
         |stream| {
             let mut line = String::new();
@@ -303,7 +303,7 @@ fn incomplete(folder: &Path) {
 const RECEIVED: [&[u8]; 5] = [b"d/caf\xe9", b"d/end ", b"d/file", b"d/ok", b"d/sub/ok"];
 
 #[test]
-fn a_directory_that_is_received_says_what_is_missing() {
+fn a_received_directory_reports_missing_files() {
     let server = Server::start(&[]);
     incomplete(server.dir());
     for (scheme, flags) in GET {
@@ -333,7 +333,7 @@ fn a_directory_that_is_received_says_what_is_missing() {
 
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn a_directory_that_is_sent_says_what_is_missing() {
+fn a_sent_directory_reports_missing_files() {
     let scratch = tempfile::tempdir().unwrap();
     incomplete(scratch.path());
     let top = scratch.path().join("d");
@@ -403,7 +403,7 @@ fn one_bad_entry_does_not_stop_the_others() {
 }
 
 #[test]
-fn what_may_not_be_read_does_not_stop_the_others() {
+fn an_unreadable_file_does_not_stop_the_others() {
     let Some(setpriv) = peer("setpriv") else { return };
     drop(setpriv);
     let scratch = tempfile::tempdir().unwrap();
@@ -456,7 +456,7 @@ fn what_may_not_be_read_does_not_stop_the_others() {
 }
 
 #[test]
-fn listings_say_what_they_left_out() {
+fn listings_report_omitted_entries() {
     let server = Server::start(&[]);
     incomplete(server.dir());
     let lines = converse(&mut connect(server.port()), b"ANYPORT/1 LIST d\n");
@@ -568,7 +568,7 @@ fn two_remote_files_never_become_one_local_file() {
 }
 
 #[test]
-fn a_listing_without_an_end_takes_bounded_memory() {
+fn a_listing_without_an_end_needs_bounded_memory() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {

@@ -189,7 +189,7 @@ fn python_websockets_closing_with_1001_has_brought_nothing() {
 }
 
 #[test]
-fn echo_gives_text_and_binary_back() {
+fn echo_returns_text_and_binary() {
     for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let script = r"

@@ -67,7 +67,7 @@ fn without(head: &str, field: &str) -> String {
 }
 
 #[test]
-fn hs_10_a_page_of_the_same_host_is_not_foreign() {
+fn hs_10_a_page_of_the_same_host_is_accepted() {
     let server = Server::start(&[]);
     let origin = format!("Origin: http://127.0.0.1:{}\r\n", server.port());
     let host = format!("Host: 127.0.0.1:{}\r\n", server.port());
@@ -78,7 +78,7 @@ fn hs_10_a_page_of_the_same_host_is_not_foreign() {
 }
 
 #[test]
-fn hs_10_a_page_of_an_allowed_origin_is_taken_and_its_likes_are_not() {
+fn hs_10_only_a_page_of_exactly_an_allowed_origin_is_accepted() {
     let flags = ["--allow-origin", "https://App.example.com", "--allow-origin", "http://a.test:81"];
     for engine in engines() {
         let server = Server::start(&[&flags[..], &["--engine", engine]].concat());
@@ -108,7 +108,7 @@ fn hs_10_a_page_of_an_allowed_origin_is_taken_and_its_likes_are_not() {
 /// Field names in any case, lists, blanks and fields that are nobody's business (RFC 9110 §5).
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn hs_1_a_handshake_written_differently_is_taken() {
+fn hs_1_a_handshake_written_differently_is_accepted() {
     for (engine, upgrade) in [("own", "h2c, WebSocket"), ("library", "WebSocket  ")] {
         let server = Server::start(&["--engine", engine]);
         let head = format!(
@@ -228,7 +228,7 @@ fn fr_7_lengths_not_in_their_shortest_form_are_closed_with_1002() {
 }
 
 #[test]
-fn lm_4_a_message_beyond_what_echo_takes_is_closed_with_1009() {
+fn lm_4_a_message_beyond_the_echo_limit_is_closed_with_1009() {
     let server = Server::start(&[]);
     let mut stream = websocket(server.port(), "/echo");
     stream
@@ -238,7 +238,7 @@ fn lm_4_a_message_beyond_what_echo_takes_is_closed_with_1009() {
 }
 
 #[test]
-fn messages_of_the_subprotocol_that_make_no_sense_are_told() {
+fn invalid_messages_of_the_subprotocol_are_refused() {
     for engine in engines() {
         for text in ["no json", "{}", "[]", r#"{"hello":1}"#, r#"{"end":{}}"#, r#"{"offer":5}"#] {
             let server = Server::start(&["--engine", engine]);
@@ -373,7 +373,7 @@ fn an_end_line_that_is_none_is_an_error_and_an_interruption() {
 }
 
 #[test]
-fn a_taken_port_is_an_error_with_a_hint() {
+fn a_port_in_use_is_an_error_with_a_hint() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
@@ -575,7 +575,7 @@ fn a_websocket_without_content_is_no_file() {
 }
 
 #[test]
-fn tls_is_told_in_its_own_language() {
+fn tls_is_refused_with_an_alert() {
     let server = Server::start(&["--tls", "off"]);
     let hello = anyport_testkit::hex("16 03 01 00c8 01 0000c4 03 03");
     let mut stream = connect(server.port());
@@ -589,7 +589,7 @@ fn tls_is_told_in_its_own_language() {
 
 /// Trickling does not help: the time counts from the first byte.
 #[test]
-fn hs_7_a_slow_handshake_is_cut_with_408() {
+fn hs_7_a_slow_handshake_times_out_with_408() {
     let server = Server::start(&["--handshake-timeout", "300ms", "--detect-timeout", "10s"]);
     let mut stream = connect(server.port());
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
@@ -608,7 +608,7 @@ fn hs_7_a_slow_handshake_is_cut_with_408() {
 }
 
 #[test]
-fn hs_7_a_silent_handshake_is_cut_with_408() {
+fn hs_7_a_silent_handshake_times_out_with_408() {
     let server = Server::start(&["--handshake-timeout", "300ms"]);
     let response = request(&server, "GET / HTTP/1.1\r\nHost: x\r\n");
     assert!(response.starts_with("HTTP/1.1 408 "), "{response:?}");
@@ -634,7 +634,7 @@ fn fake_server(last: &str, answer: &str) -> (String, JoinHandle<()>) {
 }
 
 #[test]
-fn a_receipt_for_something_else_exits_5_and_says_what_differs() {
+fn a_wrong_receipt_exits_5_and_names_the_difference() {
     let server = Server::start(&[]);
     let sample = Sample::new("x", b"hello");
     let end = format!("END {}", blake3(b"hello"));
@@ -681,7 +681,7 @@ fn help_and_version_go_to_stdout() {
 
 /// What a listener does not take it does not look for, and what is left is refused in words.
 #[test]
-fn dt_3_only_some_protocols_are_taken_where_so_told() {
+fn dt_3_only_the_configured_protocols_are_accepted() {
     let request = upgrade("/files/x", "");
     let raw = Server::start(&["--only", "raw"]);
     for first in [request.as_bytes(), &frame(BINARY, b"a frame")] {
@@ -723,7 +723,7 @@ fn dt_3_only_some_protocols_are_taken_where_so_told() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_wrong_usage() {
+fn an_impossible_target_is_wrong_usage() {
     let sample = Sample::new("x.bin", b"content");
     let empty = Sample::new("empty.bin", b"");
     let path = sample.path();

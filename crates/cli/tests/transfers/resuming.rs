@@ -43,7 +43,7 @@ fn offset(line: &str) -> usize {
 }
 
 #[test]
-fn a_preface_goes_on_where_it_stopped_and_the_digest_covers_all() {
+fn an_upload_with_a_preface_resumes_and_its_digest_covers_all() {
     for (algorithm, expected) in [("blake3", blake3 as fn(&[u8]) -> String), ("sha256", sha256)] {
         let server = Server::start(&[]);
         let content = noise(LARGE, 1);
@@ -81,7 +81,7 @@ fn sha256(content: &[u8]) -> String {
 
 /// One state behind every protocol.
 #[test]
-fn what_was_begun_over_tcp_goes_on_over_websocket() {
+fn a_transfer_begun_over_tcp_resumes_over_websocket() {
     let server = Server::start(&[]);
     let content = noise(LARGE, 2);
     let (mut raw, line) = offer(&server, &format!("size={LARGE} id=both"));
@@ -106,7 +106,7 @@ fn what_was_begun_over_tcp_goes_on_over_websocket() {
 
 /// Begun by a client that knows no ids, such as a line typed by hand.
 #[test]
-fn a_part_without_an_id_is_gone_on_with_on_the_word_of_the_digest() {
+fn a_partial_file_without_an_id_is_resumed_if_the_digest_matches() {
     let server = Server::start(&[]);
     let content = noise(LARGE, 3);
     for (begun, right) in [(noise(LARGE, 4), false), (content.clone(), true)] {
@@ -216,7 +216,7 @@ fn another_size_time_or_algorithm_begins_anew() {
 /// The server has not noticed that the first connection is gone: its sender is back, and need not
 /// wait.
 #[test]
-fn a_sender_that_is_back_takes_over_from_its_own_dead_connection() {
+fn a_returning_sender_takes_over_from_its_dead_connection() {
     for bulk in ["0", "4"] {
         let server = Server::start(&["--bulk-threads", bulk]);
         let content = noise(LARGE, 5);
@@ -236,7 +236,7 @@ fn a_sender_that_is_back_takes_over_from_its_own_dead_connection() {
 
 /// With both WebSocket implementations; input behind the offer is handled after it.
 #[test]
-fn a_sender_that_is_back_takes_over_in_messages() {
+fn a_returning_sender_takes_over_in_messages() {
     for engine in engines() {
         let server = Server::start(&["--engine", engine]);
         let content = noise(LARGE, 5);
@@ -317,7 +317,7 @@ fn another_file_of_the_name_is_an_error_unless_asked_otherwise() {
 }
 
 #[test]
-fn a_server_may_be_told_to_overwrite() {
+fn a_server_can_permit_overwriting() {
     let server = Server::start(&["--on-exists", "overwrite"]);
     std::fs::write(server.dir().join("x"), "another").unwrap();
     let content = noise(LARGE, 10);
@@ -388,7 +388,7 @@ fn longest_part(directory: &Path) -> u64 {
 }
 
 #[test]
-fn a_killed_sender_that_is_started_again_goes_on() {
+fn a_killed_sender_that_is_restarted_resumes() {
     for scheme in ["tcp", "ws", "frames"] {
         let server = Server::start(&["--bulk-buffer", "1KiB", "--fsync", "none"]);
         let content = noise(64 * 1024 * 1024, 12);
@@ -407,7 +407,7 @@ fn a_killed_sender_that_is_started_again_goes_on() {
 }
 
 #[test]
-fn a_source_that_changed_is_not_gone_on_with() {
+fn a_changed_source_is_not_resumed() {
     let scratch = tempfile::tempdir().unwrap();
     let mut server = slow_server(scratch.path(), "127.0.0.1:0");
     let address = server.addresses()[0].to_string();
@@ -422,7 +422,7 @@ fn a_source_that_changed_is_not_gone_on_with() {
 
 /// What is there is worth keeping, as the same command goes on when there is room again.
 #[test]
-fn a_disk_that_was_full_is_gone_on_with() {
+fn a_transfer_resumes_after_a_full_disk() {
     let Some(disk) = anyport_testkit::harness::SmallDisk::mount() else { return };
     let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &[]);
     let ballast = disk.path().join("ballast");
@@ -609,7 +609,7 @@ fn a_rate_is_kept_to() {
 }
 
 #[test]
-fn a_slow_transfer_says_what_held_it_up() {
+fn a_slow_transfer_reports_its_bottleneck() {
     let server = Server::start(&[]);
     let sample = Sample::new("x", &noise(2_500_000, 1));
     let url = server.url("tcp", "");
@@ -650,7 +650,7 @@ fn a_server_that_stays_away_is_a_transfer_that_broke_off() {
 /// Attempts are bounded in time, however many there may be: of a sender and of a receiver whose
 /// peer takes each connection and breaks it.
 #[test]
-fn who_tries_again_gives_up_when_its_time_is_over() {
+fn retries_end_after_their_time() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}/", listener.local_addr().unwrap());
     std::thread::spawn(move || listener.incoming().for_each(drop));
@@ -672,7 +672,7 @@ fn who_tries_again_gives_up_when_its_time_is_over() {
 
 /// Whoever gave no id cannot be told from another one with a file of the same path and size.
 #[test]
-fn a_strangers_part_is_gone_on_with_only_on_the_word_of_a_digest() {
+fn a_partial_file_of_another_sender_is_resumed_only_if_the_digest_matches() {
     let server = Server::start(&[]);
     let (theirs, ours) = (noise(LARGE, 21), noise(LARGE, 22));
     let mut stranger = connect(server.port());

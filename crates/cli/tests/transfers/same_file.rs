@@ -94,7 +94,7 @@ fn a_file_rewritten_within_the_second_is_another_file() {
 }
 
 #[test]
-fn a_changed_file_is_refused_and_not_taken_for_the_stored_one() {
+fn a_changed_file_is_refused_and_not_reported_as_stored() {
     for scheme in ["tcp", "ws", "frames", "http"] {
         for size in [5, LONG] {
             let server = Server::start(&[]);
@@ -225,7 +225,7 @@ fn checksum_compares_content_whatever_the_times_say() {
 }
 
 #[test]
-fn what_became_of_a_file_is_said_in_words() {
+fn the_outcome_of_a_file_is_in_words() {
     let server = Server::start(&[]);
     let sample = Sample::new("f", b"");
     write_at(sample.path(), &noise(LONG, 3), long_ago());

@@ -93,7 +93,7 @@ fn with_umask(umask: &str) -> Command {
 /// Whatever a file system lacks: a file is stored whole, never over another one, and no success is
 /// reported as a failure.
 #[test]
-fn what_a_file_system_lacks_costs_no_transfer() {
+fn missing_features_of_a_file_system_interrupt_no_transfer() {
     let other = Server::start(&[]);
     std::fs::write(other.dir().join("x"), "from there").unwrap();
     for (refused, words) in [
@@ -251,7 +251,7 @@ fn put(server: &Server, name: &str) -> String {
 }
 
 #[test]
-fn a_served_directory_that_is_gone_is_said_and_service_resumes_when_it_is_back() {
+fn a_missing_directory_is_reported_and_service_resumes_when_it_is_back() {
     let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("served");
     std::fs::create_dir(&directory).unwrap();
@@ -288,7 +288,7 @@ fn a_served_directory_that_is_gone_is_said_and_service_resumes_when_it_is_back()
 
 /// What was mounted is not stored into the directory beneath.
 #[test]
-fn an_unmounted_directory_takes_no_files_until_it_is_mounted_again() {
+fn an_unmounted_directory_accepts_no_files_until_it_is_mounted_again() {
     let Some(disk) = SmallDisk::mount() else { return };
     let run = |program: &str, arguments: &[&str]| {
         let done = Command::new(program).args(arguments).arg(disk.path()).output().unwrap();
@@ -460,7 +460,7 @@ fn a_quota_counts_blocks_directories_and_entries() {
 
 /// Stored content never keeps a server from starting.
 #[test]
-fn a_server_starts_however_much_is_there_and_config_check_says_so() {
+fn a_server_starts_beyond_its_quota_and_config_check_reports_it() {
     let scratch = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(scratch.path().join("d/".repeat(80))).unwrap();
     for number in 0..20 {
@@ -511,7 +511,7 @@ fn a_directory_of_many_long_names_is_listed_whole() {
 
 /// Neither end widens what its umask withholds because the other one says so.
 #[test]
-fn permissions_obey_the_umask_unless_both_ends_say_otherwise() {
+fn permissions_obey_the_umask_unless_both_ends_request_otherwise() {
     let sample = Sample::new("x", b"content");
     let set = |mode| std::fs::set_permissions(sample.path(), PermissionsExt::from_mode(mode));
     for (flags, sent, stored) in [

@@ -12,7 +12,7 @@ use anyport_testkit::harness::{Sample, Server, SmallDisk, anyport, assert_same_b
 const LARGE: usize = 5_000_011;
 
 #[test]
-fn raw_bytes_without_a_digest_are_stored_as_they_came() {
+fn raw_bytes_without_a_digest_are_stored_unchanged() {
     let server = Server::start(&["--digest", "none"]);
     let content = noise(LARGE, 1);
     let answer = converse(&mut connect(server.port()), &content);
@@ -25,7 +25,7 @@ fn raw_bytes_without_a_digest_are_stored_as_they_came() {
 }
 
 #[test]
-fn files_that_follow_each_other_are_told_apart() {
+fn consecutive_files_are_separated() {
     let server = Server::start(&[]);
     let (first, second) = (noise(LARGE, 1), noise(LARGE, 2));
     let mut stream = connect(server.port());
@@ -56,7 +56,7 @@ fn a_byte_too_many_is_refused() {
 }
 
 #[test]
-fn a_full_disk_is_told() {
+fn a_full_disk_is_reported() {
     let Some(disk) = SmallDisk::mount() else { return };
     let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &["--digest", "none"]);
     let mut stream = connect(server.port());

@@ -1,4 +1,4 @@
-//! A pipe over UDP: each read is a datagram, and each datagram is written as it came.
+//! `cat` over UDP: each read is sent as a datagram, and each datagram is written unchanged.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind, Transferred};
 use crate::proxy::Proxies;
 use crate::target::Target;
 
-/// Cancel safe: no; it is never cancelled. UDP has no end: without `quit_after` it goes on for
-/// ever.
+/// Cancel safe: no; it is never cancelled. UDP has no end: without `quit_after` it runs until it is
+/// interrupted.
 pub(super) async fn pipe(
     target: &Target,
     options: &CatOptions,
@@ -53,7 +53,7 @@ async fn carry(
         tokio::select! {
             received = socket.recv(&mut buffer), if takes => {
                 let count = received.map_err(failed)?;
-                // That nobody takes it is noticed where the pieces are.
+                // The loop notices a closed output.
                 let _ = output.pieces.send(buffer[..count].to_vec()).await;
             }
             piece = input.recv(), if !ended => match piece {
@@ -72,13 +72,13 @@ async fn carry(
     }
 }
 
-/// A socket that hears this peer alone, at the first of its addresses that there is a way to.
-fn connect(target: &Target, patience: Duration) -> Result<(UdpSocket, SocketAddr), Error> {
+/// Returns a socket connected to the first reachable address of the peer.
+fn connect(target: &Target, wait_limit: Duration) -> Result<(UdpSocket, SocketAddr), Error> {
     let host = target.host.clone();
     let port = Port::Number(target.port);
     let query = Query { host: host.clone(), port, family: Family::Any };
     let unresolved = |source| DialError::Resolve { host: host.clone(), source };
-    let found = resolve(&query, patience).map_err(unresolved)?;
+    let found = resolve(&query, wait_limit).map_err(unresolved)?;
     let mut failure = None;
     for address in found.addresses {
         match open(address) {
@@ -93,7 +93,7 @@ fn connect(target: &Target, patience: Duration) -> Result<(UdpSocket, SocketAddr
     Err(failure.unwrap_or_else(|| unresolved(ResolveError::Failed(none()))).into())
 }
 
-/// No packet goes out; but an address without a route is told here.
+/// Connecting sends no packet, but reports an address without a route.
 fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = std::net::UdpSocket::bind(any)?;

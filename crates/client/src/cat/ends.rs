@@ -7,10 +7,10 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::error::{Error, ErrorKind};
 
-/// How the input is cut.
+/// The segmentation of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// What a read of so many bytes gives.
+    /// Pieces of at most this many bytes, as read.
     Reads(usize),
     /// Lines, without their ends. They are UTF-8.
     Lines,
@@ -73,7 +73,7 @@ fn lines(input: impl Read, to: &Sender<Result<Vec<u8>, Error>>) {
     }
 }
 
-/// The thread that writes. It ends when nothing comes any more, or nothing can be written.
+/// The thread that writes the output. It ends at the end of the data, or when writing fails.
 pub(super) struct Output {
     pub(super) pieces: Sender<Vec<u8>>,
     thread: JoinHandle<Result<(), Error>>,
@@ -85,7 +85,7 @@ impl Output {
         let thread = std::thread::spawn(move || {
             while let Some(piece) = queue.blocking_recv() {
                 output.write_all(&piece).map_err(not_written)?;
-                // The reader gets it now: the next piece may take long.
+                // Flushed now, because the next piece may take long.
                 output.flush().map_err(not_written)?;
             }
             Ok(())

@@ -1,5 +1,4 @@
-//! A pipe to any server: what is read goes there, what comes is written, both at once and neither
-//! held up by the other.
+//! Connects standard input and output to any server, concurrently in both directions.
 //!
 //! ```text
 //!   input  ──► thread ──► pieces ──► one task, which ──► server
@@ -28,12 +27,11 @@ use crate::target::{Scheme, Target};
 pub struct CatOptions {
     /// Over WebSocket: binary messages, each what one read gave.
     pub binary: bool,
-    /// How long to wait for the server after the end of the input; none is until it closes.
+    /// How long to wait for the server after the end of the input; `None`: until it closes.
     pub quit_after: Option<Duration>,
-    /// Tell the server that the input has ended.
+    /// Whether to end the sending direction at the end of the input.
     pub shutdown: bool,
-    /// After the server's FIN the rest of the input still goes there: it may have ended one
-    /// direction alone.
+    /// Whether to continue to send after the server's FIN, which may end only one direction.
     pub outlasts: bool,
     /// Options of the connection.
     pub connect: ConnectOptions,
@@ -61,7 +59,7 @@ impl Default for CatOptions {
 /// Returns the reason with which the server closed a WebSocket, such as a receipt.
 ///
 /// # Errors
-/// Whatever broke; the end of the server is none.
+/// An error of the connection or of an output; the server's end is none.
 pub fn cat(
     url: &str,
     options: &CatOptions,
@@ -76,7 +74,8 @@ pub fn cat(
             Some(target) => datagrams::pipe(&target, options, input, output).await.map(|()| None),
             None => {
                 let target = Target { token: options.token.clone(), ..url.parse()? };
-                // Only a handshake carries a path, and what is typed would be stored as a file.
+                // Only a handshake carries a path, and over raw protocols the input would be stored
+                // as a file.
                 if matches!(target.scheme, Scheme::Tcp | Scheme::Frames) && target.path != "/" {
                     return Err(ErrorKind::NoPath(target.scheme_name(), target).into());
                 }

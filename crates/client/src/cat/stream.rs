@@ -36,10 +36,10 @@ pub(super) async fn pipe(
     let output = Output::start(output);
     let ended = connection.carry(options, read(input, cut), &output).await;
     if matches!(connection.coding, Coding::Messages { .. }) {
-        // The answer to a Close, or why we go. How the server takes it changes nothing.
+        // Completes the closing handshake; its outcome does not matter.
         let _ = timeout(GOODBYE, connection.writer.flush()).await;
     }
-    // What came before an error is written all the same.
+    // Data before an error is written too.
     let written = output.finish();
     let reason = ended.and_then(|end| end.verdict(connection.peer))?;
     written.map(|()| reason)
@@ -47,11 +47,11 @@ pub(super) async fn pipe(
 
 struct Connection {
     reader: ReadHalf<AsyncStream>,
-    /// With what the server does not take yet.
+    /// The output that the server has not accepted yet.
     writer: Outbox,
     peer: SocketAddr,
     coding: Coding,
-    /// What came behind a handshake's response.
+    /// Input that followed a handshake's response.
     early: Vec<u8>,
 }
 
@@ -61,12 +61,12 @@ enum Coding {
         receiver: Box<Receiver>,
         sender: Sender,
         kind: Kind,
-        /// The message that comes has a line end at its end, as far as it is here.
+        /// Whether the current message ends with a line end so far.
         ends_line: bool,
     },
 }
 
-/// How it ended in order.
+/// A clean end of the connection.
 enum End {
     /// The stream did, or we have waited long enough.
     Done,
@@ -78,7 +78,7 @@ impl End {
     /// Returns the reason of the server, if it gave one.
     fn verdict(self, peer: SocketAddr) -> Result<Option<String>, Error> {
         match self {
-            // A server that stops is as done as one that has nothing more to say.
+            // A stopping server ends cleanly too.
             Self::Closed { code: Some(code), reason }
                 if !matches!(code, CloseCode::NORMAL | CloseCode::GOING_AWAY) =>
             {
@@ -128,13 +128,13 @@ impl Connection {
         let peer = self.peer;
         let broken = |source| Error::lost(peer, Transferred::Talk, source);
         let early = std::mem::take(&mut self.early);
-        if let Some(end) = self.hear(early, output).await? {
+        if let Some(end) = self.handle(early, output).await? {
             return Ok(end);
         }
         let mut buffer = vec![0; PIECE];
-        // The input has; the server is to be told so, once all before is on its way; and the server
-        // has.
-        let (mut ended, mut tells, mut heard_all) = (false, false, false);
+        // State of the ends: the input's; whether the server must still be notified of it; the
+        // server's.
+        let (mut ended, mut tells, mut server_ended) = (false, false, false);
         let mut until = Instant::now();
         loop {
             let idle = self.writer.is_empty();
@@ -142,20 +142,20 @@ impl Connection {
                 // A server that is gone already is noticed by reading.
                 let _ = self.writer.finish().await;
             }
-            if heard_all && ended && idle {
+            if server_ended && ended && idle {
                 return Ok(End::Done);
             }
             let takes = output.pieces.capacity() > 0;
             let quits = ended && idle && options.quit_after.is_some();
             tokio::select! {
-                read = self.reader.read(&mut buffer), if takes && !heard_all => {
+                read = self.reader.read(&mut buffer), if takes && !server_ended => {
                     let end = match read {
                         Ok(0) if self.has_more_to_say(ended, options) => {
-                            heard_all = true;
+                            server_ended = true;
                             None
                         }
                         Ok(0) => Some(End::Done),
-                        Ok(count) => self.hear(buffer[..count].to_vec(), output).await?,
+                        Ok(count) => self.handle(buffer[..count].to_vec(), output).await?,
                         Err(error) => return Err(broken(error)),
                     };
                     if let Some(end) = end {
@@ -164,7 +164,7 @@ impl Connection {
                 }
                 pushed = self.writer.push(), if !idle => {
                     if pushed.is_err() {
-                        // It takes nothing more, and may still have something to say.
+                        // It no longer reads, but may have sent data before.
                         self.writer.give_up();
                         ended = true;
                     }
@@ -187,17 +187,17 @@ impl Connection {
         }
     }
 
-    /// Whether there is something to do after the server's FIN.
+    /// Returns whether there is something to send after the server's FIN.
     fn has_more_to_say(&self, ended: bool, options: &CatOptions) -> bool {
-        let may_hear = matches!(self.coding, Coding::Bytes);
-        may_hear && (!self.writer.is_empty() || (!ended && options.outlasts))
+        let may_read = matches!(self.coding, Coding::Bytes);
+        may_read && (!self.writer.is_empty() || (!ended && options.outlasts))
     }
 
     fn say(&mut self, piece: &[u8]) {
         match &mut self.coding {
             Coding::Bytes => self.writer.out.extend_from_slice(piece),
             Coding::Messages { sender, kind, .. } => {
-                // Behind a Close nothing is said.
+                // After a Close this fails.
                 let _ = sender.message(*kind, piece, &mut self.writer.out);
             }
         }
@@ -209,8 +209,8 @@ impl Connection {
         }
     }
 
-    /// Takes what came. `None` unless that was the end.
-    async fn hear(&mut self, mut bytes: Vec<u8>, output: &Output) -> Result<Option<End>, Error> {
+    /// Handles received bytes. Returns `None` unless the connection has ended.
+    async fn handle(&mut self, mut bytes: Vec<u8>, output: &Output) -> Result<Option<End>, Error> {
         let (mut written, mut end) = (Vec::new(), None);
         match &mut self.coding {
             Coding::Bytes => written = bytes,
@@ -229,7 +229,7 @@ impl Connection {
                             used
                         }
                         Err(violation) => {
-                            // Why we go (RFC 6455 §7.1.7).
+                            // The close code names the violation (RFC 6455 §7.1.7).
                             let (code, reason) = (violation.close_code(), violation.to_string());
                             sender.close(Some(code), &reason, &mut self.writer.out);
                             end = Some(Err(Error::violation(self.peer, violation, true)));
@@ -241,14 +241,14 @@ impl Connection {
             }
         }
         if !written.is_empty() {
-            // That nobody takes it is noticed where the pieces are.
+            // The loop notices a closed output.
             let _ = output.pieces.send(written).await;
         }
         end.transpose()
     }
 }
 
-/// What a frame adds to what is written, and to what is answered; the end, if it is that.
+/// Handles a frame: appends to the output and to the replies; returns the end, if the frame is one.
 fn taken(
     event: Event<'_>,
     sender: &mut Sender,
@@ -277,5 +277,5 @@ fn taken(
 /// Bytes of one read, of the input and of the socket.
 const PIECE: usize = 64 * 1024;
 
-/// How long a server may take to take our last frame.
+/// How long a server may take to read the last frame.
 const GOODBYE: Duration = Duration::from_secs(2);

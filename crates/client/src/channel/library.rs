@@ -50,7 +50,7 @@ impl LibraryChannel {
         options: &ConnectOptions,
         frame_size: usize,
     ) -> Result<Self, Error> {
-        let (patience, timeout) = (options.connect_timeout, options.timeout);
+        let (wait_limit, timeout) = (options.connect_timeout, options.timeout);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -72,7 +72,7 @@ impl LibraryChannel {
             let connecting =
                 tokio_tungstenite::client_async_with_config(request, stream, Some(config));
             let late = |_| library(tungstenite::Error::Io(io::ErrorKind::TimedOut.into()));
-            let connected = tokio::time::timeout(patience, connecting).await.map_err(late)?;
+            let connected = tokio::time::timeout(wait_limit, connecting).await.map_err(late)?;
             let (socket, response) = connected.map_err(library)?;
             Ok::<_, Error>((socket, response.headers().contains_key("sec-websocket-protocol")))
         })?;
@@ -113,7 +113,7 @@ impl Transport for LibraryChannel {
                     let (code, reason) = (*code, reason.clone());
                     Err(NoReply::Reported(Error::at(peer, ErrorKind::Closed(code, reason))))
                 }
-                _ => patiently(timeout, answer(socket, peer)).await,
+                _ => with_limit(timeout, answer(socket, peer)).await,
             };
             match (answered, written) {
                 (Ok(text), _) => match FileReply::from_json(&text) {
@@ -203,7 +203,7 @@ async fn write(
         socket.send(Message::binary(message)).await?;
         progress(content.bytes());
         if is_readable(watched)
-            && let Some(written) = hear(socket, offer.is_some()).await?
+            && let Some(written) = read_reply(socket, offer.is_some()).await?
         {
             return Ok(written);
         }
@@ -218,7 +218,7 @@ async fn write(
 
 /// Reads a reply in the middle of a transfer; the library answers pings while it reads. Text is a
 /// refusal if the server knows offers, and ignored otherwise.
-async fn hear(
+async fn read_reply(
     socket: &mut WebSocketStream<AsyncStream>,
     announced: bool,
 ) -> Result<Option<Written>, tungstenite::Error> {
@@ -244,7 +244,7 @@ fn is_readable(socket: &TcpStream) -> bool {
     !matches!(peeked, Err(Errno::AGAIN | Errno::INTR))
 }
 
-/// How much was written.
+/// The result of a write.
 enum Written {
     All,
     /// The server replied before everything was sent.
@@ -261,13 +261,13 @@ fn closed(frame: Option<CloseFrame>) -> (u16, String) {
     frame.map_or((NO_CODE, String::new()), |frame| (frame.code.into(), frame.reason.to_string()))
 }
 
-/// Waits for at most `patience`.
-async fn patiently<T>(
-    patience: Duration,
+/// Waits for at most `timeout`.
+async fn with_limit<T>(
+    wait_limit: Duration,
     wait: impl Future<Output = Result<T, NoReply>>,
 ) -> Result<T, NoReply> {
     let late = |_| NoReply::Library(tungstenite::Error::Io(io::ErrorKind::TimedOut.into()));
-    tokio::time::timeout(patience, wait).await.map_err(late)?
+    tokio::time::timeout(wait_limit, wait).await.map_err(late)?
 }
 
 /// Reads the payload of one message, which the library then owns.

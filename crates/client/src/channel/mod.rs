@@ -26,7 +26,7 @@ pub(crate) trait Transport {
     /// Returns whether another file can follow.
     fn accepts_more(&self) -> bool;
 
-    /// Returns whether the server says from which byte an interrupted file continues.
+    /// Returns whether the server reports the offset at which an interrupted file continues.
     fn can_resume(&self) -> bool;
 
     /// Returns the raw channel if files may follow each other without waiting for receipts.
@@ -39,9 +39,9 @@ pub(crate) trait Transport {
 }
 
 /// Bytes that the kernel sends by itself before the client checks for a reply.
-const UNSEEN: usize = 1024 * 1024;
+const ZERO_COPY_PIECE: usize = 1024 * 1024;
 
-/// How much was written.
+/// The result of a write.
 enum Written {
     All,
     /// The server replied or closed before everything was sent.

@@ -12,7 +12,7 @@ use anyport_proto::transfer::receipt::Receipt;
 
 use socket2::SockRef;
 
-use super::{Transport, UNSEEN, Written};
+use super::{Transport, Written, ZERO_COPY_PIECE};
 use crate::content::Content;
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
 use crate::stream::{BUFFER, Stream, ended};
@@ -53,7 +53,7 @@ impl Transport for RawChannel {
             Err(Stopped::Broken(error)) => Err(error),
             Ok(complete) => Ok(complete),
         };
-        // The write may have failed because the server refused, which its reply says.
+        // If the write failed because the server refused, its reply says so.
         let answer = self.answer();
         let broken = |source| Error::lost(self.peer, Transferred::Sent(content.bytes()), source);
         match (written, answer) {
@@ -157,7 +157,7 @@ impl RawChannel {
             (Ok(None), Ok(())) => return Err(broken(ended())),
         };
         match Reply::parse(&line) {
-            Ok(Reply::Go { offset }) => content.go_on_at(offset).map(|()| None),
+            Ok(Reply::Go { offset }) => content.resume_at(offset).map(|()| None),
             _ => self.understand(&line),
         }
     }
@@ -172,11 +172,11 @@ impl RawChannel {
             self.stream.write_all(self.line(offer).as_bytes())?;
         }
         loop {
-            let unseen = match self.stream.plain() {
-                Some(socket) => content.send_unseen(socket, UNSEEN)?,
+            let zero_copy = match self.stream.plain() {
+                Some(socket) => content.send_by_kernel(socket, ZERO_COPY_PIECE)?,
                 None => None,
             };
-            let count = match unseen {
+            let count = match zero_copy {
                 Some(sent) => sent,
                 None => {
                     let count = content.read(&mut self.buffer).map_err(Stopped::Local)?;

@@ -120,7 +120,7 @@ impl Transport for WsChannel {
         if !self.announced && matches!(written, Ok(Written::All)) {
             return Ok(None);
         }
-        // The write may have failed because the server refused, which its reply says.
+        // If the write failed because the server refused, its reply says so.
         match (self.answer(), written) {
             (Ok(answer), _) if !self.announced => {
                 Err(Error::at(peer, ErrorKind::Early { sent: content.bytes(), answer }))
@@ -152,14 +152,14 @@ impl Transport for WsChannel {
         if self.announced {
             // All receipts were checked, so the outcome does not matter.
             if self.stream.write_all(&close).is_ok() {
-                while self.inbox.closed.is_none() && self.hear().is_ok() {}
+                while self.inbox.closed.is_none() && self.read_reply().is_ok() {}
                 self.await_fin();
             }
             return Ok(());
         }
         self.stream.write_all(&close).map_err(broken)?;
         while self.inbox.closed.is_none() {
-            match self.hear() {
+            match self.read_reply() {
                 Ok(()) => {}
                 Err(NoReply::Broken(source)) => return Err(broken(source)),
                 Err(NoReply::Reported(error)) => return Err(error),
@@ -210,7 +210,7 @@ impl WsChannel {
             }
         };
         match FileReply::from_json(&text) {
-            Ok(FileReply::Go { offset }) => content.go_on_at(offset).map(|()| None),
+            Ok(FileReply::Go { offset }) => content.resume_at(offset).map(|()| None),
             _ => self.understand(&text),
         }
     }
@@ -246,7 +246,7 @@ impl WsChannel {
             if self.stream.has_something_to_say() {
                 // Pings are answered at the end of a frame. Text from a server that knows no offers
                 // is ignored.
-                if self.hear().is_err() || self.inbox.interrupts(self.announced) {
+                if self.read_reply().is_err() || self.inbox.interrupts(self.announced) {
                     return Ok(Written::UntilInterrupted);
                 }
             }
@@ -290,7 +290,7 @@ impl WsChannel {
                     ErrorKind::Closed(code, reason),
                 )));
             }
-            self.hear()?;
+            self.read_reply()?;
             self.flush().map_err(NoReply::Broken)?;
         }
     }
@@ -315,7 +315,7 @@ impl WsChannel {
     }
 
     /// Reads input and sorts it into the inbox.
-    fn hear(&mut self) -> Result<(), NoReply> {
+    fn read_reply(&mut self) -> Result<(), NoReply> {
         let mut piece = [0; 4096];
         let mut early = std::mem::take(&mut self.early);
         let mut bytes = if early.is_empty() {
@@ -371,11 +371,11 @@ impl Inbox {
     }
 }
 
-/// A buffer of frames that is written at once.
+/// A buffer of frames that is written in one call.
 struct Framer {
     buffer: Vec<u8>,
     frame_size: usize,
-    /// Payload still to come in the current frame.
+    /// Remaining payload of the current frame.
     left: u64,
     mask: Option<Mask>,
     /// Complete frames of compressed messages.
@@ -431,8 +431,8 @@ impl Framer {
         Ok(Batch { bytes: &self.buffer[..at], ends_a_frame: self.left == 0 })
     }
 
-    /// Frames what one read returns: its header is put before it afterwards, as the rest is
-    /// unknown.
+    /// Frames the result of one read; its header is written afterwards, because its size is unknown
+    /// before.
     fn fill_unsized(
         &mut self,
         content: &mut Content,

@@ -1,12 +1,12 @@
-//! Talking in a room: says lines, tells events, and is back after a break without a gap and without
-//! a duplicate.
+//! Chatting in a room: sends lines, delivers events, and reconnects without a gap and without a
+//! duplicate.
 //!
 //! ```text
-//!   lines ──► conversation ──► wire ──► server      one task selects: typed lines, events, time
-//!   told  ◄── conversation ◄── wire ◄──
+//!   lines ──► member ──► wire ──► server      one task selects: typed lines, events, time
+//!   notification  ◄── member ◄── wire ◄──
 //! ```
 
-mod conversation;
+mod member;
 mod wire;
 
 use std::io;
@@ -24,12 +24,12 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::conversation::{Conversation, Heard};
+use self::member::{Member, Received};
 use self::wire::Wire;
 use crate::attempts::Attempts;
 use crate::channel::handshake::upgrade;
 use crate::connect::{self, ConnectOptions, connect};
-use crate::error::{Blame, Consequence, Error, ErrorKind, Transferred, no_runtime};
+use crate::error::{Consequence, Error, ErrorKind, ErrorOrigin, Transferred, no_runtime};
 use crate::keys::{RandomKeys, handshake_key};
 use crate::stream::{Duplex, Stream, ended};
 use crate::target::{Scheme, Target};
@@ -40,15 +40,15 @@ use crate::target::{Scheme, Target};
 pub struct ChatOptions {
     /// Our name, if the URL has none; the server may make another of it.
     pub nick: Option<Nickname>,
-    /// Events to be told of what was said before; none is all that are kept.
+    /// Maximum number of earlier events to receive; `None` for all stored ones.
     pub history: Option<u32>,
-    /// How often in a row a broken connection is replaced without anything being heard.
+    /// Maximum number of reconnects in a row without an event.
     pub retries: u32,
-    /// How long that may go on.
+    /// Maximum total time spent retrying.
     pub retry_max_time: Duration,
     /// Options of the connection.
     pub connect: ConnectOptions,
-    /// How long whoever leaves waits for what it said to be confirmed, while nothing is.
+    /// How long to wait at the end for confirmations, while none arrives.
     pub farewell: Duration,
 }
 
@@ -105,15 +105,15 @@ pub fn room(target: &Target, options: &ChatOptions) -> Result<Join, Error> {
     let mut join = Join::from_target(path, query)?;
     join.nick = options.nick.clone().or(join.nick);
     join.history = options.history.or(join.history);
-    // Keys and confirmations are in JSON, and of our own messages.
+    // Only JSON has keys and confirmations, and only with own messages.
     (join.json, join.own) = (true, true);
     Ok(join)
 }
 
-/// Chats until `said` ends and all of it is confirmed. `tell` receives the events.
+/// Chats until `said` ends and all messages are confirmed. `tell` receives the events.
 ///
 /// # Errors
-/// The room cannot be entered, or not again; or `tell` failed.
+/// The room cannot be joined, or not again; or `tell` failed.
 pub fn chat(
     target: &Target,
     options: &ChatOptions,
@@ -124,36 +124,28 @@ pub fn chat(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(no_runtime)?;
     let prefix = handshake_key()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-    let conversation = Conversation::new(join, prefix);
-    let mut chat = Chat {
-        target,
-        options,
-        conversation,
-        said,
-        ended: false,
-        refused: 0,
-        was_back: false,
-        tell,
-    };
+    let member = Member::new(join, prefix);
+    let mut chat =
+        Chat { target, options, member, said, ended: false, refused: 0, was_back: false, tell };
     runtime.block_on(chat.run())
 }
 
 struct Chat<'a> {
     target: &'a Target,
     options: &'a ChatOptions,
-    conversation: Conversation,
+    member: Member,
     said: Receiver<Command>,
-    /// Nothing will be said any more.
+    /// Whether no further messages follow.
     ended: bool,
     refused: usize,
-    /// It is in again, and that is still to be told.
+    /// Whether it has rejoined, which was not reported yet.
     was_back: bool,
     tell: &'a mut dyn FnMut(ChatEvent<'_>) -> io::Result<()>,
 }
 
-/// How a connection ended without an error.
+/// A clean end of a connection.
 enum End {
-    /// All is said and confirmed, or will not be.
+    /// All messages are confirmed, or never will be.
     Left,
     /// The server left out what may be had by entering again.
     Behind,
@@ -170,21 +162,21 @@ impl Chat<'_> {
         let mut attempts = Attempts::new(self.options.retries, self.options.retry_max_time);
         // Messages are kept until they are confirmed.
         attempts.repeatable = true;
-        let mut heard = 0;
+        let mut received = 0;
         loop {
             let ended = match self.connect() {
                 Ok(mut connection) => {
                     attempts.connected();
-                    self.talk(&mut connection, &mut heard).await
+                    self.talk(&mut connection, &mut received).await
                 }
                 // Its hint is about files.
                 Err(error) => Err(error.moved(|_| Transferred::Talk)),
             };
-            self.conversation.away();
-            attempts.progressed(heard);
+            self.member.away();
+            attempts.progressed(received);
             let error = match ended {
                 Ok(End::Left) => {
-                    let unconfirmed = self.conversation.unconfirmed();
+                    let unconfirmed = self.member.unconfirmed();
                     return Ok(Left { refused: self.refused, unconfirmed });
                 }
                 Ok(End::Behind) => continue,
@@ -197,7 +189,7 @@ impl Chat<'_> {
                 consequence = Consequence::of(RefusalCode::Busy);
             }
             // Before the room was entered a refusal is an answer, and not an interruption.
-            if !self.conversation.has_been_in() && consequence.blame != Blame::BrokenOff {
+            if !self.member.has_been_in() && consequence.origin != ErrorOrigin::Interrupted {
                 consequence.retry = Retry::Never;
             }
             let tell = &mut self.tell;
@@ -207,11 +199,11 @@ impl Chat<'_> {
         }
     }
 
-    /// Dials and shakes hands. Meanwhile nothing else has to happen: what is typed waits.
+    /// Connects and performs the handshake. Input waits meanwhile.
     fn connect(&self) -> Result<Connection, Error> {
         let target = self.target;
         let connect::Connection { mut stream, peer, .. } = connect(target, &self.options.connect)?;
-        let join = self.conversation.join();
+        let join = self.member.join();
         let connection = |stream: Stream, wire, out| {
             let stream = Duplex::new(stream.into_async()?, out);
             Ok(Connection { stream, wire, peer })
@@ -234,39 +226,43 @@ impl Chat<'_> {
     }
 
     /// One connection's life. Cancel safe: no; it is never cancelled.
-    async fn talk(&mut self, connection: &mut Connection, heard: &mut u64) -> Result<End, Error> {
+    async fn talk(
+        &mut self,
+        connection: &mut Connection,
+        received: &mut u64,
+    ) -> Result<End, Error> {
         let peer = connection.peer;
         let broken = |source| Error::lost(peer, Transferred::Talk, source);
         let mut buffer = vec![0; 64 * 1024];
         let mut early = std::mem::take(&mut connection.wire.early);
-        if let Some(end) = self.hear(connection, &mut early, heard)? {
+        if let Some(end) = self.handle(connection, &mut early, received)? {
             return Ok(end);
         }
-        // Until it is in, until what was missed is here, until the last message is confirmed.
+        // Until it has joined, then until missed events have arrived, then until the last message
+        // is confirmed.
         let mut deadline = Instant::now() + self.options.connect.connect_timeout;
         let mut here = false;
         loop {
-            // Before anything new is said: it comes behind.
-            if !here && self.conversation.is_here() {
+            // Unconfirmed messages first: new ones follow them.
+            if !here && self.member.is_here() {
                 here = true;
                 deadline = Instant::now() + self.options.farewell;
-                let again = self.conversation.unconfirmed();
-                for said in self.conversation.again() {
+                let again = self.member.unconfirmed();
+                for said in self.member.again() {
                     connection.wire.say(&said, &mut connection.stream.writer.out);
                 }
                 if std::mem::replace(&mut self.was_back, false) {
                     (self.tell)(ChatEvent::Back(again)).map_err(not_printed)?;
                 }
             }
-            if self.ended && self.conversation.unconfirmed() == 0 && self.conversation.is_here() {
+            if self.ended && self.member.unconfirmed() == 0 && self.member.is_here() {
                 connection.wire.leave(&mut connection.stream.writer.out);
                 farewell(connection).await;
                 return Ok(End::Left);
             }
             let Duplex { reader, writer } = &mut connection.stream;
             let writes = !writer.is_empty();
-            let listens =
-                !self.ended && self.conversation.is_here() && self.conversation.has_room();
+            let listens = !self.ended && self.member.is_here() && self.member.has_room();
             let waits = !here || self.ended;
             tokio::select! {
                 read = reader.read(&mut buffer) => {
@@ -274,12 +270,12 @@ impl Chat<'_> {
                         0 => return Err(broken(ended())),
                         count => count,
                     };
-                    let before = (*heard, self.conversation.unconfirmed());
-                    if let Some(end) = self.hear(connection, &mut buffer[..count], heard)? {
+                    let before = (*received, self.member.unconfirmed());
+                    if let Some(end) = self.handle(connection, &mut buffer[..count], received)? {
                         return Ok(end);
                     }
-                    // Whoever is told something goes on waiting.
-                    if (*heard, self.conversation.unconfirmed()) != before && here {
+                    // Progress restarts the time limit.
+                    if (*received, self.member.unconfirmed()) != before && here {
                         deadline = Instant::now() + self.options.farewell;
                     }
                 }
@@ -287,7 +283,7 @@ impl Chat<'_> {
                 said = self.said.recv(), if listens => {
                     match said {
                         Some(Command::Say { text, .. }) => {
-                            let said = self.conversation.say(text);
+                            let said = self.member.say(text);
                             connection.wire.say(&said, &mut connection.stream.writer.out);
                         }
                         Some(Command::Who) => {
@@ -300,8 +296,8 @@ impl Chat<'_> {
                     }
                 }
                 () = sleep_until(deadline), if waits => {
-                    if !here && self.conversation.is_in() {
-                        self.conversation.stop_catching_up();
+                    if !here && self.member.is_in() {
+                        self.member.stop_catching_up();
                     } else if here {
                         return Ok(End::Left);
                     } else {
@@ -316,34 +312,34 @@ impl Chat<'_> {
         }
     }
 
-    fn hear(
+    fn handle(
         &mut self,
         connection: &mut Connection,
         bytes: &mut [u8],
-        heard: &mut u64,
+        received: &mut u64,
     ) -> Result<Option<End>, Error> {
         let mut events = Vec::new();
-        let read = connection.wire.hear(bytes, &mut connection.stream.writer.out, &mut events);
+        let read = connection.wire.handle(bytes, &mut connection.stream.writer.out, &mut events);
         for event in events {
-            *heard += 1;
+            *received += 1;
             // The server ends the membership, as of a client that was stopped for a while.
             if let Event::Error(refusal) = &event
                 && refusal.code == RefusalCode::Interrupted
             {
                 return Err(Error::at(connection.peer, ErrorKind::Refused(refusal.clone())));
             }
-            let output = match self.conversation.hear(event) {
-                Heard::News(event) => (self.tell)(ChatEvent::Event(&event)),
-                Heard::Own(message) => (self.tell)(ChatEvent::Own(&message)),
-                Heard::Refused(event) => {
+            let output = match self.member.handle(event) {
+                Received::News(event) => (self.tell)(ChatEvent::Event(&event)),
+                Received::Own(message) => (self.tell)(ChatEvent::Own(&message)),
+                Received::Refused(event) => {
                     self.refused += 1;
                     (self.tell)(ChatEvent::Event(&event))
                 }
-                Heard::Back => {
+                Received::Back => {
                     self.was_back = true;
                     Ok(())
                 }
-                Heard::Behind => return Ok(Some(End::Behind)),
+                Received::Behind => return Ok(Some(End::Behind)),
             };
             output.map_err(not_printed)?;
         }
@@ -355,19 +351,19 @@ fn not_printed(cause: io::Error) -> Error {
     Error::output("print room events", cause)
 }
 
-/// Says what is left to say, and waits a little for the server to close: bytes that it sends to a
-/// closed socket would be answered by a reset, which may overtake our last words.
+/// Sends pending output, and waits briefly for the server to close: input to a closed socket causes
+/// a reset, which may overtake the last output.
 async fn farewell(connection: &mut Connection) {
     let Duplex { reader, writer } = &mut connection.stream;
-    let last_words = async {
+    let final_output = async {
         writer.finish().await?;
         let mut rest = [0; 4096];
         while reader.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // All is confirmed; how the server says goodbye changes nothing.
-    let _ = timeout(GOODBYE, last_words).await;
+    // All messages are confirmed, so the outcome does not matter.
+    let _ = timeout(GOODBYE, final_output).await;
 }
 
-/// How long a server may take to close after we have left.
+/// How long a server may take to close at the end.
 const GOODBYE: Duration = Duration::from_secs(2);

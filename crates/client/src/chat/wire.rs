@@ -1,7 +1,7 @@
-//! What a chat travels in: WebSocket messages of `anyport.chat.1`, or the same JSON in lines of raw
-//! TCP.
+//! The transport of a chat: WebSocket messages of `anyport.chat.1`, or the same JSON in lines of
+//! raw TCP.
 //!
-//! No sockets here: bytes in, events out; what is said in, bytes out.
+//! No sockets here: bytes in, events out; commands in, bytes out.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, NO_CODE};
 /// One connection's coding.
 pub(super) struct Wire {
     peer: SocketAddr,
-    /// Bytes that came behind a handshake's response, and are still to be heard.
+    /// Input that followed a handshake's response.
     pub(super) early: Vec<u8>,
     /// An event that is not whole.
     partial: Vec<u8>,
@@ -37,7 +37,7 @@ impl Wire {
         }
     }
 
-    /// The line that joins is said already, and not answered.
+    /// Returns the transport after the JOIN line was sent, and before its reply.
     pub(super) const fn lines(peer: SocketAddr) -> Self {
         Self {
             peer,
@@ -47,7 +47,7 @@ impl Wire {
         }
     }
 
-    /// Appends what is said. Behind a Close nothing is.
+    /// Appends a command. After a Close nothing is appended.
     pub(super) fn say(&mut self, said: &Command, out: &mut Vec<u8>) {
         let json = said.to_json();
         match &mut self.kind {
@@ -68,20 +68,20 @@ impl Wire {
         }
     }
 
-    /// Reads events off the bytes that came. `out` gets what must be answered.
-    pub(super) fn hear(
+    /// Parses events in received bytes. `out` gets the replies.
+    pub(super) fn handle(
         &mut self,
         bytes: &mut [u8],
         out: &mut Vec<u8>,
         events: &mut Vec<Event>,
     ) -> Result<(), Error> {
         match self.kind {
-            Carrier::WebSocket { .. } => self.hear_messages(bytes, out, events),
-            Carrier::Lines { .. } => self.hear_lines(bytes, events),
+            Carrier::WebSocket { .. } => self.read_messages(bytes, out, events),
+            Carrier::Lines { .. } => self.read_lines(bytes, events),
         }
     }
 
-    fn hear_messages(
+    fn read_messages(
         &mut self,
         bytes: &mut [u8],
         out: &mut Vec<u8>,
@@ -97,7 +97,7 @@ impl Wire {
             let (used, frame) = match receiver.feed(rest) {
                 Ok(fed) => fed,
                 Err(violation) => {
-                    // Why we go (RFC 6455 §7.1.7).
+                    // The close code names the violation (RFC 6455 §7.1.7).
                     sender.close(Some(violation.close_code()), &violation.to_string(), out);
                     return Err(Error::violation(peer, violation, true));
                 }
@@ -123,7 +123,7 @@ impl Wire {
         Ok(())
     }
 
-    fn hear_lines(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+    fn read_lines(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         let peer = self.peer;
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             append(&mut self.partial, &bytes[..end], peer)?;
@@ -138,7 +138,7 @@ impl Wire {
                 Ok(Reply::Error(refusal)) => {
                     return Err(Error::at(peer, ErrorKind::Refused(refusal)));
                 }
-                // The same comes as an event.
+                // The same content arrives as an event.
                 Ok(_) => *joined = true,
                 Err(source) => return Err(Error::at(peer, ErrorKind::NoJoin).because(source)),
             }
@@ -160,8 +160,7 @@ fn event(json: &[u8], peer: SocketAddr) -> Result<Event, Error> {
     event.map_err(|source| Error::at(peer, ErrorKind::Event).because(source))
 }
 
-/// Bytes of one event: far more than a message of 64 KiB or a thousand nicknames take, and what a
-/// server can make us hold.
+/// Maximum size of one event: far more than a message of 64 KiB or a thousand nicknames need.
 const LONGEST_EVENT: usize = 1024 * 1024;
 
 #[cfg(test)]
@@ -184,12 +183,12 @@ mod tests {
     }
 
     /// The events of `bytes`, whatever the cuts.
-    fn heard(wire: fn() -> Wire, bytes: &[u8]) -> Vec<Event> {
+    fn received(wire: fn() -> Wire, bytes: &[u8]) -> Vec<Event> {
         let mut all = Vec::new();
         for step in 1..=bytes.len() {
             let (mut wire, mut events) = (wire(), Vec::new());
             for piece in bytes.chunks(step) {
-                wire.hear(&mut piece.to_vec(), &mut Vec::new(), &mut events).unwrap();
+                wire.handle(&mut piece.to_vec(), &mut Vec::new(), &mut events).unwrap();
             }
             assert!(all.is_empty() || all == events, "pieces of {step}");
             all = events;
@@ -198,15 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn events_come_in_messages_and_in_lines_however_they_are_cut() {
+    fn events_are_read_from_messages_and_lines_in_every_segmentation() {
         let mut frames = Vec::new();
         for _ in 0..2 {
             Sender::server().message(Kind::Text, LOST.as_bytes(), &mut frames).unwrap();
         }
         let expected = [(); 2].map(|()| Event::Lost { count: Some(2) });
-        assert_eq!(heard(messages, &frames), expected);
+        assert_eq!(received(messages, &frames), expected);
         let lines = format!("{JOINED}{LOST}\n{LOST}\n");
-        assert_eq!(heard(|| Wire::lines(PEER), lines.as_bytes()), expected);
+        assert_eq!(received(|| Wire::lines(PEER), lines.as_bytes()), expected);
     }
 
     fn may_pass(error: &Error) -> bool {
@@ -217,21 +216,21 @@ mod tests {
     fn a_refusal_before_the_room_is_one() {
         let mut wire = Wire::lines(PEER);
         let mut line = b"ANYPORT/1 ERROR busy too many rooms\n".to_vec();
-        let error = wire.hear(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        let error = wire.handle(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Refused(_)) && may_pass(&error), "{error}");
         let mut line = b"SSH-2.0-x\n".to_vec();
         let error =
-            Wire::lines(PEER).hear(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+            Wire::lines(PEER).handle(&mut line, &mut Vec::new(), &mut Vec::new()).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::NoJoin) && !may_pass(&error), "{error}");
     }
 
     #[test]
-    fn a_close_says_whether_to_come_again() {
+    fn a_close_code_determines_the_retry() {
         for (code, passes) in [(1001, true), (1013, true), (1008, false), (1009, false)] {
             let (mut close, mut out) = (Vec::new(), Vec::new());
             let code = CloseCode::from_wire(code).unwrap();
             Sender::server().close(Some(code), "why", &mut close);
-            let error = messages().hear(&mut close, &mut out, &mut Vec::new()).unwrap_err();
+            let error = messages().handle(&mut close, &mut out, &mut Vec::new()).unwrap_err();
             assert_eq!(may_pass(&error), passes, "{error}");
             assert!(error.to_string().ends_with(": why"), "{error}");
             assert_eq!(out.len(), 8, "the Close is answered with its code");
@@ -242,10 +241,10 @@ mod tests {
     fn an_event_without_an_end_is_not_kept() {
         let mut wire = Wire::lines(PEER);
         let mut out = (Vec::new(), Vec::new());
-        wire.hear(&mut JOINED.as_bytes().to_vec(), &mut out.0, &mut out.1).unwrap();
+        wire.handle(&mut JOINED.as_bytes().to_vec(), &mut out.0, &mut out.1).unwrap();
         let mut piece = vec![b'x'; LONGEST_EVENT];
-        wire.hear(&mut piece, &mut out.0, &mut out.1).unwrap();
-        let error = wire.hear(&mut [b'x'], &mut out.0, &mut out.1).unwrap_err();
+        wire.handle(&mut piece, &mut out.0, &mut out.1).unwrap();
+        let error = wire.handle(&mut [b'x'], &mut out.0, &mut out.1).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::LongEvent(LONGEST_EVENT)), "{error}");
     }
 }

@@ -1,5 +1,4 @@
-//! What every transport of a download shares: the description of a remote file, and the sink of its
-//! content.
+//! The description of a remote file and the sink of its content, which every transport uses.
 
 use std::fs::File;
 use std::sync::Arc;

@@ -112,7 +112,7 @@ impl Transport for HttpWire {
             runtime: &self.runtime,
             connection: self.connection.as_ref(),
             peer: self.peer,
-            patience: self.options.timeout,
+            wait_limit: self.options.timeout,
         };
         let Some(piece) = reading.next(content)? else { return Ok(None) };
         if left.is_some_and(|left| piece.len() as u64 > left) {
@@ -187,9 +187,9 @@ impl HttpWire {
             fields.insert(header::RANGE, range);
             fields.insert(header::IF_RANGE, tag);
         }
-        let patience = self.options.timeout;
+        let wait_limit = self.options.timeout;
         let answered =
-            self.runtime.block_on(async { timeout(patience, connection.ask(asking)).await });
+            self.runtime.block_on(async { timeout(wait_limit, connection.ask(asking)).await });
         let late =
             |_| Error::lost(self.peer, Transferred::Received(0), io::ErrorKind::WouldBlock.into());
         let response = answered.map_err(late)?.map_err(|error| connection.failed(0, &error));
@@ -212,7 +212,7 @@ impl HttpWire {
             runtime: &self.runtime,
             connection: self.connection.as_ref(),
             peer: self.peer,
-            patience: self.options.timeout,
+            wait_limit: self.options.timeout,
         }
     }
 
@@ -328,7 +328,7 @@ pub(super) struct Reading<'a> {
     connection: Option<&'a Connection>,
     peer: SocketAddr,
     /// Maximum time without content.
-    patience: Duration,
+    wait_limit: Duration,
 }
 
 impl Reading<'_> {
@@ -336,7 +336,7 @@ impl Reading<'_> {
     pub(super) fn next(&self, content: &mut Incoming) -> Result<Option<Bytes>, Error> {
         let broken = |source| Error::lost(self.peer, Transferred::Received(0), source);
         loop {
-            let frame = async { timeout(self.patience, content.frame()).await };
+            let frame = async { timeout(self.wait_limit, content.frame()).await };
             let Ok(frame) = self.runtime.block_on(frame) else {
                 return Err(broken(io::ErrorKind::WouldBlock.into()));
             };
@@ -349,9 +349,9 @@ impl Reading<'_> {
                     }
                 }
                 Some(Err(error)) => {
-                    let told = |one: &Connection| in_content(one.failed(0, &error));
+                    let reported = |one: &Connection| in_content(one.failed(0, &error));
                     let unknown = || broken(io::Error::other(error.to_string()));
-                    return Err(self.connection.map_or_else(unknown, told));
+                    return Err(self.connection.map_or_else(unknown, reported));
                 }
                 // A stream that is reset without an error has not ended (RFC 9113 §8.1).
                 None if is_two && !content.is_end_stream() => {

@@ -1,8 +1,8 @@
 //! Listings over HTTP: one for each directory, as an anyport server sends them to clients that
 //! accept JSON. Subdirectories are requested in turn.
 //!
-//! Each entry is passed on when it has been read, so a listing of any length takes little memory.
-//! Only a recursive listing holds the subdirectories, because the next request waits for the end of
+//! Each entry is delivered when it has been read, so a listing of any length needs little memory.
+//! Only a recursive listing keeps the subdirectories, because the next request waits for the end of
 //! the response; they are listed after the files.
 
 use std::cell::{Cell, RefCell};
@@ -45,11 +45,11 @@ impl HttpWire {
             },
         };
         let first = listing_of(&self.target, scope.path().filter(|_| !scope.is_directory()));
-        let (peer, mut told, mut entries, mut held) = (self.peer(), 0, 0, 0);
+        let (peer, mut reported, mut entries, mut held) = (self.peer(), 0, 0, 0);
         let mut each = |listed: Listed| {
-            told += 1;
+            reported += 1;
             entries += u64::from(matches!(listed, Listed::Entry(_)));
-            if told > MOST_ENTRIES {
+            if reported > MOST_ENTRIES {
                 return Err(Error::at(peer, ErrorKind::TooMany(MOST_ENTRIES)));
             }
             each(listed)
@@ -107,8 +107,8 @@ impl HttpWire {
         Ok(found)
     }
 
-    /// Passes on the content of one directory, except for its subdirectories, which are returned
-    /// and added to `held`.
+    /// Delivers the content of one directory, except for its subdirectories, which are returned and
+    /// added to `held`.
     fn directories(
         &mut self,
         path: &str,
@@ -138,8 +138,7 @@ impl HttpWire {
         Ok(directories)
     }
 
-    /// Passes on the entries of one directory as they arrive, and adds what the server left out to
-    /// the counts.
+    /// Delivers the entries of one directory as they arrive, and adds omitted ones to the counts.
     fn listing(
         &mut self,
         path: &str,
@@ -201,7 +200,7 @@ impl HttpWire {
     }
 }
 
-/// Returns the memory of a held entry.
+/// Returns the memory of a kept entry.
 fn size(entry: &Entry) -> usize {
     size_of::<Entry>() + entry.name.as_bytes().len()
 }
@@ -244,6 +243,6 @@ impl Read for Arriving<'_> {
 /// Memory for the subdirectories of nested directories: 80,000 with the longest names.
 const MOST_HELD: usize = 32 * 1024 * 1024;
 
-/// Bytes of one entry of a listing, and of the text between two. A path of 1024 bytes,
+/// Maximum size of one entry of a listing, and of the text between two. A path of 1024 bytes,
 /// percent-encoded and in JSON, takes 7 KiB.
 const LONGEST_PART: usize = 64 * 1024;

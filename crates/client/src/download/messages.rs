@@ -27,8 +27,8 @@ pub(super) struct Messages {
     text: Vec<u8>,
 }
 
-/// What was received.
-enum Heard {
+/// A received message.
+enum Reply {
     Content(u64),
     Reply(Box<FileReply>),
 }
@@ -59,9 +59,9 @@ impl Dialogue for Messages {
     }
 
     fn piece(&mut self, left: u64, _: usize, sink: &mut dyn Sink) -> Result<u64, Error> {
-        match self.hear(left, sink)? {
-            Heard::Content(count) => Ok(count),
-            Heard::Reply(reply) => Err(self.unexpected(*reply)),
+        match self.read_reply(left, sink)? {
+            Reply::Content(count) => Ok(count),
+            Reply::Reply(reply) => Err(self.unexpected(*reply)),
         }
     }
 
@@ -93,7 +93,7 @@ impl Dialogue for Messages {
         let _ = stream.socket().set_read_timeout(Some(CLOSE_TIMEOUT));
         if self.flush().is_ok() {
             // Until the server's Close or FIN.
-            while self.hear(0, &mut Nowhere).is_ok() {}
+            while self.read_reply(0, &mut Nowhere).is_ok() {}
         }
     }
 }
@@ -109,9 +109,9 @@ impl Messages {
 
     fn reply(&mut self) -> Result<FileReply, Error> {
         let peer = self.peer;
-        match self.hear(0, &mut Nowhere)? {
-            Heard::Reply(reply) => Ok(*reply),
-            Heard::Content(_) => {
+        match self.read_reply(0, &mut Nowhere)? {
+            Reply::Reply(reply) => Ok(*reply),
+            Reply::Content(_) => {
                 let answer = "content instead of a reply".to_owned();
                 Err(Error::at(peer, ErrorKind::Answer(answer)))
             }
@@ -127,12 +127,12 @@ impl Messages {
     }
 
     /// Reads until content has arrived, at most `left` bytes, or a reply is complete.
-    fn hear(&mut self, left: u64, sink: &mut dyn Sink) -> Result<Heard, Error> {
+    fn read_reply(&mut self, left: u64, sink: &mut dyn Sink) -> Result<Reply, Error> {
         let mut taken = 0;
         loop {
             if self.start == self.end {
                 if taken > 0 {
-                    return Ok(Heard::Content(taken));
+                    return Ok(Reply::Content(taken));
                 }
                 self.fill()?;
             }
@@ -155,7 +155,7 @@ impl Messages {
                     }
                     sink.take(data)?;
                     if taken == left && taken > 0 {
-                        return Ok(Heard::Content(taken));
+                        return Ok(Reply::Content(taken));
                     }
                 }
                 Some(Event::Data { kind: Kind::Text, data, end, .. }) => {
@@ -166,7 +166,7 @@ impl Messages {
                     self.text.extend_from_slice(data);
                     if end {
                         let text = std::mem::take(&mut self.text);
-                        return parse(peer, &text).map(|reply| Heard::Reply(Box::new(reply)));
+                        return parse(peer, &text).map(|reply| Reply::Reply(Box::new(reply)));
                     }
                 }
                 Some(Event::Ping(payload)) => {

@@ -44,7 +44,7 @@ use anyport_proto::transfer::refusal::Retry;
 
 use crate::attempts::Attempts;
 use crate::connect::ConnectOptions;
-use crate::error::{Blame, Consequence, Error, ErrorKind};
+use crate::error::{Consequence, Error, ErrorKind, ErrorOrigin};
 use crate::target::{Scope, Target};
 use file::RemoteFile;
 use folders::Folders;
@@ -58,7 +58,7 @@ use written::Written;
 pub struct GetOptions {
     /// The digest that both sides compute.
     pub digest: Algorithm,
-    /// Whether a file that is here with the same size and time is compared by digest.
+    /// Whether a local file with the same size and time is compared by digest.
     pub checksum: bool,
     /// Action if another file exists.
     ///
@@ -72,9 +72,9 @@ pub struct GetOptions {
     pub connect: ConnectOptions,
     /// Bytes per second that are not to be passed.
     pub limit_rate: Option<u64>,
-    /// How often in a row an attempt may bring nothing before it is given up.
+    /// Maximum number of attempts in a row without progress.
     pub retries: u32,
-    /// How long may be tried without a byte being brought.
+    /// Maximum total time without progress.
     pub retry_max_time: Duration,
 }
 
@@ -127,32 +127,32 @@ pub struct Got {
     /// The server said beforehand how many bytes there are.
     ///
     /// Where it did not, and is not under TLS, its end in the middle looks like that of the file.
-    pub size_told: bool,
+    pub size_announced: bool,
     /// The outcome: received and stored here, or already here.
     pub outcome: Outcome,
 }
 
 impl Got {
-    /// Bytes that came over the network.
+    /// Returns the number of bytes received over the network.
     pub fn received(&self) -> u64 {
         if self.outcome == Outcome::Stored { self.size - self.offset } else { 0 }
     }
 
-    /// Bytes per second; `None` where nothing came, or no time was measured.
+    /// Returns the bytes per second; `None` if nothing was received, or no time was measured.
     pub fn rate(&self) -> Option<f64> {
         let rate = self.received() as f64 / self.seconds;
         Some(rate).filter(|rate| rate.is_finite() && *rate > 0.0)
     }
 }
 
-/// Hears how a download goes.
+/// Progress of a download.
 #[derive(Debug)]
 pub enum Progress<'a> {
     /// The file of this name is about to be received.
     Begins(&'a FilePath),
-    /// So many bytes are to be expected beyond what was told before.
+    /// This many bytes are expected in addition.
     Expect(u64),
-    /// So many bytes came, or were here already.
+    /// This many bytes were received, or were here already.
     Bytes(u64),
     /// A file is whole.
     Got(&'a Got),
@@ -160,9 +160,9 @@ pub enum Progress<'a> {
     Failed(&'a FilePath, &'a Error),
     /// The server left an entry out of its listing.
     LeftOut(&'a LeftOut),
-    /// The server left so many symbolic links out of its listing.
+    /// The server omitted this many symbolic links from its listing.
     Links(u64),
-    /// The connection broke off; another attempt follows after this time.
+    /// The connection was lost; another attempt follows after this time.
     Retrying(&'a Error, Duration),
 }
 
@@ -204,8 +204,8 @@ impl Received {
 /// the others.
 ///
 /// # Errors
-/// What went wrong and cannot be mended by trying again; files before it have been told. What came
-/// of one that broke off is kept, and the same call goes on with it. After all files of a
+/// What went wrong and cannot be mended by trying again; files before it have been reported. What
+/// came of one that broke off is kept, and the same call goes on with it. After all files of a
 /// directory, [`ErrorKind::Some`] if there were such that did not stop the others.
 pub fn get(
     target: &Target,
@@ -228,19 +228,19 @@ pub fn get(
     }
 }
 
-/// What earlier attempts brought.
+/// The result of earlier attempts.
 struct SoFar<'a> {
-    /// What is to be expected, and what is left out, was told.
+    /// Whether expected bytes and omissions were reported.
     expected: bool,
     /// Files that are whole, or have failed.
     done: HashSet<FilePath>,
-    /// Bytes that were told of the file that broke off.
-    told: u64,
+    /// Reported bytes of the interrupted file.
+    reported: u64,
     /// The file that is being received.
     current: Option<FilePath>,
-    /// Entries that were not received, and who is to blame for the first.
+    /// Number of entries that were not received, and the origin of the first error.
     failed: usize,
-    blame: Option<Blame>,
+    origin: Option<ErrorOrigin>,
     /// Entries that were left out of the listing.
     left_out: usize,
     received: &'a mut Received,
@@ -251,10 +251,10 @@ impl<'a> SoFar<'a> {
         Self {
             expected: false,
             done: HashSet::new(),
-            told: 0,
+            reported: 0,
             current: None,
             failed: 0,
-            blame: None,
+            origin: None,
             left_out: 0,
             received,
         }
@@ -262,16 +262,16 @@ impl<'a> SoFar<'a> {
 
     fn outcome(self) -> Result<u64, Error> {
         let (failed, of) = (self.failed + self.left_out, self.done.len() + self.left_out);
-        match self.blame {
+        match self.origin {
             None => Ok(self.done.len() as u64),
-            Some(blame) => {
+            Some(origin) => {
                 let what = "entries were not received";
-                Err(ErrorKind::Some { failed, of, what, blame }.into())
+                Err(ErrorKind::Some { failed, of, what, origin }.into())
             }
         }
     }
 
-    /// Tells of what a listing has, the first time that it is there.
+    /// Reports the counts of a listing, once.
     fn tell_of(&mut self, listing: &Listing, tell: &mut dyn FnMut(Progress<'_>)) {
         if std::mem::replace(&mut self.expected, true) {
             return;
@@ -284,7 +284,7 @@ impl<'a> SoFar<'a> {
         let count = listing.end.left_out.unwrap_or(0).max(listing.left_out.len() as u64);
         self.left_out = usize::try_from(count).unwrap_or(usize::MAX);
         if count > 0 {
-            self.blame.get_or_insert(Blame::Local);
+            self.origin.get_or_insert(ErrorOrigin::Local);
         }
         if let Some(links) = listing.end.links.filter(|links| *links > 0) {
             tell(Progress::Links(links));
@@ -295,14 +295,14 @@ impl<'a> SoFar<'a> {
     fn fail(&mut self, name: FilePath, error: &Error, tell: &mut dyn FnMut(Progress<'_>)) {
         if self.done.insert(name.clone()) {
             self.failed += 1;
-            self.blame.get_or_insert_with(|| error.blame());
+            self.origin.get_or_insert_with(|| error.origin());
             tell(Progress::Failed(&name, error));
         }
-        self.told = 0;
+        self.reported = 0;
     }
 }
 
-/// Asks what there is, and receives what is not here yet.
+/// Requests the listing, and receives missing files.
 fn attempt(
     target: &Target,
     asked: &Scope,
@@ -334,13 +334,13 @@ fn attempt(
         (receiver.tell)(Progress::Begins(&file.name));
         let path = destination(asked, into, &file.name);
         so_far.current = Some(file.name.clone());
-        let mut count = Count { attempts, before: so_far.told, bytes: 0 };
+        let mut count = Count { attempts, before: so_far.reported, bytes: 0 };
         let received = receiver.receive(&file, &path, so_far.received, &mut count);
-        so_far.told = count.before.max(count.bytes);
+        so_far.reported = count.before.max(count.bytes);
         match received {
             Ok(path) => {
                 so_far.received.add(&path);
-                so_far.told = 0;
+                so_far.reported = 0;
                 so_far.done.insert(file.name);
             }
             Err(error) => {
@@ -354,7 +354,7 @@ fn attempt(
         so_far.current = None;
         attempts.reset();
         if std::mem::take(&mut receiver.in_content) {
-            // The rest of a file that failed is on its way.
+            // The rest of the failed file may still be in transit.
             receiver.wire = Wire::open(target, options)?;
         }
     }
@@ -381,8 +381,7 @@ fn not_written(cause: std::io::Error) -> Error {
 /// Where the connection breaks off, another one goes on.
 ///
 /// # Errors
-/// What went wrong and cannot be mended by trying again, as a file that changed meanwhile. What was
-/// written until then is not taken back.
+/// An error that retries do not fix, such as a file that changed meanwhile. Written output remains.
 pub fn get_into(
     target: &Target,
     out: &mut dyn Write,
@@ -399,7 +398,7 @@ pub fn get_into(
     let (wire, head, end, seconds) = loop {
         match written.attempt(target, &name, options, started, &mut attempts, tell) {
             Ok(done) => break done,
-            // What was written cannot be taken back.
+            // Written output cannot be undone.
             Err(error) if matches!(error.kind(), ErrorKind::ChangedThere(_)) => return Err(error),
             Err(error) => attempts.again(error, &mut retrying(tell))?,
         }
@@ -417,7 +416,7 @@ pub fn get_into(
         seconds,
         digest,
         verified,
-        size_told: head.size.is_some(),
+        size_announced: head.size.is_some(),
         outcome: Outcome::Stored,
     };
     tell(Progress::Got(&got));
@@ -429,7 +428,7 @@ pub fn get_into(
 /// Returns the counts.
 ///
 /// # Errors
-/// The first thing that went wrong; entries before it have been told.
+/// The first error; entries before it have been delivered.
 pub fn list(
     target: &Target,
     recursive: bool,
@@ -443,7 +442,7 @@ pub fn list(
     Ok(end)
 }
 
-/// What is to be received.
+/// The files to receive.
 #[derive(Default)]
 struct Listing {
     files: Vec<RemoteFile>,
@@ -486,7 +485,7 @@ fn files(
         match asked.path() {
             // Of a directory its content is listed, and not itself.
             Some(path) if !asked.is_directory() && entry.name != *path => {}
-            // Whatever a server lists, it stays below what was asked for.
+            // Entries outside of the requested path are refused, whatever the server lists.
             Some(path) if entry.name != *path && !entry.name.is_below(path) => {
                 let answer = format!("{} in the listing of {path}", entry.name);
                 return Err(Error::at(peer, ErrorKind::Answer(answer)));
@@ -511,7 +510,7 @@ fn files(
     }
 }
 
-/// Where a file goes: a directory's content keeps the directory's name before it.
+/// Returns the local path of a file: the content of a directory keeps the directory's name.
 fn destination(asked: &Scope, into: &Destination, name: &FilePath) -> PathBuf {
     let directory = match into {
         Destination::File(path) if !asked.is_directory() => return path.clone(),
@@ -519,13 +518,13 @@ fn destination(asked: &Scope, into: &Destination, name: &FilePath) -> PathBuf {
     };
     let Some(path) = asked.path() else { return directory.join(name) };
     let above = path.components().count() - 1;
-    // All are file names, and the first is the last of what was asked for.
+    // All are file names, and the first is the last of the requested path.
     let names = name.components().skip(above).map(OsStr::from_bytes);
     names.fold(directory.clone(), |path, name| path.join(name))
 }
 
-/// Whether what is here is what the server hashed. A server that names no digest was asked for
-/// none.
+/// Compares the local digest with the server's. Without a digest from the server none was
+/// requested.
 fn agree(head: &RemoteFile, ours: Option<Digest>, end: &FileEnd) -> Result<(), Error> {
     match (ours, end.digest) {
         (Some(ours), Some(theirs)) if ours != theirs => {
@@ -548,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_received_goes_below_its_directory() {
+    fn received_files_go_below_their_directory() {
         let into = Destination::Directory(PathBuf::from("out"));
         let at = |url: &str, name: &str| destination(&asked(url), &into, &path(name));
         assert_eq!(at("tcp://h/a/b/c", "a/b/c"), Path::new("out/c"));

@@ -30,10 +30,10 @@ pub struct Taken {
     pub seconds: f64,
 }
 
-/// Takes it into `path`, where it is hidden until it is whole.
+/// Receives into `path`, where the file is hidden until it is complete.
 ///
 /// # Errors
-/// What went wrong; then nothing is kept.
+/// An error; then nothing is kept.
 pub fn take(
     target: &Target,
     key: &PipeKey,
@@ -41,7 +41,7 @@ pub fn take(
     on_exists: OnExists,
     options: &ConnectOptions,
 ) -> Result<Taken, Error> {
-    // Looked at before, as what comes through a pipe comes once.
+    // Checked before, because the content of a pipe arrives once.
     if on_exists == OnExists::Error && path.symlink_metadata().is_ok() {
         return Err(LocalError::Exists(path.to_owned()).into());
     }
@@ -61,10 +61,10 @@ pub fn take(
     }
 }
 
-/// Takes it into `out`.
+/// Receives into `out`.
 ///
 /// # Errors
-/// What went wrong; what was written until then is not taken back.
+/// An error; written output remains.
 pub fn take_into(
     target: &Target,
     key: &PipeKey,
@@ -84,8 +84,8 @@ fn copy(
 ) -> Result<Taken, Error> {
     let (mut stream, peer) = connect(target, options)?;
     let broken = |received| move |error| Error::lost(peer, Transferred::Received(received), error);
-    // A FIN might only say that we have nothing more to say: the server would go on waiting with
-    // us, and give what comes next to nobody.
+    // A FIN would only end the sending direction: the server would wait for this client, and send
+    // content to it in vain.
     stream.resets_at_end().map_err(broken(0))?;
     let line = take_line(&Take { key: key.clone(), head: true });
     let line = with_token(line, target.token.as_ref());

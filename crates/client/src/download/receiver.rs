@@ -21,10 +21,10 @@ use super::{GetOptions, Got, Progress, Received, agree};
 use crate::attempts::Attempts;
 use crate::error::{Error, ErrorKind};
 
-/// How far a file has come.
+/// The progress of a file.
 pub(super) struct Count<'a> {
     pub(super) attempts: &'a Attempts,
-    /// Bytes that an earlier attempt told, which are not told again.
+    /// Bytes that an earlier attempt reported, which are not reported again.
     pub(super) before: u64,
     pub(super) bytes: u64,
 }
@@ -93,7 +93,7 @@ impl Receiver<'_> {
             local.truncate()?;
         }
         count.add(offset, self.tell);
-        // What was here before is hashed with the rest, when that is here.
+        // Content of an earlier attempt is hashed with the rest, at the end.
         let hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
         let mut incoming = Incoming { local, hasher, count, tell: &mut *self.tell };
         let left = head.size.map(|size| size - offset);
@@ -110,9 +110,9 @@ impl Receiver<'_> {
             local.discard();
             return Err(error);
         }
-        // What a listing said holds where an answer says nothing.
+        // The listing applies if the response says nothing.
         let (mtime, mode) = (head.mtime.or(file.mtime), head.mode.or(file.mode));
-        let size_told = head.size.is_some();
+        let size_announced = head.size.is_some();
         let mode = mode.map(|mode| limited_mode(mode, self.options.permissions));
         let path = local.publish(mode, mtime, self.options.on_exists)?;
         let got = Got {
@@ -124,7 +124,7 @@ impl Receiver<'_> {
             seconds,
             digest,
             verified: end.digest.is_some(),
-            size_told,
+            size_announced,
             outcome: Outcome::Stored,
         };
         (self.tell)(Progress::Got(&got));
@@ -174,7 +174,7 @@ impl Receiver<'_> {
         self.options.on_exists == OnExists::Error || self.options.checksum || may_equal
     }
 
-    /// The digest of the server's file, if `ours` has the same.
+    /// Returns the digest of the server's file, if `ours` is equal.
     fn same_digest(
         &mut self,
         file: &RemoteFile,
@@ -185,7 +185,7 @@ impl Receiver<'_> {
             Algorithm::None => Algorithm::default(),
             algorithm => algorithm,
         };
-        // First ours: the server must not wait for our disk.
+        // The local one first: the server must not wait for the local disk.
         let Ok(Some(ours)) = hashing::digest(ours, size, algorithm, || false) else {
             return Ok(None);
         };
@@ -203,7 +203,7 @@ impl Receiver<'_> {
             seconds: 0.0,
             digest,
             verified: false,
-            size_told: true,
+            size_announced: true,
             outcome,
         }
     }

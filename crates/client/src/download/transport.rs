@@ -1,4 +1,4 @@
-//! What a protocol does to be a transport of downloads.
+//! The interface of a protocol as a transport of downloads.
 
 use std::net::SocketAddr;
 
@@ -60,7 +60,7 @@ pub(super) trait Transport {
     fn close(self: Box<Self>);
 }
 
-/// What to request.
+/// A request.
 pub(super) enum Ask<'a> {
     Get(&'a Get),
     List(&'a List),
@@ -82,7 +82,7 @@ pub(super) trait Dialogue {
     /// Reads the next piece of a listing; returns its end.
     fn listed(&mut self, listed: &mut Vec<Listed>) -> Result<Option<ListEnd>, Error>;
 
-    /// Says that no request follows. All replies are here, so its outcome changes nothing.
+    /// Ends the requests. All replies have arrived, so its outcome does not matter.
     fn leave(&mut self);
 }
 

@@ -142,7 +142,7 @@ impl Wire {
         Ok(digest.filter(|_| head.agrees(file)))
     }
 
-    /// Lists all entries and what was left out, one by one; returns the counts.
+    /// Delivers all entries and omissions, one by one; returns the counts.
     pub(super) fn list(
         &mut self,
         target: &Target,
@@ -187,6 +187,5 @@ impl Sink for Hashed {
     }
 }
 
-/// Bytes of the entries of one listing that are held while files are received: a million usual
-/// names.
+/// Maximum memory of the entries of one listing while files are received: a million usual names.
 pub(super) const MOST_LISTED_BYTES: usize = 192 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! One file on its way to a writer, over as many connections as it takes.
+//! A download to a writer, over as many connections as needed.
 
 use std::io::Write;
 use std::time::Instant;
@@ -20,13 +20,13 @@ pub(super) struct Written<'a> {
     /// Of all that was written.
     pub(super) hasher: Hasher,
     pub(super) bytes: u64,
-    /// What the first connection was promised.
+    /// The description on the first connection.
     pub(super) head: Option<RemoteFile>,
 }
 
 impl Written<'_> {
-    /// Receives what is missing. Gives the connection, what the file is, how it ended, and the
-    /// seconds until its last byte.
+    /// Receives the missing content. Returns the connection, the description of the file, its end,
+    /// and the seconds until its last byte.
     pub(super) fn attempt(
         &mut self,
         target: &Target,
@@ -54,9 +54,8 @@ impl Written<'_> {
         if !head.agrees(&asked) || head.size.is_some_and(|size| size < offset) {
             return Err(changed());
         }
-        // From a server that gives no parts the beginning comes again, and is thrown away. Of
-        // something that has neither a time nor a tag nobody knows whether it is the same
-        // beginning.
+        // A server without ranges sends the beginning again, which is discarded. Without a time or
+        // a tag it may be another beginning.
         if begins < offset && head.tag.is_none() {
             return Err(changed());
         }
@@ -89,7 +88,7 @@ impl Sink for Behind<'_, '_> {
     }
 }
 
-/// The same, telling how it goes.
+/// A writer that reports progress.
 struct Counted<'a, 'b> {
     written: &'a mut Written<'b>,
     attempts: &'a Attempts,

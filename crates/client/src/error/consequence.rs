@@ -1,11 +1,11 @@
-//! What follows from an error, whichever command and protocol it interrupts.
+//! The consequences of an error, for every command and protocol.
 
 use anyport_proto::transfer::refusal::{self, RefusalCode, Retry};
 
 /// The origin of an error, from which the exit code follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Blame {
+pub enum ErrorOrigin {
     /// This machine.
     Local,
     /// The name does not resolve, or no server accepts the connection.
@@ -15,16 +15,15 @@ pub enum Blame {
     /// The content that arrived differs from the content that was sent.
     Mismatch,
     /// The connection was lost; the same command may succeed.
-    BrokenOff,
+    Interrupted,
     /// TLS failed, or the server is not trusted.
     Untrusted,
 }
 
-/// What follows from an error: the exit code, whether to try again, and whether other files are
-/// concerned.
+/// The consequences of an error: the exit code, the retry, and whether other files are affected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Consequence {
-    pub(crate) blame: Blame,
+    pub(crate) origin: ErrorOrigin,
     pub(crate) retry: Retry,
     /// Other files of the same command are not concerned.
     pub(crate) one_file: bool,
@@ -32,32 +31,33 @@ pub(crate) struct Consequence {
 
 impl Consequence {
     /// An error on this machine.
-    pub(crate) const LOCAL: Self = Self::new(Blame::Local, Retry::Never);
+    pub(crate) const LOCAL: Self = Self::new(ErrorOrigin::Local, Retry::Never);
     /// The connection was lost.
-    pub(crate) const LOST: Self = Self::new(Blame::BrokenOff, Retry::Repeatedly);
+    pub(crate) const LOST: Self = Self::new(ErrorOrigin::Interrupted, Retry::Repeatedly);
 
-    pub(crate) const fn new(blame: Blame, retry: Retry) -> Self {
-        Self { blame, retry, one_file: false }
+    pub(crate) const fn new(origin: ErrorOrigin, retry: Retry) -> Self {
+        Self { origin, retry, one_file: false }
     }
 
-    /// What follows from a refusal, by its code.
+    /// Returns the consequences of a refusal, by its code.
     pub(crate) const fn of(code: RefusalCode) -> Self {
         let refusal::Meaning { retry, failure, one_file, .. } = code.meaning();
-        let blame = match failure {
-            refusal::Failure::Refused => Blame::Refused,
-            refusal::Failure::Mismatch => Blame::Mismatch,
-            refusal::Failure::Interrupted => Blame::BrokenOff,
+        let origin = match failure {
+            refusal::Failure::Refused => ErrorOrigin::Refused,
+            refusal::Failure::Mismatch => ErrorOrigin::Mismatch,
+            refusal::Failure::Interrupted => ErrorOrigin::Interrupted,
         };
-        Self { blame, retry, one_file }
+        Self { origin, retry, one_file }
     }
 
-    /// What follows from a Close before the server's reply; 1005 stands for one without a code.
+    /// Returns the consequences of a Close before the server's reply; 1005 stands for one without a
+    /// code.
     pub(crate) const fn of_close(code: u16) -> Self {
         match code {
             // Going away, service restart, try again later.
             1001 | 1012 | 1013 => Self::of(RefusalCode::Busy),
             1000 | 1005 => Self::LOST,
-            _ => Self::new(Blame::Refused, Retry::Never),
+            _ => Self::new(ErrorOrigin::Refused, Retry::Never),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, and what follows from it: the text, the exit code, the retry and the hint.
+//! All errors, and their consequences: the text, the exit code, the retry and the hint.
 
 use std::borrow::Cow;
 use std::io;
@@ -36,7 +36,7 @@ pub enum ErrorKind {
         target: String,
         /// The host and port of the proxy.
         proxy: String,
-        /// Why not.
+        /// The reason.
         reason: Box<ProxyError>,
     },
     /// The variable that applies to the target names no proxy.
@@ -78,7 +78,7 @@ pub enum ErrorKind {
     SameName {
         /// The name.
         name: String,
-        /// The file that comes first on the command line.
+        /// The first file on the command line.
         first: PathBuf,
         /// The other one.
         second: PathBuf,
@@ -92,14 +92,14 @@ pub enum ErrorKind {
     },
     /// Some of several files were not transferred; each has been reported.
     Some {
-        /// How many.
+        /// Number of failed files.
         failed: usize,
-        /// How many there were.
+        /// Number of all files.
         of: usize,
-        /// What was not done with them.
+        /// The operation that failed.
         what: &'static str,
         /// The origin of the first error.
-        blame: Blame,
+        origin: ErrorOrigin,
     },
     /// The URL cannot stand in the request for a WebSocket.
     Request,
@@ -111,7 +111,7 @@ pub enum ErrorKind {
     Violation {
         /// The rule.
         rule: Violation,
-        /// Whether the connection was interactive, and not one for transfers.
+        /// Whether the connection was interactive, instead of one for transfers.
         interactive: bool,
     },
     /// The library engine gave up.
@@ -122,7 +122,7 @@ pub enum ErrorKind {
     Closed(u16, String),
     /// A reply that is not a receipt, cut.
     NoReceipt(String),
-    /// A reply that is not of the protocol, cut, or what is wrong with it.
+    /// A reply that violates the protocol, shortened, or the reason.
     Answer(String),
     /// A reply that is not HTTP, or breaks its rules.
     NoHttp(String),
@@ -139,7 +139,7 @@ pub enum ErrorKind {
     BadPath {
         /// The path.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// An option that no field of HTTP expresses.
@@ -181,23 +181,23 @@ pub enum ErrorKind {
     NoListing {
         /// The path of the request.
         path: String,
-        /// What there is instead.
+        /// The kind of the existing entry.
         reason: String,
     },
     /// The remote file of this name is no longer the one that was listed.
     ChangedThere(String),
-    /// The content received is not what the server hashed.
+    /// The received content has another digest than the server's.
     ReceivedDiffers {
         /// The file's path on the server.
         name: String,
-        /// The digest of what was received.
+        /// The digest of the received content.
         ours: Digest,
-        /// The digest of what was sent.
+        /// The digest of the sent content.
         theirs: Digest,
     },
     /// A file cannot be stored at a local path.
     Local(LocalError),
-    /// The output accepts no more, after what the client tried to do.
+    /// The output is closed, after the client tried this.
     Output(&'static str),
     /// The input cannot be read.
     Input,
@@ -228,7 +228,7 @@ pub enum ErrorKind {
 pub enum Transferred {
     /// Content bytes handed to the kernel.
     Sent(u64),
-    /// The same over HTTP, where no upload resumes.
+    /// As `Sent`, over HTTP, where no upload resumes.
     SentOverHttp(u64),
     /// Content bytes of the current file.
     Received(u64),
@@ -239,15 +239,16 @@ pub enum Transferred {
 type Hint = Option<Cow<'static, str>>;
 
 impl ErrorKind {
-    /// Returns what follows from the error, and what the user can do about it: the one table for
-    /// every command and protocol. `cause` is the error of the operating system, if there is one.
+    /// Returns the consequences of the error and the hint: the one table for every command and
+    /// protocol. `cause` is the error of the operating system, if there is one.
     pub(super) fn meaning(&self, cause: Option<&io::Error>) -> (Consequence, Hint) {
         const LOCAL: Consequence = Consequence::LOCAL;
         const LOST: Consequence = Consequence::LOST;
         const FILE: Consequence = Consequence { one_file: true, ..LOCAL };
-        const REFUSED: Consequence = Consequence::new(Blame::Refused, Retry::Never);
-        const UNREACHABLE: Consequence = Consequence::new(Blame::Unreachable, Retry::Repeatedly);
-        const MISMATCH: Consequence = Consequence::new(Blame::Mismatch, Retry::Never);
+        const REFUSED: Consequence = Consequence::new(ErrorOrigin::Refused, Retry::Never);
+        const UNREACHABLE: Consequence =
+            Consequence::new(ErrorOrigin::Unreachable, Retry::Repeatedly);
+        const MISMATCH: Consequence = Consequence::new(ErrorOrigin::Mismatch, Retry::Never);
         match self {
             Self::Dial(error) => of_dial(error),
             Self::Proxy { reason, .. } => {
@@ -265,7 +266,7 @@ impl ErrorKind {
             }
             // Either a server without TLS, or a connection that was cut at its beginning.
             Self::NoTls => (
-                Consequence::new(Blame::Untrusted, Retry::Once),
+                Consequence::new(ErrorOrigin::Untrusted, Retry::Once),
                 hint("without TLS use tcp://, ws://, frames:// or http://"),
             ),
             Self::NoHandshake(_) => {
@@ -305,7 +306,7 @@ impl ErrorKind {
                 Consequence::of(RefusalCode::Exists),
                 hint("send it under another name: tcp://HOST:PORT/NAME"),
             ),
-            Self::Some { blame, .. } => (Consequence::new(*blame, Retry::Never), None),
+            Self::Some { origin, .. } => (Consequence::new(*origin, Retry::Never), None),
             Self::Handshake(ResponseError::Status { status }, body) => {
                 let code = RefusalCode::of_status(*status);
                 let hint = match code {
@@ -440,7 +441,7 @@ fn hint(text: impl Into<Cow<'static, str>>) -> Hint {
 }
 
 fn of_dial(error: &DialError) -> (Consequence, Hint) {
-    let unreachable = Consequence::new(Blame::Unreachable, Retry::Repeatedly);
+    let unreachable = Consequence::new(ErrorOrigin::Unreachable, Retry::Repeatedly);
     match error {
         // A connection that was made, and reset before it could be used.
         DialError::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionReset => {
@@ -461,8 +462,8 @@ fn of_dial(error: &DialError) -> (Consequence, Hint) {
     }
 }
 
-/// What the user can do about a refusal. A server advises how to send a token on the wire, which
-/// is of no use on a command line.
+/// Returns the hint for a refusal. A server explains how to send a token in the protocol, which is
+/// useless on a command line.
 fn hint_of(refusal: &Refusal) -> Hint {
     match refusal.code {
         RefusalCode::Unauthorized => hint(token_hint()),
@@ -473,12 +474,12 @@ fn hint_of(refusal: &Refusal) -> Hint {
     }
 }
 
-/// Whether a time limit of the client has passed, and not one of the kernel.
+/// Returns whether a time limit of the client has passed, and not one of the kernel.
 fn is_own_limit(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
 }
 
-/// Whether an error of the local file system concerns every file that is stored there.
+/// Returns whether an error of the local file system affects all files that are stored there.
 fn is_of_disk(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -491,7 +492,7 @@ fn is_of_disk(error: &io::Error) -> bool {
 /// After an interrupted transfer, the next attempt resumes.
 pub const RESUME_HINT: &str = "run the same command again to resume";
 
-/// Where a server answers, and not as an anyport server would.
+/// Hint if a server responds, but not like an anyport server.
 const ANYPORT_HINT: &str = "check that this is an anyport server, or try tcp://";
 
 /// After a path that the server does not have; the URL of the server follows.
@@ -507,7 +508,7 @@ pub fn congestion_hint() -> String {
     format!("see sysctl net.ipv4.tcp_allowed_congestion_control, or use {CONGESTION} auto")
 }
 
-/// Whether the body of a response is an explanation, and not a page.
+/// Returns whether the body of a response is an explanation, and not a page.
 pub(super) fn is_explained(status: StatusCode, body: &str) -> bool {
     !status.is_success() && !body.trim_start().starts_with('<')
 }

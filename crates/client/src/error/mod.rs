@@ -6,7 +6,6 @@ mod kind;
 mod text;
 mod trust;
 
-pub use consequence::Blame;
 pub(crate) use consequence::Consequence;
 pub(crate) use kind::token_hint;
 pub use kind::{ErrorKind, LIST_HINT, RESUME_HINT, Transferred, congestion_hint};
@@ -93,7 +92,7 @@ impl Error {
         matches!(self.0.kind, ErrorKind::NoHandshake(_)) || self.io().is_some_and(limit)
     }
 
-    /// Replaces what a lost connection had transferred.
+    /// Replaces the amount that a lost connection had transferred.
     #[must_use]
     pub(crate) fn moved(mut self, change: impl FnOnce(Transferred) -> Transferred) -> Self {
         if let ErrorKind::Lost(moved) = &mut self.0.kind {
@@ -127,11 +126,11 @@ impl Error {
     }
 
     /// Returns the origin of the error, from which the exit code follows.
-    pub fn blame(&self) -> Blame {
-        self.consequence().blame
+    pub fn origin(&self) -> ErrorOrigin {
+        self.consequence().origin
     }
 
-    /// Returns what the user can do about it.
+    /// Returns what the user can try.
     pub fn hint(&self) -> Option<String> {
         Some(self.0.kind.meaning(self.io()).1?.into_owned())
     }

@@ -146,7 +146,7 @@ impl ErrorKind {
     }
 }
 
-/// Why a handshake failed: in the server's words, where it explained its status.
+/// Returns why a handshake failed, in the server's words if it explained its status.
 fn declined(answer: &ResponseError, body: &str) -> String {
     match (answer, quoted(body).strip_prefix(": ")) {
         (ResponseError::Status { status }, _) if !is_explained(*status, body) => {

@@ -1,4 +1,4 @@
-//! What a server answers: our receipts and refusals as JSON, and what others say in their own ways.
+//! Responses of servers: receipts and refusals of anyport servers in JSON, and texts of others.
 
 use std::time::Duration;
 
@@ -21,26 +21,26 @@ pub(crate) struct Answer {
     pub(crate) is_whole: bool,
 }
 
-/// What became of a file.
+/// The outcome of a file.
 pub(crate) enum Judged {
-    /// It is there. No receipt comes from servers that know none.
+    /// It is stored. Only anyport servers send a receipt.
     Stored(Option<Box<Receipt>>),
     Refused(Refusal),
     /// Somewhere else is asked to be asked.
     Elsewhere {
         location: String,
     },
-    /// Something that no server of ours says.
+    /// A response that no anyport server sends.
     Unclear(String),
-    /// It began to say what became of the file, and did not get to its end.
+    /// The response about the outcome is incomplete.
     Cut,
 }
 
 impl Answer {
-    /// Reads the content, within `patience` and up to a limit. What is cut has explained enough.
+    /// Reads the content, within `timeout` and up to a limit, which is enough for an explanation.
     ///
     /// Cancel safe: no.
-    pub(crate) async fn read(response: Response<Incoming>, patience: Duration) -> Self {
+    pub(crate) async fn read(response: Response<Incoming>, wait_limit: Duration) -> Self {
         let (parts, mut content) = response.into_parts();
         let mut bytes = Vec::new();
         let read = async {
@@ -57,13 +57,13 @@ impl Answer {
             }
             false
         };
-        let is_whole = tokio::time::timeout(patience, read).await.unwrap_or(false);
+        let is_whole = tokio::time::timeout(wait_limit, read).await.unwrap_or(false);
         bytes.truncate(LONGEST_ANSWER);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Self { status: parts.status, fields: parts.headers, text, is_whole }
     }
 
-    /// What it says of a file that was sent.
+    /// Returns the outcome of an uploaded file.
     pub(crate) fn judge(&self) -> Judged {
         let reply = self.is_json().then(|| FileReply::from_json(&self.text));
         match (self.status, reply) {
@@ -71,8 +71,8 @@ impl Answer {
                 Judged::Stored(Some(Box::new(receipt)))
             }
             (status, Some(_)) if status.is_success() && !self.is_whole => Judged::Cut,
-            // An invalid receipt proves nothing; other JSON is that of a third-party server.
-            (status, Some(_)) if status.is_success() && self.is_of_ours() => {
+            // JSON without a valid receipt is that of a third-party server.
+            (status, Some(_)) if status.is_success() && self.is_anyport() => {
                 Judged::Unclear(self.said())
             }
             (status, _) if status.is_success() => Judged::Stored(None),
@@ -83,13 +83,13 @@ impl Answer {
         }
     }
 
-    /// Where it sends us, as far as that is worth telling. What is shown is visible ASCII.
+    /// Returns the target of a redirect, shortened, in visible ASCII.
     pub(crate) fn location(&self) -> String {
         let location = self.fields.get(header::LOCATION).and_then(|value| value.to_str().ok());
         location.unwrap_or("(none)").chars().take(LONGEST_PLACE).collect()
     }
 
-    /// Why something is not given or taken: in the words of our server, or of another one.
+    /// Returns why a request was refused, in the words of the server.
     pub(crate) fn refusal(&self) -> Refusal {
         if self.is_json()
             && let Ok(FileReply::Error(mut refusal)) = FileReply::from_json(&self.text)
@@ -111,8 +111,8 @@ impl Answer {
         }
     }
 
-    /// Whether it begins as what our server says of a file.
-    fn is_of_ours(&self) -> bool {
+    /// Returns whether the content begins like that of an anyport server about a file.
+    fn is_anyport(&self) -> bool {
         ["{\"receipt\"", "{\"error\""].iter().any(|ours| self.text.starts_with(ours))
     }
 
@@ -121,7 +121,7 @@ impl Answer {
         media.is_some_and(|media| media.starts_with("application/json"))
     }
 
-    /// The first line of text, and not too much of it. A page says nothing that fits a line.
+    /// Returns the first line of text, shortened. A page has no useful line.
     fn said(&self) -> String {
         let text = self.text.trim_start();
         if text.starts_with('<') {
@@ -166,14 +166,14 @@ mod tests {
     const JSON: &str = "application/json";
 
     #[test]
-    fn our_refusals_are_told_in_their_own_words() {
+    fn refusals_of_anyport_servers_keep_their_words() {
         let said = r#"{"error":{"code":"exists","message":"a exists","hint":"rename"}}"#;
-        let told = refusal(409, JSON, said);
-        assert_eq!(told, Refusal::new(RefusalCode::Exists, "a exists").with_hint("rename"));
+        let reported = refusal(409, JSON, said);
+        assert_eq!(reported, Refusal::new(RefusalCode::Exists, "a exists").with_hint("rename"));
     }
 
     #[test]
-    fn a_status_says_enough_where_nothing_else_does() {
+    fn a_status_is_an_explanation_if_there_is_no_other() {
         for (status, media, text, code, message) in [
             (401, "text/html", "<html>x", RefusalCode::Unauthorized, "401 Unauthorized"),
             (
@@ -194,8 +194,8 @@ mod tests {
             (500, "", "", RefusalCode::Storage, "500 Internal Server Error"),
             (422, "", "", RefusalCode::BadRequest, "422 Unprocessable Entity"),
         ] {
-            let told = refusal(status, media, text);
-            assert_eq!((told.code, told.message.as_str()), (code, message));
+            let reported = refusal(status, media, text);
+            assert_eq!((reported.code, reported.message.as_str()), (code, message));
         }
         assert!(refusal(401, "", "").hint.unwrap().contains("token-file"));
         assert_eq!(
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn another_server_gives_no_receipt_and_ours_gives_one_that_can_be_read() {
+    fn only_anyport_servers_send_a_receipt() {
         for (status, media, text) in
             [(201, "", ""), (204, "", ""), (200, JSON, "{\"ok\":true}"), (201, "text/html", "<a>")]
         {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirection_is_told_with_its_place() {
+    fn a_redirect_is_an_error_that_names_its_target() {
         let mut answer = answer(308, "text/plain", "");
         assert!(matches!(answer.judge(), Judged::Elsewhere { location } if location == "(none)"));
         answer.fields.insert(header::LOCATION, header::HeaderValue::from_static("https://h/x"));

@@ -78,7 +78,7 @@ impl Connection {
         Ok(open)
     }
 
-    /// Asks, without a token, whether the server requires one: an anyport server says so in a
+    /// Checks, without a token, whether the server requires one: an anyport server reports it in a
     /// response that needs none (RFC 9110 §11.6.1). A token for one server must not be sent to
     /// another.
     async fn asks_for_a_token(&self, target: &Target) -> Result<bool, Error> {

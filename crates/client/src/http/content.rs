@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::content::Content;
 use crate::error::Error;
 
-/// How far a request has come: what its connection took of it, and when that was.
+/// The progress of a request: the bytes that its connection accepted, and when.
 #[derive(Debug)]
 pub(crate) struct Moved(Mutex<Far>);
 
@@ -23,7 +23,7 @@ pub(crate) struct Moved(Mutex<Far>);
 struct Far {
     bytes: u64,
     last: Instant,
-    /// Our own source is waited for, and no server.
+    /// Whether the local source is waited for, and not the server.
     reading: bool,
 }
 
@@ -32,12 +32,12 @@ impl Moved {
         Arc::new(Self(Mutex::new(Far { bytes: 0, last: Instant::now(), reading: false })))
     }
 
-    /// Bytes of content that were taken.
+    /// Returns the number of accepted bytes of content.
     pub(crate) fn bytes(&self) -> u64 {
         self.far().bytes
     }
 
-    /// When the server last took something; now, while there is nothing for it to take.
+    /// Returns when the server last accepted content; now, while there is none to accept.
     pub(crate) fn last(&self) -> Instant {
         let far = self.far();
         if far.reading { Instant::now() } else { far.last }
@@ -63,7 +63,7 @@ impl Moved {
     }
 }
 
-/// What a request carries.
+/// The content of a request.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Nothing,
@@ -76,7 +76,7 @@ pub(crate) enum Outgoing {
 #[derive(Debug)]
 pub(crate) struct Pieces {
     came: mpsc::Receiver<Piece>,
-    /// Bytes that are still to come, where that is known.
+    /// Remaining bytes, if known.
     left: Option<u64>,
     moved: Arc<Moved>,
     /// Dropped at the other end if the rest is not needed.
@@ -91,7 +91,7 @@ enum Piece {
     End,
 }
 
-/// Content that stopped before its end. Why, the reader says.
+/// Content that stopped before its end. The reader has the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the upload was aborted")]
 pub(crate) struct GivenUp;
@@ -104,8 +104,8 @@ pub(crate) struct Reader {
     wanted: oneshot::Receiver<()>,
 }
 
-/// Dropped, the rest of a content is not wanted: its request ends in the middle, and its reader
-/// stops even if the connection holds on to the request.
+/// Dropping it cancels the rest of the content: its request ends in the middle, and its reader
+/// stops even if the connection keeps the request.
 #[derive(Debug)]
 pub(crate) struct Want {
     _body: oneshot::Sender<()>,
@@ -128,7 +128,7 @@ impl Reader {
     pub(crate) fn read(self) -> (Content, Result<bool, Error>) {
         let Self { mut content, pieces, moved, mut wanted } = self;
         let runtime = Handle::current();
-        // Whether it was taken.
+        // Returns whether it was accepted.
         let mut send = |piece| {
             runtime.block_on(async {
                 tokio::select! {
@@ -166,7 +166,7 @@ fn fresh(used: &Returned<Vec<u8>>) -> Vec<u8> {
     used.try_recv().unwrap_or_else(|_| vec![0; PIECE])
 }
 
-/// A buffer that comes back when it was sent.
+/// A buffer that returns when it was sent.
 struct Lent {
     buffer: Vec<u8>,
     count: usize,
@@ -249,7 +249,7 @@ impl Pieces {
                 self.ended = true;
                 Poll::Ready(None)
             }
-            // The reader failed; what was sent must not look whole.
+            // The reader failed; the sent part must not look complete.
             Poll::Ready(None) => Poll::Ready(Some(Err(GivenUp))),
         }
     }
@@ -258,7 +258,7 @@ impl Pieces {
 /// Bytes of one piece.
 const PIECE: usize = 128 * 1024;
 
-/// Pieces that are read before the connection takes them.
+/// Number of pieces that are read ahead of the connection.
 const AHEAD: usize = 3;
 
 #[cfg(test)]
@@ -269,8 +269,8 @@ mod tests {
     use super::*;
     use crate::content::Source;
 
-    /// What comes of a file of `size` bytes, until its body ends or fails; `want` is dropped behind
-    /// `pieces` of it.
+    /// Returns how much of a file of `size` bytes is sent until its body ends or fails; `want` is
+    /// dropped after `pieces` of it.
     async fn taken(size: u64, pieces: usize) -> (u64, bool) {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(size).unwrap();
@@ -304,12 +304,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_content_comes_whole_or_fails() {
+    async fn content_is_complete_or_an_error() {
         let piece = PIECE as u64;
         for size in [0, 1, piece, 3 * piece] {
             assert_eq!(taken(size, usize::MAX).await, (size, true));
         }
-        // It shrank; what was promised does not come.
+        // It shrank, so the announced content is incomplete.
         assert_eq!(taken(5 * piece, usize::MAX).await, (3 * piece, false));
         // The rest is not needed.
         assert_eq!(taken(3 * piece, 2).await, (2 * piece, false));

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::AsyncStream;
 
-/// What broke a connection, for every request that was on it. hyper's own errors say less.
+/// The error that ended a connection, for all its requests. hyper's own errors contain less.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Broken(Arc<Mutex<Option<(io::ErrorKind, Fault)>>>);
 
@@ -46,7 +46,8 @@ impl Broken {
 pub(crate) struct Io {
     stream: AsyncStream,
     broken: Broken,
-    /// The server takes nothing more. It may have said why, and that is worth more than our error.
+    /// Whether the server no longer reads. It may have sent the reason, which is worth more than
+    /// the local error.
     deaf: bool,
     /// Nothing more is to be read.
     ended: bool,
@@ -75,8 +76,8 @@ impl Io {
         if self.ended { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) } else { Poll::Pending }
     }
 
-    /// hyper gives up a connection at the first write that fails, and reads before each; so that it
-    /// reads once more, such a write is one that waits. Reading then finds the answer, or the same
+    /// Turns a failed write into a pending one: hyper gives up a connection at the first failed
+    /// write, and reads before each; so it reads once more, and finds the response or the same
     /// error.
     fn written<T>(
         &mut self,
@@ -113,7 +114,7 @@ impl AsyncRead for Io {
             }
             Poll::Ready(Ok(())) if buffer.filled().len() == before => self.ended = true,
             Poll::Ready(Ok(())) => self.has_read = true,
-            // hyper asks for more only after it has handled what it read before.
+            // hyper reads again only after it has handled the earlier input.
             Poll::Pending if std::mem::take(&mut self.has_read) => self.handled.wake(),
             Poll::Pending => {}
         }

@@ -37,7 +37,7 @@ pub(crate) fn path_to(target: &Target, scope: &Scope, name: Option<&OsStr>) -> D
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
     pub(crate) path: String,
-    /// It is not the one that the URL and the name make: only our server knows it for the same.
+    /// Whether it is not the path that URL and name form: only an anyport server treats them alike.
     pub(crate) is_moved: bool,
 }
 
@@ -68,12 +68,12 @@ fn encoded(name: &OsStr) -> String {
     components.map(encode).collect::<Vec<_>>().join("/")
 }
 
-/// Whether our server takes `path` for something else than a file (docs/http.md).
+/// Returns whether an anyport server treats `path` as something else than a file (docs/http.md).
 fn is_own(path: &str) -> bool {
     OWN.contains(&path) || path.starts_with(ROOMS_PATH) || path.starts_with("/pipe/")
 }
 
-/// A request for `path`, with what every request says.
+/// Returns a request for `path`, with the fields of every request.
 ///
 /// # Errors
 /// A path that cannot stand in a request.
@@ -122,14 +122,14 @@ fn authority(target: &Target) -> String {
 
 const USER_AGENT: &str = concat!("anyport/", env!("CARGO_PKG_VERSION"));
 
-/// What of our server's paths names no file.
+/// Paths of an anyport server that name no file.
 const OWN: [&str; 6] = ["/echo", "/files", "/healthz", "/help", "/metrics", "/time"];
 
 /// All but what RFC 3986 §2.3 calls unreserved.
 const ENCODED: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What may not stand in a path at all (RFC 3986 §3.3); escapes are escapes already.
+/// Characters that are invalid in a path (RFC 3986 §3.3); escapes are kept.
 const UNSAFE: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b' ')
     .add(b'"')
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_port_is_not_said() {
+    fn the_default_port_is_omitted() {
         for (url, expected) in [
             ("http://h/", "h"),
             ("https://[::1]/", "[::1]"),

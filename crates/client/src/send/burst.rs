@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::limits::MAX_DISCARDED;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::refusal::Retry;
 
@@ -18,7 +18,7 @@ use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::{Consequence, Error, ErrorKind};
 
-/// Files whose receipts have not come.
+/// Maximum number of files without a receipt.
 const WINDOW: usize = 96;
 
 /// Bytes of their receipts, so that these fit the kernel's buffers.
@@ -27,7 +27,7 @@ const WINDOW_BYTES: usize = 56 * 1024;
 /// Receipts that are awaited before more files are read, so that several travel together.
 const STEP: usize = WINDOW / 2;
 
-/// What becomes of a file, in the order of the files.
+/// The state of a file, in the order of the files.
 enum Waiting {
     /// It is on its way.
     Sent { bytes: u64, digest: Option<Digest>, grown: bool },
@@ -89,7 +89,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Reads a file and puts it behind what is on its way.
+    /// Reads a file and appends it to the output.
     fn put(&mut self, item: &Item<'_>) -> Result<Waiting, Error> {
         let source = item.source;
         self.observer.begins(source);
@@ -98,7 +98,7 @@ impl Connection<'_> {
             Err(error) => return Ok(Waiting::Failed(error.into())),
         };
         let offer = self.offer(item, &content);
-        let Some(size) = content.size().filter(|size| *size <= MAX_PASSED_OVER) else {
+        let Some(size) = content.size().filter(|size| *size <= MAX_DISCARDED) else {
             // It has grown since it was found.
             return Ok(Waiting::Failed(ErrorKind::Changed(source.path().to_owned()).into()));
         };
@@ -128,7 +128,7 @@ impl Connection<'_> {
             },
         };
         match settled {
-            Ok(sent) => self.told(sent),
+            Ok(sent) => self.reported(sent),
             Err(error) => match error.consequence() {
                 Consequence { one_file: true, retry: Retry::Never, .. } => {
                     self.fail(item.source, &error);
@@ -139,7 +139,7 @@ impl Connection<'_> {
         Ok(())
     }
 
-    fn told(&self, sent: Sent) {
+    fn reported(&self, sent: Sent) {
         self.observer.position(sent.bytes);
         self.observer.sent(sent);
     }
@@ -156,5 +156,5 @@ fn receipt_len(item: &Item<'_>) -> usize {
 }
 
 fn is_small(source: &Source) -> bool {
-    source.size().is_some_and(|size| size <= MAX_PASSED_OVER)
+    source.size().is_some_and(|size| size <= MAX_DISCARDED)
 }

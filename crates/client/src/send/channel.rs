@@ -56,7 +56,7 @@ impl Channel {
         self.socket.tcp()
     }
 
-    /// Checks a receipt against what was sent.
+    /// Compares a receipt with the sent content.
     pub(super) fn sent(
         &self,
         bytes: u64,
@@ -77,7 +77,7 @@ impl Channel {
     }
 }
 
-/// Compares a receipt with what was sent.
+/// Compares a receipt with the sent content.
 pub(super) fn check(
     peer: SocketAddr,
     ours: u64,
@@ -88,8 +88,7 @@ pub(super) fn check(
         return Err(Error::at(peer, ErrorKind::BytesDiffer { ours, theirs: receipt.bytes }));
     }
     match (digest, receipt.digest) {
-        // A server may be told to use another algorithm for plain bytes; then there is nothing to
-        // compare.
+        // A server may use another algorithm for plain bytes; then the digests cannot be compared.
         (Some(ours), Some(theirs)) if ours.algorithm() == theirs.algorithm() && ours != theirs => {
             Err(Error::at(peer, ErrorKind::DigestDiffers { ours, theirs }))
         }

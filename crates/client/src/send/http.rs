@@ -1,5 +1,5 @@
-//! Uploads over HTTP: as many files at once as the server permits, and another connection when one
-//! is lost.
+//! Uploads over HTTP: as many concurrent files as the server permits, and another connection when
+//! one is lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use crate::http::content::Moved;
 use crate::http::request::path_to;
 use crate::target::{Scope, Target};
 
-/// Sends `sources`, as [`crate::send()`] says. Files that were under way when the connection was
-/// lost start again.
+/// Sends `sources` like [`crate::send()`]. Files in transit when the connection was lost start
+/// again.
 pub(super) fn send(
     sources: &[Source],
     target: &Target,
@@ -130,11 +130,11 @@ impl Sending<'_> {
         for index in underway.broken.into_iter().rev() {
             self.left.push_front(index);
         }
-        let goes_on = over?;
+        let continues = over?;
         if let Some(error) = underway.stopped {
             return Err(error);
         }
-        self.connection = goes_on.then_some(connection);
+        self.connection = continues.then_some(connection);
         Ok(())
     }
 
@@ -244,7 +244,7 @@ impl Sending<'_> {
         };
         underway.moved.remove(&index);
         if self.of > 1 && error.consequence().one_file {
-            self.failed.add(error.blame());
+            self.failed.add(error.origin());
             self.observer.failed(item.source, &error);
             return Ok(());
         }

@@ -1,5 +1,5 @@
-//! Sends files over one connection, and checks each receipt against what was sent. A connection
-//! that breaks off is replaced by another one, which goes on where the server has bytes up to.
+//! Sends files over one connection, and compares each receipt with the sent content. A lost
+//! connection is replaced by another one, which resumes at the server's offset.
 
 mod burst;
 mod channel;
@@ -13,7 +13,7 @@ use channel::check;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::limits::MAX_DISCARDED;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{Outcome, Receipt};
@@ -26,7 +26,7 @@ use crate::attempts::Attempts;
 use crate::bottleneck::{Bottleneck, Measurements};
 use crate::connect::ConnectOptions;
 use crate::content::{Content, Source};
-use crate::error::{Blame, Error, ErrorKind};
+use crate::error::{Error, ErrorKind, ErrorOrigin};
 use crate::target::{Scheme, Target};
 
 /// The client's WebSocket implementation.
@@ -50,13 +50,14 @@ pub struct Options {
     pub engine: Engine,
     /// Payload bytes of one frame.
     pub frame_size: usize,
-    /// Whether to offer permessage-deflate; `ws://` and the own engine only.
+    /// Whether to offer permessage-deflate; `ws://` and the built-in implementation only.
     pub deflate: bool,
     /// The digest that both sides compute.
     pub digest: Algorithm,
-    /// Whether to go on where an earlier attempt broke off.
+    /// Whether to resume an earlier attempt.
     pub resume: bool,
-    /// Whether the server is told when a file was last changed, and gives its copy the same time.
+    /// Whether the server is reported when a file was last changed, and gives its copy the same
+    /// time.
     ///
     /// It tells by that whether it has the file already.
     pub times: bool,
@@ -68,9 +69,9 @@ pub struct Options {
     pub on_exists: Option<OnExists>,
     /// Bytes per second that are not to be passed.
     pub limit_rate: Option<u64>,
-    /// How often in a row an attempt may bring nothing before it is given up.
+    /// Maximum number of attempts in a row without progress.
     pub retries: u32,
-    /// How long may be tried without a byte being brought.
+    /// Maximum total time without progress.
     pub retry_max_time: Duration,
     /// Options of the connection.
     pub connect: ConnectOptions,
@@ -126,17 +127,17 @@ pub struct Sent {
     pub bottleneck: Option<(Bottleneck, f64)>,
 }
 
-/// Hears how it goes.
+/// Observes the progress of an upload.
 pub trait Observer {
     /// A file is about to be sent; over HTTP/2 others may be under way.
     fn begins(&self, _source: &Source) {}
-    /// Of the file that is being sent, so many bytes are there or on their way.
+    /// This many bytes of the current file were sent or are in transit.
     fn position(&self, bytes: u64);
     /// A file is there, and its receipt has been checked.
     fn sent(&self, sent: Sent);
     /// One of several files is not sent; the others follow.
     fn failed(&self, source: &Source, error: &Error);
-    /// The connection broke off; another attempt follows in `delay`.
+    /// The connection was lost; another attempt follows in `delay`.
     fn retrying(&self, error: &Error, delay: Duration);
 }
 
@@ -148,7 +149,7 @@ pub trait Observer {
 /// Two sources that would be stored under one name are refused before anything is sent.
 ///
 /// # Errors
-/// What went wrong and cannot be mended by trying again; files before it have been told to
+/// What went wrong and cannot be mended by trying again; files before it have been reported to
 /// `observer`. After all files, [`ErrorKind::Some`] if there were such that did not stop the
 /// others.
 pub fn send(
@@ -230,10 +231,10 @@ struct Connection<'a> {
     channel: Option<Channel>,
     /// The server does not know the key `mtime_ns`.
     whole_seconds: bool,
-    /// All of the file is sent, as what the server has of it is another one's.
+    /// Whether the whole file is sent, because the server's partial file is another one's.
     anew: bool,
     failed: Failed,
-    /// Whether the server knows `name_raw`, once it has been asked.
+    /// Whether the server supports `name_raw`, once that is known.
     raw_names: Option<bool>,
     changed: Changed,
 }
@@ -242,19 +243,19 @@ struct Connection<'a> {
 #[derive(Default)]
 struct Failed {
     count: usize,
-    blame: Option<Blame>,
+    origin: Option<ErrorOrigin>,
 }
 
 impl Failed {
-    fn add(&mut self, blame: Blame) {
+    fn add(&mut self, origin: ErrorOrigin) {
         self.count += 1;
-        self.blame.get_or_insert(blame);
+        self.origin.get_or_insert(origin);
     }
 
     fn outcome(self, of: usize) -> Result<(), Error> {
-        match self.blame {
-            Some(blame) => {
-                Err(ErrorKind::Some { failed: self.count, of, what: "files were not sent", blame }
+        match self.origin {
+            Some(origin) => {
+                Err(ErrorKind::Some { failed: self.count, of, what: "files were not sent", origin }
                     .into())
             }
             None => Ok(()),
@@ -269,7 +270,8 @@ impl Connection<'_> {
         if self.raw_names.is_none() && item.name_raw().is_some() {
             match &sent {
                 Ok(_) => self.raw_names = Some(true),
-                // A server of an earlier version maps the name, and is held to that by its receipt.
+                // A server of an earlier version maps the name, and its receipt is compared with
+                // that.
                 Err(error) if error.is_refused(RefusalCode::BadRequest) => {
                     (self.raw_names, self.channel) = (Some(false), None);
                     sent = self.attempt(item, attempts);
@@ -292,7 +294,7 @@ impl Connection<'_> {
     }
 
     fn fail(&mut self, source: &Source, error: &Error) {
-        self.failed.add(error.blame());
+        self.failed.add(error.origin());
         self.observer.failed(source, error);
     }
 
@@ -308,7 +310,7 @@ impl Connection<'_> {
         let open = self.open()?;
         attempts.connected();
         // A small one is sent again sooner than asked about.
-        let is_long = content.size().is_some_and(|size| size > MAX_PASSED_OVER);
+        let is_long = content.size().is_some_and(|size| size > MAX_DISCARDED);
         offer.resume = options.resume && !anew && is_long && open.transport().can_resume();
         offer.id = content.id().filter(|_| offer.resume);
         let progress = |bytes| {
@@ -341,7 +343,7 @@ impl Connection<'_> {
         }
     }
 
-    /// What the server is told of a file, but for whether we wait for its word.
+    /// Returns the offer of a file, without the option to wait for the offset.
     fn offer(&self, item: &Item<'_>, content: &Content) -> Offer {
         let options = self.options;
         let mut offer = content.offer();

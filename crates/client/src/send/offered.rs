@@ -9,7 +9,7 @@ use anyport_proto::transfer::receipt::{EndKind, Receipt};
 
 use super::{Failed, Observer, Options, Sent};
 use crate::content::Source;
-use crate::error::{Blame, Error, ErrorKind};
+use crate::error::{Error, ErrorKind, ErrorOrigin};
 use crate::target::Scope;
 
 /// A file and the name that it is offered under.
@@ -61,7 +61,7 @@ pub(super) fn items<'a>(
                 if sources.len() == 1 {
                     return Err(error);
                 }
-                failed.add(Blame::Local);
+                failed.add(ErrorOrigin::Local);
                 observer.failed(source, &error);
             }
         }
@@ -96,7 +96,7 @@ impl Changed {
     /// Checks the name in a receipt, and records a change in `sent`.
     ///
     /// # Errors
-    /// The receiver says that it has the file already, under a name that is not the file's own.
+    /// The receiver has the file already, under a name that is not the file's own.
     pub(super) fn check(&mut self, item: &Item<'_>, sent: &mut Sent) -> Result<(), Error> {
         let stored = sent.receipt.as_ref().and_then(Receipt::stored);
         let (Some(offered), Some(stored)) = (&item.path, stored) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Gives a file to those who take it through a pipe of the server (docs/pipe.md).
+//! Sends a file through a pipe of the server (docs/pipe.md).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,10 +16,10 @@ use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
 use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
 
-/// Gives all of `source` to as many as `give` says; its size is found here.
+/// Sends all of `source` to the receivers of `give`; determines its size.
 ///
 /// # Errors
-/// What went wrong; no receiver takes what came for all of it.
+/// An error; no receiver considers the content complete.
 pub fn give(
     target: &Target,
     give: &Give,
@@ -33,7 +33,7 @@ pub fn give(
     let line = give_line(&Give { size, ..give.clone() });
     let line = with_token(line, target.token.as_ref());
     if size.is_none() {
-        // Where no size is promised our FIN says that this was all.
+        // Without an announced size, FIN means that the content is complete.
         stream.resets_at_end().map_err(broken(0))?;
     }
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
@@ -44,8 +44,7 @@ pub fn give(
         let _ = stream.resets_at_end();
         return Err(error);
     }
-    // A write that failed may have failed because the server said no: its word is worth more than
-    // ours.
+    // If the write failed because the server refused, its reply says so.
     let answer = read_line(&mut stream);
     let line = match (answer, written) {
         (Ok(line), _) => line,
@@ -74,7 +73,7 @@ fn open(source: &Source) -> Result<(File, Option<u64>), Error> {
     if metadata.is_dir() {
         return Err(OpenError::Directory { path: path.to_owned() }.into());
     }
-    // Files of /proc and /sys say they are empty, and are not.
+    // Files of /proc and /sys have size 0 and content.
     let size = Some(metadata.len()).filter(|size| metadata.is_file() && *size > 0);
     Ok((file, size))
 }
@@ -86,7 +85,7 @@ pub(crate) fn connect(
 ) -> Result<(Stream, SocketAddr), Error> {
     let options = ConnectOptions { unacknowledged: None, ..options.clone() };
     let Connection { stream, peer, socket } = crate::connect::connect(target, &options)?;
-    // The server's own limit of the wait ends first, with a refusal that says so.
+    // The server's own limit for the wait passes first, with a refusal that names it.
     socket.end_handshake(options.timeout.saturating_add(SLACK));
     Ok((stream, peer))
 }
@@ -104,7 +103,7 @@ impl Giving<'_> {
         let announced = self.left;
         let mut buffer = vec![0; BUFFER];
         while self.left != Some(0) {
-            // That is a refusal: before the end there is nothing else to say.
+            // Before the end, any reply is a refusal.
             if self.stream.has_something_to_say() {
                 return Ok(());
             }

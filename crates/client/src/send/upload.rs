@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::tcp_info::TcpInfo;
-use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::limits::MAX_DISCARDED;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::fields::of_offer;
 use anyport_proto::transfer::offer::OnExists;
@@ -60,7 +60,7 @@ impl Hashed {
     }
 }
 
-/// What was read of a file and sent.
+/// The result of reading and sending a file.
 struct Read {
     bytes: u64,
     digest: Option<Digest>,
@@ -83,7 +83,7 @@ impl Upload {
     /// Cancel safe: no; dropping it interrupts the upload.
     pub(super) async fn run(self) -> Result<Sent, Error> {
         let Self { connection, target, options, source, hashed, path, moved } = self;
-        let (reading, patience) = (options.clone(), options.connect.timeout.min(LONGEST_WAIT));
+        let (reading, wait_limit) = (options.clone(), options.connect.timeout.min(LONGEST_WAIT));
         let identity = hashed.as_ref().and_then(|hashed| hashed.identity.clone());
         let (content, whole) = blocking(move || open(&source, &reading, identity)).await?;
         let (version, token) = (connection.version(), connection.token(&target));
@@ -122,7 +122,7 @@ impl Upload {
             answered
         } else {
             feeding = feeding.begin();
-            match patiently(asked, &moved, patience).await {
+            match with_limit(asked, &moved, wait_limit).await {
                 Ok(answered) => answered,
                 Err(late) => {
                     let sent = Transferred::SentOverHttp(moved.bytes());
@@ -130,7 +130,7 @@ impl Upload {
                 }
             }
         };
-        let settled = settle(&connection, answered, feeding, &moved, patience).await?;
+        let settled = settle(&connection, answered, feeding, &moved, wait_limit).await?;
         let sent = settled.judge(&connection, before, began, &options)?;
         match sent.receipt {
             // The user who wrote the URL does not know that path.
@@ -153,17 +153,17 @@ fn ask_permission(request: &mut Request<Outgoing>) -> Arc<Notify> {
     permitted
 }
 
-/// Waits for a response while content is being accepted, and for `patience` after that.
-async fn patiently<T>(
+/// Waits for a response while content is being accepted, and for `timeout` after that.
+async fn with_limit<T>(
     mut asked: Pin<&mut impl Future<Output = T>>,
     moved: &Moved,
-    patience: Duration,
+    wait_limit: Duration,
 ) -> io::Result<T> {
     loop {
-        let until = moved.last() + patience;
+        let until = moved.last() + wait_limit;
         match timeout_at(until.into(), &mut asked).await {
             Ok(answered) => return Ok(answered),
-            Err(_) if moved.last() + patience > Instant::now() => {}
+            Err(_) if moved.last() + wait_limit > Instant::now() => {}
             Err(_) => return Err(io::ErrorKind::WouldBlock.into()),
         }
     }
@@ -182,7 +182,7 @@ fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<
         content.keep_to(rate);
     }
     let small =
-        content.size().filter(|size| *size <= MAX_PASSED_OVER && options.limit_rate.is_none());
+        content.size().filter(|size| *size <= MAX_DISCARDED && options.limit_rate.is_none());
     let Some(size) = small else { return Ok((content, None)) };
     let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
     content.read_exact(&mut bytes)?;
@@ -245,7 +245,7 @@ impl Fields<'_> {
     }
 }
 
-/// A response, and what was sent before it.
+/// A response, and the content sent before it.
 struct Settled {
     answer: Answer,
     /// The whole file, if all of it was sent.
@@ -260,10 +260,10 @@ async fn settle(
     answered: hyper::Result<Response<Incoming>>,
     feeding: Feeding,
     moved: &Moved,
-    patience: Duration,
+    wait_limit: Duration,
 ) -> Result<Settled, Error> {
-    let heard = match answered {
-        Ok(response) => Ok(Answer::read(response, patience).await),
+    let received = match answered {
+        Ok(response) => Ok(Answer::read(response, wait_limit).await),
         Err(error) => Err(error),
     };
     let sent = moved.bytes();
@@ -285,7 +285,7 @@ async fn settle(
             }
         }
     };
-    let answer = heard.map_err(|error| connection.failed(sent, &error))?;
+    let answer = received.map_err(|error| connection.failed(sent, &error))?;
     if read.is_none() || !answer.is_whole {
         connection.spend();
     }
@@ -325,7 +325,7 @@ impl Settled {
         if let Some(receipt) = &receipt {
             check(peer, bytes, digest, receipt)?;
         }
-        let sent = told(connection, bytes, digest, receipt, |tcp, receipt| {
+        let sent = reported(connection, bytes, digest, receipt, |tcp, receipt| {
             let limited = options.limit_rate.is_some();
             let measured =
                 Measurements { elapsed: began.elapsed(), reading, limited, tcp: (before, tcp) };
@@ -337,7 +337,7 @@ impl Settled {
     }
 }
 
-fn told(
+fn reported(
     connection: &Connection,
     bytes: u64,
     digest: Option<Digest>,

@@ -48,7 +48,7 @@ use crate::pipe::{Give, Take};
 use crate::rooms::Join;
 use crate::transfer::download::{Get, List};
 use crate::transfer::offer::{Offer, Token};
-use crate::transfer::spelled;
+use crate::transfer::word_enum;
 use download::{parse_get, parse_list};
 use fields::{after_version, split_word, take_token};
 use join::parse_join;
@@ -94,7 +94,7 @@ pub enum Verb {
     Help,
 }
 
-spelled!(Verb, "verb":
+word_enum!(Verb, "verb":
     Time = "TIME", Greet = "GREET", Help = "HELP");
 
 /// Parses a request: a complete line, with its preface and without its line feed.

@@ -11,7 +11,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::UnknownWord;
-use super::words::{quoted, spelled};
+use super::words::{quoted, word_enum};
 
 /// The digest algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -25,7 +25,7 @@ pub enum Algorithm {
     None,
 }
 
-spelled!(Algorithm, "digest algorithm": Blake3 = "blake3", Sha256 = "sha256", None = "none");
+word_enum!(Algorithm, "digest algorithm": Blake3 = "blake3", Sha256 = "sha256", None = "none");
 
 /// The hash of a whole content, together with the algorithm it was made with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_digest_is_refused_with_the_reason() {
+    fn an_invalid_digest_is_refused_with_the_reason() {
         for (text, message) in [
             ("abc", r#"digest "abc" does not name its algorithm; expected blake3:… or sha256:…"#),
             ("md5:00", r#"unknown digest algorithm "md5"; expected one of blake3, sha256, none"#),

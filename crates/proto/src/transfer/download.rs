@@ -17,7 +17,7 @@ use super::file_path::FilePath;
 use super::file_time::FileTime;
 use super::offer::Token;
 use super::percent;
-use super::words::spelled;
+use super::words::word_enum;
 
 /// The request for a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -132,7 +132,7 @@ pub enum EntryKind {
     Directory,
 }
 
-spelled!(EntryKind, "kind": File = "file", Directory = "directory");
+word_enum!(EntryKind, "kind": File = "file", Directory = "directory");
 words!(EntryKind = "file or directory");
 
 /// An entry that a listing left out, as it cannot be requested.
@@ -178,7 +178,7 @@ pub enum LeftOutReason {
     Other,
 }
 
-spelled!(LeftOutReason, "reason": Name = "name", Depth = "depth", Unreadable = "unreadable",
+word_enum!(LeftOutReason, "reason": Name = "name", Depth = "depth", Unreadable = "unreadable",
     Special = "special", Link = "link", Other = "other");
 
 impl Kind for LeftOutReason {
@@ -389,7 +389,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_listing_says_what_it_left_out() {
+    fn a_listing_reports_omitted_entries() {
         let mut end = ListEnd::default();
         assert_eq!(end.words(), None);
         for reason in [LeftOutReason::Name, LeftOutReason::Special, LeftOutReason::Link] {
@@ -403,7 +403,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_server_cannot_name_what_is_elsewhere() {
+    fn a_server_cannot_name_files_outside_of_the_request() {
         for name in ["../x", "/etc/passwd", "a/../../b", ".anyport-1.part", "", "a\\u0000b"] {
             let file = format!(
                 r#"{{"file":{{"name":"{name}","size":1,"offset":0,"mtime":0,"mode":"644"}}}}"#
@@ -421,7 +421,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_bad_message_is_told_with_its_key() {
+    fn the_error_of_a_message_names_its_key() {
         for (text, message) in [
             (
                 r#"{"get":{}}"#,
@@ -448,14 +448,14 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn what_is_asked_survives_being_written_and_read(get in any_get(), list in any_list()) {
+        fn requests_survive_being_written_and_read(get in any_get(), list in any_list()) {
             for message in [FileMessage::Get(get), FileMessage::List(list)] {
                 prop_assert_eq!(FileMessage::from_json(&message.to_json()), Ok(message));
             }
         }
 
         #[test]
-        fn what_is_answered_survives_being_written_and_read(
+        fn replies_survive_being_written_and_read(
             head in any_head(),
             entries in prop::collection::vec(any_entry(), 0..4),
             bytes: u64,

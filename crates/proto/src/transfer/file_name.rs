@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_file_is_refused_with_advice() {
+    fn a_url_without_a_file_is_refused_with_a_hint() {
         for (asked, message) in [
             ("", r#"the name "" has no last component; expected a file name such as photo.jpg"#),
             (
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_decode_is_refused_with_the_place() {
+    fn a_name_that_cannot_be_decoded_is_refused_with_the_position() {
         for (asked, message) in [
             (
                 "a%zz",

@@ -353,7 +353,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_stored_path_is_taken_as_it_is() {
+    fn a_stored_path_is_used_exactly() {
         for text in ["a", "a/b.txt", "größe 2/日本/x", ".config/y", "a..b/..."] {
             assert_eq!(path(text).text(), text);
             assert_eq!(path(text).to_string(), text);
@@ -368,7 +368,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_stored_path_is_refused() {
+    fn an_invalid_stored_path_is_refused() {
         for text in [
             "/etc/passwd",
             "../x",

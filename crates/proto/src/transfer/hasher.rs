@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_does_not_depend_on_how_content_was_cut() {
+    fn a_digest_does_not_depend_on_segmentation() {
         let content = noise(300, 1);
         for algorithm in ALGORITHMS {
             every_cut(&content, |pieces| {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_checkpoint_is_not_taken_for_one() {
+    fn an_invalid_checkpoint_is_ignored() {
         let mut hasher = Hasher::with_unit(Algorithm::Blake3, 1024);
         hasher.update(&noise(2000, 4));
         let line = hasher.take_checkpoints()[0].to_string();
@@ -386,7 +386,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_digest_goes_on_after_breaks_anywhere(
+        fn a_digest_continues_after_an_interruption_anywhere(
             length in 0_usize..12_000,
             cuts in prop::collection::vec(0_usize..12_000, 0..4),
             sha: bool,

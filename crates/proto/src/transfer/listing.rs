@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_listing_is_refused() {
+    fn an_invalid_listing_is_refused() {
         for json in [
             "",
             "[]",

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_told_with_its_key() {
+    fn the_error_of_a_value_names_its_key() {
         for (text, message) in [
             (
                 r#"{"offer":{"size":"12"}}"#,
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_told_what_is() {
+    fn the_error_of_an_unknown_message_names_the_known_ones() {
         for (text, message) in [
             (r#"{"offr":{}}"#, r#"unknown message "offr"; expected one of offer, end, get, list"#),
             (
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_shown_to_nobody() {
+    fn a_token_in_a_message_is_never_shown() {
         assert_eq!(format!("{:?}", Token::new("s3cret")), "Token(…)");
         assert!(!format!("{:?}", full()).contains("s3cret"));
         for text in [r#"{"offer":{"token":[12345]}}"#, r#"{"offer":{"token":""}}"#] {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_reply_is_told_with_its_key() {
+    fn the_error_of_a_reply_message_names_its_key() {
         for (text, message) in [
             (
                 r#"{"went":{}}"#,

@@ -28,4 +28,4 @@ mod words;
 
 pub use codec::{fields, json::MessageError};
 pub use words::UnknownWord;
-pub(crate) use words::{quoted, spelled};
+pub(crate) use words::{quoted, word_enum};

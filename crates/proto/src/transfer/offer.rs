@@ -7,7 +7,7 @@ use super::codec::{Flag, Optional, OptionalTime, record};
 use super::digest::{Algorithm, Digest};
 use super::file_time::FileTime;
 use super::percent;
-use super::words::spelled;
+use super::words::word_enum;
 
 /// The description of a file before its content.
 ///
@@ -60,7 +60,7 @@ pub enum OnExists {
     Rename,
 }
 
-spelled!(OnExists, "policy": Error = "error", Overwrite = "overwrite", Rename = "rename");
+word_enum!(OnExists, "policy": Error = "error", Overwrite = "overwrite", Rename = "rename");
 words!(OnExists = "error, overwrite or rename");
 
 /// A secret of the sender, which neither `Debug` nor an error shows.

@@ -14,7 +14,7 @@ use super::digest::Digest;
 use super::file_path::FilePath;
 use super::tcp_seen::TcpSeen;
 use super::units::{format_bytes, format_rate, format_resumed};
-use super::words::{quoted, spelled};
+use super::words::{quoted, word_enum};
 use crate::one_line::one_line;
 use crate::visible::make_visible;
 
@@ -195,7 +195,7 @@ pub enum Protocol {
     Http2,
 }
 
-spelled!(Protocol, "protocol":
+word_enum!(Protocol, "protocol":
     Raw = "raw", Ws = "ws", Frames = "frames", Http = "http", Http2 = "http2");
 words!(Protocol = "raw, ws, frames or http");
 
@@ -208,7 +208,7 @@ pub enum Engine {
     Library,
 }
 
-spelled!(Engine, "engine": Own = "own", Library = "library");
+word_enum!(Engine, "engine": Own = "own", Library = "library");
 words!(Engine = "own or library");
 
 /// The event that ended a file.
@@ -224,7 +224,7 @@ pub enum EndKind {
     AlreadyHere,
 }
 
-spelled!(EndKind, "end":
+word_enum!(EndKind, "end":
     Size = "size", Close = "close", Fin = "fin", AlreadyHere = "already-here");
 words!(EndKind = "size, close, fin or already-here");
 
@@ -239,7 +239,7 @@ pub enum Outcome {
     SameDigest,
 }
 
-spelled!(Outcome, "outcome":
+word_enum!(Outcome, "outcome":
     Stored = "stored", SameTime = "same-time", SameDigest = "same-digest");
 words!(Outcome = "a word");
 
@@ -411,7 +411,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_absent_is_null_but_name_and_facts_of_the_socket_are_left_out() {
+    fn absent_values_are_null_except_name_and_socket_statistics() {
         assert_eq!(
             serde_json::to_string(&discarded()).unwrap(),
             r#"{"protocol":"raw","engine":"own","peer":"[::1]:5","bytes":1,"seconds":0.0,"durable_seconds":null,"rate":null,"digest":null,"end":"fin","outcome":"stored","confirmed":false,"path":null}"#
@@ -453,7 +453,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_human_line_says_it_all() {
+    fn the_human_line_has_all_properties() {
         let hex = "ab".repeat(32);
         assert_eq!(
             whole().human_line(),
@@ -502,7 +502,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_bad_word_in_the_object_is_told() {
+    fn the_error_of_an_object_names_the_word() {
         let json = serde_json::to_string(&whole()).unwrap().replace("\"ws\"", "\"wss\"");
         let error = serde_json::from_str::<Receipt>(&json).unwrap_err().to_string();
         assert!(

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::codec::kind::{Text, words};
 use super::codec::{Optional, Required, record};
-use super::words::spelled;
+use super::words::word_enum;
 use crate::visible::make_visible;
 use crate::ws::CloseCode;
 
@@ -69,7 +69,7 @@ pub enum RefusalCode {
     Busy,
 }
 
-spelled!(RefusalCode, "refusal code":
+word_enum!(RefusalCode, "refusal code":
     BadRequest = "bad-request",
     NotSupported = "not-supported",
     BadName = "bad-name",

@@ -1,4 +1,4 @@
-//! Enums that are spelled as one word on the wire, and how a peer's words are quoted in messages.
+//! Enums that are encoded as one word, and quoting of a peer's words in messages.
 
 /// A word that is none of those known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,7 +13,7 @@ pub struct UnknownWord {
 }
 
 /// Gives an enum `as_str`, `Display`, `FromStr` and serde, all with the same spelling.
-macro_rules! spelled {
+macro_rules! word_enum {
     ($type:ident, $what:literal: $($variant:ident = $word:literal),+ $(,)?) => {
         impl $type {
             pub(crate) const WORDS: &'static [&'static str] = &[$($word),+];
@@ -60,7 +60,7 @@ macro_rules! spelled {
         }
     };
 }
-pub(crate) use spelled;
+pub(crate) use word_enum;
 
 /// `text` as it may stand in a message: in quotes, control characters escaped, never long. A token
 /// in the wrong place is not repeated.
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_word_is_told_with_the_known_ones() {
+    fn the_error_of_an_unknown_word_names_the_known_ones() {
         let error = UnknownWord { what: "verb", word: "PTU".to_owned(), known: &["PUT", "GET"] };
         assert_eq!(error.to_string(), r#"unknown verb "PTU"; expected one of PUT, GET"#);
     }

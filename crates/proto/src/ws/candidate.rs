@@ -295,8 +295,8 @@ mod tests {
     fn a_length_beyond_the_largest_file_is_raw() {
         let one = messages(1, 1000);
         let mut confirmation = Confirmation::new(&Limits::default(), 999);
-        let refuted = Violation::FrameTooLong { announced: 1000, limit: 999 };
-        assert_eq!(confirmation.feed(&one), CandidateState::RuledOut(refuted.into()));
+        let ruled_out = Violation::FrameTooLong { announced: 1000, limit: 999 };
+        assert_eq!(confirmation.feed(&one), CandidateState::RuledOut(ruled_out.into()));
         let mut confirmation = Confirmation::new(&Limits::default(), 1000);
         assert_eq!(confirmation.feed(&one), CandidateState::Open);
     }

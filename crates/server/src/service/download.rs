@@ -51,7 +51,7 @@ pub(crate) enum Next {
     /// This many bytes of the buffer; 0 if only some content was hashed.
     Bytes(usize),
     /// Content for the kernel to send; the session calls [`Download::sent`].
-    Unseen(Piece),
+    Kernel(Piece),
     /// The end, after all content.
     End(FileEnd),
 }
@@ -217,7 +217,7 @@ impl Download {
                 && let Some(file) = self.content.file()
             {
                 let (file, at) = (file.clone(), self.position);
-                return Ok(Next::Unseen(Piece { file, at, count: left - TAIL }));
+                return Ok(Next::Kernel(Piece { file, at, count: left - TAIL }));
             }
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let count = self.content.read_at(&mut buffer[..most], self.position)?;
@@ -237,7 +237,7 @@ impl Download {
         Ok(Next::Bytes(count))
     }
 
-    /// Records that `count` bytes of [`Next::Unseen`] were sent.
+    /// Records that `count` bytes of [`Next::Kernel`] were sent.
     pub(crate) fn sent(&mut self, count: u64) {
         self.position += count;
         self.underway.at(self.position);

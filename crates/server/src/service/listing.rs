@@ -15,8 +15,8 @@ use crate::budget::Share;
 pub(crate) struct Listing(anyport_store::Listing);
 
 impl Files {
-    /// Begins to list a directory, or one file. It holds at most `limit` bytes of names, and takes
-    /// them from `share`.
+    /// Begins to list a directory, or one file. It buffers at most `limit` bytes of names, which
+    /// count against `share`.
     ///
     /// # Errors
     /// A path that cannot be a stored one, no such entry, or no memory for names. The refusal was

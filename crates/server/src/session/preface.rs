@@ -13,7 +13,7 @@
 //!   ANYPORT/1 HELP␊                                  ──►  ANYPORT/1 HELP PUT NAME …␊
 //! ```
 //!
-//! While an answer to GET or LIST goes out nothing is read. What came behind the question waits.
+//! While a reply to GET or LIST is sent nothing is read. Input after the request waits.
 
 use std::borrow::Cow;
 use std::io;
@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use anyport_net::copy::{Event, Interest, Placement, Read, Session};
 use anyport_proto::access::Token;
-use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::limits::MAX_DISCARDED;
 use anyport_proto::preface::{self, LineReader, Reply, Request, Verb};
 use anyport_proto::transfer::download::{Get, List};
 use anyport_proto::transfer::offer::{End, Offer};
@@ -33,7 +33,7 @@ use super::http::help;
 use super::lines::Lines;
 use super::pipe::Pipe;
 use super::raw_echo::RawEcho;
-use super::sending::{Say, Sending};
+use super::sending::{Output, Sending};
 use super::{
     AnySession, Context, Next, Produced, ServerSession, Successor, early_end, idle_reason,
 };
@@ -63,7 +63,7 @@ enum Phase {
     /// All content was received; its `END` line was not.
     End(Upload),
     /// Refused, but its content is short and being sent: it and its `END` line are discarded.
-    PassedOver { left: u64 },
+    Discarded { left: u64 },
     /// A response is being sent.
     Sending(Sending),
     /// Refused; the lingering close discards further input.
@@ -104,11 +104,11 @@ impl Preface {
         match std::mem::replace(&mut self.phase, Phase::Refused) {
             Phase::Content(upload) | Phase::End(upload) => upload.interrupt(reason),
             Phase::Sending(sending) => sending.broken(reason),
-            Phase::Request | Phase::Waiting(_) | Phase::PassedOver { .. } | Phase::Refused => {}
+            Phase::Request | Phase::Waiting(_) | Phase::Discarded { .. } | Phase::Refused => {}
         }
     }
 
-    /// Whether an answer goes out, or something waits behind one.
+    /// Returns whether a reply is being sent, or input waits for one.
     fn is_sending(&self) -> bool {
         match &self.phase {
             Phase::Sending(_) => true,
@@ -130,17 +130,17 @@ impl Preface {
         self.phase = rest.map_or(Phase::Request, Phase::Sending);
         let mut line = |reply: Reply| replies.extend_from_slice(reply.to_line().as_bytes());
         match say {
-            Say::Content(count) => return Ok(Produced::Bytes(count)),
-            Say::Unseen(piece) => return Ok(Produced::File(piece)),
-            Say::FileEnd(end) => {
+            Output::Content(count) => return Ok(Produced::Bytes(count)),
+            Output::Kernel(piece) => return Ok(Produced::File(piece)),
+            Output::FileEnd(end) => {
                 replies.extend_from_slice(preface::end_line(end.digest.as_ref()).as_bytes());
             }
-            Say::Listed(entries, left_out) => {
+            Output::Listed(entries, left_out) => {
                 entries.into_iter().for_each(|entry| line(Reply::Entry(entry)));
                 left_out.into_iter().for_each(|entry| line(Reply::LeftOut(entry)));
             }
-            Say::ListEnd(end) => line(Reply::ListEnd(end)),
-            Say::Refusal(refusal) => line(Reply::Error(refusal)),
+            Output::ListEnd(end) => line(Reply::ListEnd(end)),
+            Output::Refusal(refusal) => line(Reply::Error(refusal)),
         }
         Ok(Produced::Next(Next::Continue))
     }
@@ -184,15 +184,15 @@ impl Preface {
                     };
                     self.end(&line, replies)?;
                 }
-                Phase::PassedOver { left } => {
+                Phase::Discarded { left } => {
                     let passed = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     bytes = &bytes[passed..];
                     let left = left - passed as u64;
-                    self.phase = Phase::PassedOver { left };
+                    self.phase = Phase::Discarded { left };
                     if left > 0 {
                         return Ok(Next::Continue);
                     }
-                    // Whatever it says: its file has been refused.
+                    // The line does not matter: its file has been refused.
                     if self.take_line(&mut bytes, at)?.is_none() {
                         return Ok(Next::Continue);
                     }
@@ -208,7 +208,7 @@ impl Preface {
         }
     }
 
-    /// Does what a line asks for. Returns the session that takes over, if one does.
+    /// Performs the request of a line. Returns the successor, if there is one.
     fn request(
         &mut self,
         line: &[u8],
@@ -293,11 +293,10 @@ impl Preface {
                 return Ok(());
             }
             Err(refusal) => {
-                // The sender waits, or what it sends can be passed over: the next file may fare
-                // better.
+                // The sender waits, or its content can be discarded: the next file may succeed.
                 self.phase = match size {
                     _ if resume => Phase::Request,
-                    Some(left) if left <= MAX_PASSED_OVER => Phase::PassedOver { left },
+                    Some(left) if left <= MAX_DISCARDED => Phase::Discarded { left },
                     _ => return Err(refusal),
                 };
                 replies.extend_from_slice(Reply::Error(refusal).to_line().as_bytes());
@@ -318,8 +317,8 @@ impl Preface {
         Ok(())
     }
 
-    /// Once on a connection is enough, and wrong or missing once too: content may follow that
-    /// nobody wants to read.
+    /// Checks the token. A valid one is needed once on a connection, and a missing or wrong one
+    /// ends it: unwanted content may follow.
     fn admit(&mut self, token: Option<&Token>) -> Result<(), Refusal> {
         if self.admitted {
             return Ok(());
@@ -367,7 +366,7 @@ impl Preface {
                 return Err(upload.abandon(refusal));
             }
         };
-        // Whatever becomes of this file, the next one may follow: it is clear where it begins.
+        // The next file may follow in any case, because its start is known.
         let reply = match upload.finish(EndKind::Size, &end) {
             Ok(receipt) => Reply::Receipt(receipt),
             Err(refusal) => Reply::Error(refusal),
@@ -377,7 +376,7 @@ impl Preface {
     }
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
-        // What was asked before is answered first; then the end is met again.
+        // Earlier requests are answered first; then the end is repeated.
         if self.is_sending() {
             return Ok(Next::Continue);
         }
@@ -400,7 +399,7 @@ impl Preface {
                     Refusal::new(RefusalCode::BadRequest, "the stream ended inside a line");
                 return Err(self.refuse_line(refusal));
             }
-            Phase::PassedOver { .. } | Phase::Waiting(_) | Phase::Sending(_) | Phase::Refused => {}
+            Phase::Discarded { .. } | Phase::Waiting(_) | Phase::Sending(_) | Phase::Refused => {}
         }
         Ok(Next::Finish)
     }
@@ -441,7 +440,7 @@ impl Preface {
                     Phase::Content(upload) | Phase::End(upload) => upload.abandon(refusal),
                     Phase::Request
                     | Phase::Waiting(_)
-                    | Phase::PassedOver { .. }
+                    | Phase::Discarded { .. }
                     | Phase::Sending(_)
                     | Phase::Refused => self.refuse_line(refusal),
                 });
@@ -457,7 +456,7 @@ impl Preface {
         Ok(line)
     }
 
-    /// No transfer began, so no upload tells of this.
+    /// Reports a refusal that no upload reports, because no transfer began.
     fn refuse_line(&mut self, refusal: Refusal) -> Refusal {
         self.phase = Phase::Refused;
         self.context.refused("raw", &refusal.message);
@@ -478,14 +477,13 @@ impl Session for Preface {
             // The end of a request line begins a file, or opens one.
             _ => (Read::Bytes, true),
         };
-        // Before it is known what is to be sent: the gate may open in between.
+        // Before deciding what to produce: the gate may open in between.
         let wait = match &self.phase {
             Phase::Waiting(waiting) => waiting.wait(),
             _ => None,
         };
         let produce = wait.is_none() && self.is_sending();
-        // Between two files a thread would not notice that the server drains, and it is not for
-        // waiting.
+        // Between two files a bulk thread would not notice a shutdown, and it is not for waiting.
         let is_between = matches!(self.phase, Phase::Request) && self.waiting.is_empty();
         let place =
             if is_between || wait.is_some() { Placement::Runtime } else { Placement::Thread };

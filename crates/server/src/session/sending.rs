@@ -18,11 +18,11 @@ pub(super) enum Sending {
 }
 
 /// The next piece, which the session encodes.
-pub(super) enum Say {
+pub(super) enum Output {
     /// So many bytes of the buffer; 0 where there is nothing to send yet.
     Content(usize),
     /// Content that the kernel can send from the file.
-    Unseen(Piece),
+    Kernel(Piece),
     FileEnd(FileEnd),
     /// Entries, and the omissions between them.
     Listed(Vec<Entry>, Vec<LeftOut>),
@@ -36,16 +36,16 @@ impl Sending {
     ///
     /// # Errors
     /// The file cannot be read further: the connection must be interrupted.
-    pub(super) fn next(self, buffer: &mut [u8]) -> io::Result<Option<(Say, Option<Self>)>> {
+    pub(super) fn next(self, buffer: &mut [u8]) -> io::Result<Option<(Output, Option<Self>)>> {
         match self {
             Self::File(mut download) => match download.next(buffer) {
                 Ok(Next::Bytes(count)) => {
-                    Ok(Some((Say::Content(count), Some(Self::File(download)))))
+                    Ok(Some((Output::Content(count), Some(Self::File(download)))))
                 }
-                Ok(Next::Unseen(piece)) => {
-                    Ok(Some((Say::Unseen(piece), Some(Self::File(download)))))
+                Ok(Next::Kernel(piece)) => {
+                    Ok(Some((Output::Kernel(piece), Some(Self::File(download)))))
                 }
-                Ok(Next::End(end)) => Ok(Some((Say::FileEnd(end), Some(Self::Ended(download))))),
+                Ok(Next::End(end)) => Ok(Some((Output::FileEnd(end), Some(Self::Ended(download))))),
                 Err(error) => {
                     download.broken(&error.to_string());
                     Err(error)
@@ -62,18 +62,18 @@ impl Sending {
                         Ok(Some(Listed::Entry(entry))) => entries.push(entry),
                         Ok(Some(Listed::LeftOut(entry))) => left_out.push(entry),
                         Ok(None) if entries.is_empty() && left_out.is_empty() => {
-                            return Ok(Some((Say::ListEnd(listing.end()), None)));
+                            return Ok(Some((Output::ListEnd(listing.end()), None)));
                         }
                         Ok(None) => break,
-                        Err(refusal) => return Ok(Some((Say::Refusal(refusal), None))),
+                        Err(refusal) => return Ok(Some((Output::Refusal(refusal), None))),
                     }
                 }
-                Ok(Some((Say::Listed(entries, left_out), Some(Self::List(listing)))))
+                Ok(Some((Output::Listed(entries, left_out), Some(Self::List(listing)))))
             }
         }
     }
 
-    /// Records that `count` bytes of [`Say::Unseen`] were sent.
+    /// Records that `count` bytes of [`Output::Kernel`] were sent.
     pub(super) fn sent(&mut self, count: u64) {
         if let Self::File(download) = self {
             download.sent(count);

@@ -14,7 +14,7 @@ use anyport_proto::ws::{
 };
 
 use super::messages::{MessageService, Outlet, Piece};
-use super::sending::Say;
+use super::sending::Output;
 use super::{AT_ONCE, Context, Next, Produced, ServerSession, Successor, idle_reason};
 use crate::service::files::Upload;
 use crate::service::rooms::{Rooms, Subscription};
@@ -389,28 +389,28 @@ impl Session for Ws {
         };
         *files.sending() = rest;
         let reply = match say {
-            Say::Content(count) => {
+            Output::Content(count) => {
                 self.begin_frame(count as u64, out);
                 self.frame_left = 0;
                 return Ok(Produced::Bytes(count));
             }
-            Say::Unseen(mut piece) => {
+            Output::Kernel(mut piece) => {
                 if self.frame_left == 0 {
                     self.begin_frame(piece.count.min(CONTENT_FRAME as u64), out);
                 }
                 piece.count = self.frame_left;
                 return Ok(Produced::File(piece));
             }
-            Say::FileEnd(end) => FileReply::FileEnd(end),
-            Say::Listed(entries, left_out) => {
+            Output::FileEnd(end) => FileReply::FileEnd(end),
+            Output::Listed(entries, left_out) => {
                 if !left_out.is_empty() {
                     let reply = FileReply::LeftOut(left_out);
                     let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), out);
                 }
                 FileReply::Entries(entries)
             }
-            Say::ListEnd(end) => FileReply::ListEnd(end),
-            Say::Refusal(refusal) => FileReply::Error(refusal),
+            Output::ListEnd(end) => FileReply::ListEnd(end),
+            Output::Refusal(refusal) => FileReply::Error(refusal),
         };
         // After a Close this fails, and nothing was requested.
         let _ = self.sender.message(Kind::Text, reply.to_json().as_bytes(), out);

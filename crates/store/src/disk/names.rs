@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_the_other_case_and_a_dot() {
+    fn alternative_names_are_the_other_case_and_a_dot() {
         let spellings = |name: &str| {
             let others = spellings(name.as_bytes()).into_iter();
             others.map(|other| String::from_utf8(other).unwrap()).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! What is typed, or piped.
+//! Input of a chat: typed or piped lines.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ type Lines = Editor<(), MemHistory>;
 /// Prints above the line that is being typed.
 pub(super) type Printer = Box<dyn ExternalPrinter>;
 
-/// Where lines come from.
+/// The source of lines.
 pub(super) enum Input {
     Terminal {
         editor: Box<Lines>,
@@ -32,11 +32,11 @@ pub(super) enum Input {
     },
 }
 
-/// How saying ended.
+/// The way in which input ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Command,
-    /// But for so many lines.
+    /// Except for this many lines.
     NotAllSaid(usize),
     /// By Ctrl-C.
     Interrupted,
@@ -45,7 +45,7 @@ pub(super) enum Ending {
 /// The thread that reads.
 pub(super) struct Reading {
     interrupted: Arc<AtomicBool>,
-    /// Lines that could not be said.
+    /// Lines that could not be sent.
     skipped: Arc<AtomicUsize>,
     /// The terminal as it was, and whether the editor has left it so.
     terminal: Option<(Termios, Arc<AtomicBool>)>,
@@ -67,7 +67,7 @@ impl Input {
         Ok((input, Some(Box::new(printer))))
     }
 
-    /// Reads on a thread of its own, until the end. What the room does not take yet waits there.
+    /// Reads on a thread of its own, until the end. Lines wait there until the room accepts them.
     pub(super) fn start(self, said: Sender<Command>) -> Reading {
         let interrupted = Arc::new(AtomicBool::new(false));
         let was_interrupted = interrupted.clone();
@@ -111,7 +111,7 @@ impl Reading {
     }
 }
 
-/// Dropping the editor at the end tells its printer that there is no line any more.
+/// Dropping the editor at the end notifies its printer that there is no input line any more.
 fn edit(mut editor: Lines, said: &Sender<Command>) -> Ending {
     loop {
         let line = match editor.readline("> ") {
@@ -120,7 +120,7 @@ fn edit(mut editor: Lines, said: &Sender<Command>) -> Ending {
             // Ctrl-D, or a terminal that is gone.
             Err(_) => return Ending::Command,
         };
-        // Between two lines the terminal is nobody else's.
+        // Between two lines nothing else writes to the terminal.
         let mut tell = |text: &str| {
             let _ = lines_to_stdout(text);
         };
@@ -133,7 +133,7 @@ fn edit(mut editor: Lines, said: &Sender<Command>) -> Ending {
 fn stream(commands: bool, said: &Sender<Command>, skipped: &AtomicUsize) {
     let mut input = BufReader::new(Waiting(io::stdin()));
     let most = Limits::default().room_message;
-    // What is longer is passed over, and never held.
+    // A longer line is discarded, and never buffered.
     let longest = most as u64 + 2;
     let mut line = Vec::new();
     loop {
@@ -151,18 +151,18 @@ fn stream(commands: bool, said: &Sender<Command>, skipped: &AtomicUsize) {
         } else if line.len() as u64 == longest && input.skip_until(b'\n').is_err() {
             return;
         }
-        let goes_on = if commands {
+        let continues = if commands {
             typed(&line, said, &mut to_stderr)
         } else {
             piped(&line, most, said, skipped)
         };
-        if !goes_on {
+        if !continues {
             return;
         }
     }
 }
 
-/// A line of a person. False when nobody listens any more.
+/// Handles a typed line. Returns `false` if the chat has ended.
 fn typed(line: &[u8], said: &Sender<Command>, tell: &mut dyn FnMut(&str)) -> bool {
     match Command::from_line(line, Limits::default().room_message) {
         Ok(Line::Nothing) => true,
@@ -179,7 +179,7 @@ fn typed(line: &[u8], said: &Sender<Command>, tell: &mut dyn FnMut(&str)) -> boo
     }
 }
 
-/// A line of a program: all of it is said, a slash at its front too.
+/// Handles a line of a program, which is sent unchanged, also with a slash at its front.
 fn piped(line: &[u8], most: usize, said: &Sender<Command>, skipped: &AtomicUsize) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match Command::say(String::from_utf8_lossy(line).into_owned(), None, most) {

@@ -1,7 +1,7 @@
 //! `anyport chat`.
 //!
-//! The main thread listens and tells; another one reads what is typed. On a terminal a line editor
-//! keeps what is being typed whole while events are told above it.
+//! The main thread receives and prints events; another one reads input. On a terminal a line editor
+//! keeps the input line intact while events are printed above it.
 
 mod input;
 mod output;
@@ -33,7 +33,7 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     let mut output = Output::new(flags.json, printer);
     let (said, queue) = channel(QUEUE);
     let ending = input.start(said);
-    let done = chat(&target, &options, queue, &mut |told| output.tell(told));
+    let done = chat(&target, &options, queue, &mut |notification| output.tell(notification));
     let ending = ending.stop();
     match done {
         Ok(Left { refused: 0, unconfirmed: 0, .. }) => match ending {
@@ -47,13 +47,13 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
         }
         Ok(Left { unconfirmed, .. }) => {
             let error = anyhow::anyhow!("{unconfirmed} of the messages were not confirmed");
-            Err(Failure::new(Exit::BrokenOff, error)
+            Err(Failure::new(Exit::ConnectionLost, error)
                 .with_hint("they may or may not have reached the room"))
         }
-        // Whoever reads has heard enough.
+        // The reader of the output has closed it.
         Err(error) if error.is_closed_output() => Ok(Exit::Done),
         Err(error) => {
-            let (exit, hint) = (Exit::from(error.blame()), error.hint());
+            let (exit, hint) = (Exit::from(error.origin()), error.hint());
             Err(Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect))
         }
     }
@@ -70,5 +70,5 @@ fn options(flags: &flags::Chat, target: &Target) -> Result<ChatOptions, Failure>
     Ok(options)
 }
 
-/// Lines that wait until the room can take them. Whoever types is then not read any more.
+/// Maximum number of lines that wait for the room. Beyond it input is not read.
 const QUEUE: usize = 64;

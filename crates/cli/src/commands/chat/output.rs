@@ -1,4 +1,4 @@
-//! What happens in the room, told: as lines, as JSON, or above the line that is being typed.
+//! Output of a chat: as lines, as JSON, or above the input line.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use anyport_proto::rooms::{Event, Message, make_visible};
 
 use super::input::Printer;
 
-/// Tells what happens.
+/// Prints events.
 pub(super) struct Output {
     json: bool,
     printer: Option<Printer>,
@@ -23,8 +23,8 @@ impl Output {
         Self { json, printer, colours }
     }
 
-    pub(super) fn tell(&mut self, told: ChatEvent<'_>) -> io::Result<()> {
-        match told {
+    pub(super) fn tell(&mut self, notification: ChatEvent<'_>) -> io::Result<()> {
+        match notification {
             ChatEvent::Event(event) if self.json => json_to_stdout(&event.to_json()),
             ChatEvent::Own(message) if self.json => {
                 json_to_stdout(&Event::Message(message.clone()).to_json())
@@ -73,7 +73,7 @@ impl Output {
     }
 }
 
-/// Who said it in a colour of its own, which it keeps.
+/// Returns the sender's name in a colour of its own, which it keeps.
 fn coloured(message: &Message) -> String {
     let sum = message
         .from

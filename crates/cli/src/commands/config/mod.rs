@@ -1,4 +1,4 @@
-//! `anyport config`: what a server would be told, and by whom.
+//! `anyport config`: the settings of a server, and their sources.
 
 mod example;
 mod show;
@@ -39,7 +39,7 @@ fn check(file: Option<&Path>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What `anyport serve` would make of these flags.
+/// Parses these flags as `anyport serve` does.
 fn serve(flags: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
     let line = ["anyport", "serve"].map(OsString::from).into_iter().chain(flags);
     layers::parse(line.collect(), &layers::environment).map_err(Refusal::into)

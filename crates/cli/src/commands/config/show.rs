@@ -1,4 +1,4 @@
-//! `anyport config show`: every setting, and where it comes from.
+//! `anyport config show`: every setting, and its source.
 
 use std::ffi::OsString;
 
@@ -11,7 +11,7 @@ use crate::flags::Show;
 use crate::layers::{self, Setting, Source};
 
 pub(super) fn run(flags: &Show) -> Result<Exit, Failure> {
-    // Whatever stands behind the first flag of serve is FLAGS to clap, this one too.
+    // clap puts everything after the first flag of serve into FLAGS, this flag too.
     let is_json = |flag: &&OsString| *flag == "--json";
     let json = flags.json || flags.flags.iter().any(|flag| is_json(&flag));
     let parsed = super::serve(flags.flags.iter().filter(|flag| !is_json(flag)).cloned())?;
@@ -80,7 +80,7 @@ fn value(argument: &Arg, values: &[OsString]) -> Value {
     }
 }
 
-/// As a TOML file has it; `None` where it is not set.
+/// Returns the value as in a TOML file; `None` if it is not set.
 pub(super) fn written(argument: &Arg, values: &[OsString]) -> Option<String> {
     match value(argument, values) {
         Value::Null => None,

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use anyport_console::{Exit, Failure};
 use serde_json::Value;
 
-use super::{LONGEST_ANSWER, directories, is_named_as_ours, is_safe};
+use super::{LONGEST_ANSWER, directories, has_generated_name, is_safe};
 
 /// A running server that listens to us.
 pub(crate) struct Server {
@@ -51,7 +51,7 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     closed = Some(path)
                 }
-                // What a server that was killed left behind.
+                // A server that was killed left its socket behind.
                 Err(_) => {}
             }
         }
@@ -74,13 +74,13 @@ impl Server {
 
     fn connect(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
     }
 
-    /// Where it listens and what it serves, ` (127.0.0.1:8331, /srv/files)`, and its process id.
-    /// Another connection asks, since each takes one request.
+    /// Returns its address and directory, ` (127.0.0.1:8331, /srv/files)`, and its process ID, over
+    /// another connection, because each accepts one request.
     pub(crate) fn place(&self) -> (String, Value) {
         let status = Self::connect(&self.path).map_err(|error| Failure::from(anyhow!(error)));
         let Ok(status) = status.and_then(|mut server| server.ask("status")) else {
@@ -91,7 +91,7 @@ impl Server {
         (format!(" ({address}, {directory})"), status["pid"].clone())
     }
 
-    /// Asks, and gives the answer.
+    /// Sends a request, and returns the reply.
     pub(crate) fn ask(&mut self, request: &str) -> Result<Value, Failure> {
         let shown = self.path.display().to_string();
         let mut answer = String::new();
@@ -128,12 +128,12 @@ fn candidates() -> Vec<PathBuf> {
     for directory in directories().into_iter().filter(|directory| is_safe(directory)) {
         let Ok(entries) = std::fs::read_dir(directory) else { continue };
         let paths = entries.flatten().map(|entry| entry.path());
-        found.extend(paths.filter(|path| is_named_as_ours(path)));
+        found.extend(paths.filter(|path| has_generated_name(path)));
     }
     found.sort();
     found.dedup();
     found
 }
 
-/// What an answer may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Maximum time for a reply.
+const TIMEOUT: Duration = Duration::from_secs(40);

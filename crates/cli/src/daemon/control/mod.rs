@@ -1,5 +1,5 @@
-//! The control socket: a Unix socket on which a running server is asked and told, by its own user
-//! and root alone.
+//! The control socket: a Unix socket on which a running server answers requests of its own user and
+//! root.
 //!
 //! ```text
 //!   status␊                 ──►  {"event":"status",…}␊
@@ -7,8 +7,8 @@
 //!   stop␊  or  stop now␊    ──►  {"event":"stopping"}␊ … end of stream when the process ends
 //! ```
 //!
-//! Who may connect is settled twice: by the mode of the socket, and by asking the kernel who is
-//! there.
+//! Access is checked twice: by the mode of the socket, and by the credentials of the peer from the
+//! kernel.
 
 pub(crate) mod client;
 mod server;
@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-/// Where control sockets are when nobody says otherwise: those who look for a server look in all of
-/// them, and a server takes the first in which it may make one.
+/// Returns the default directories of control sockets: a client searches all of them, and a server
+/// uses the first in which it can create one.
 fn directories() -> Vec<PathBuf> {
     let first = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
         std::env::split_paths(&value).next().filter(|path| path.is_absolute())
     };
-    // Within a service of systemd's nobody else's server is meant.
+    // Within a systemd service, only that service is meant.
     if let Some(service) = first("RUNTIME_DIRECTORY") {
         return vec![service];
     }
@@ -46,8 +46,8 @@ fn below_tmp() -> PathBuf {
     PathBuf::from(format!("/tmp/anyport-{}", geteuid().as_raw()))
 }
 
-/// Whether sockets in `directory` are those of this user and root. In `/tmp` another user may have
-/// created it first.
+/// Returns whether sockets in `directory` belong to this user and root. In `/tmp` another user may
+/// have created it first.
 fn is_safe(directory: &Path) -> bool {
     directory != below_tmp()
         || directory.symlink_metadata().is_ok_and(|there| {
@@ -56,15 +56,14 @@ fn is_safe(directory: &Path) -> bool {
         })
 }
 
-/// Whether it is named as those that servers make by themselves: `PORT.sock`, or
-/// `PORT-PROCESS.sock`.
-fn is_named_as_ours(path: &Path) -> bool {
+/// Returns whether it has a generated name: `PORT.sock`, or `PORT-PROCESS.sock`.
+fn has_generated_name(path: &Path) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".sock"));
     name.is_some_and(|name| name.splitn(2, '-').all(is_number))
 }
 
-/// Whether a process of this user may ask and tell us.
+/// Returns whether a process of this user may send requests.
 fn may_control(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }
@@ -80,17 +79,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_of_others_are_none_of_ours() {
+    fn sockets_for_another_process_are_ignored() {
         for ours in ["8331.sock", "8331-4711.sock"] {
-            assert!(is_named_as_ours(&Path::new("/run/anyport").join(ours)), "{ours}");
+            assert!(has_generated_name(&Path::new("/run/anyport").join(ours)), "{ours}");
         }
         for other in ["other.sock", "8331", "8331-.sock", "-1.sock", ".sock", "8331-1-2.sock"] {
-            assert!(!is_named_as_ours(Path::new(other)), "{other}");
+            assert!(!has_generated_name(Path::new(other)), "{other}");
         }
     }
 
     #[test]
-    fn our_user_and_root_may_control_us_and_nobody_else() {
+    fn only_the_own_user_and_root_may_control_the_server() {
         assert!(may_control(0));
         assert!(may_control(geteuid().as_raw()));
         assert!(!may_control(geteuid().as_raw().wrapping_add(54_321)));

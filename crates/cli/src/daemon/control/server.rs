@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::{LONGEST_REQUEST, directories, is_named_as_ours, is_safe, may_control};
+use super::{LONGEST_REQUEST, directories, has_generated_name, is_safe, may_control};
 use crate::daemon::status::{Order, ServerHandle};
 
 /// A control socket, removed when it is dropped.
@@ -27,8 +27,8 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// At `asked`, or where those who look for a server that listens on `port` will look. `None`
-    /// where none is wanted, or none was asked for and none can be.
+    /// Binds `asked`, or the default path for a server that listens on `port`. Returns `None` if
+    /// none is wanted, or if the default cannot be created.
     pub(crate) fn bind(asked: Option<&Path>, port: u16) -> Result<Option<Self>, Failure> {
         match asked {
             Some(path) if path == Path::new("none") => Ok(None),
@@ -111,7 +111,7 @@ impl Control {
                 Ok((stream, _)) => {
                     let handle = handle.clone();
                     tokio::spawn(async move {
-                        if let Ok(Err(error)) = timeout(PATIENCE, answer(stream, &handle)).await {
+                        if let Ok(Err(error)) = timeout(TIMEOUT, answer(stream, &handle)).await {
                             tracing::debug!(%error, "control connection failed");
                         }
                         drop(place);
@@ -128,7 +128,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // Somebody may have put another one there.
+        // Another one may be at this path now.
         if self.path.symlink_metadata().is_ok_and(|there| there.ino() == self.inode) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -140,7 +140,7 @@ fn remove_dead(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let is_socket = path.symlink_metadata().is_ok_and(|there| there.file_type().is_socket());
-        if !is_socket || !is_named_as_ours(&path) {
+        if !is_socket || !has_generated_name(&path) {
             continue;
         }
         if let Err(error) = UnixStream::connect(&path)
@@ -156,7 +156,7 @@ async fn answer(mut stream: tokio::net::UnixStream, handle: &ServerHandle) -> io
     let (reading, _) = stream.split();
     let mut request = String::new();
     BufReader::new(reading.take(LONGEST_REQUEST)).read_line(&mut request).await?;
-    // Read all the same, so that the answer is not lost with what was not read.
+    // Read nevertheless: closing with unread input could lose the reply.
     if !may_control(user) {
         tracing::warn!(user, "control request of another user refused");
         return say(
@@ -200,11 +200,11 @@ fn refusal(reason: &str) -> Value {
     json!({ "event": "error", "reason": reason })
 }
 
-/// Connections at once; further ones wait.
+/// Maximum number of connections; further ones wait.
 const AT_ONCE: usize = 16;
 
-/// What a request and its answer may take, reading a configuration included.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time for a request and its reply, including reading a configuration.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What accepting gets that cannot, for want of descriptors most likely.
+/// Pause after accept failed, most likely for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(500);

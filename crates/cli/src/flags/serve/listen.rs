@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_is_an_address_and_what_is_set_for_it() {
+    fn a_listener_is_an_address_with_settings() {
         let plain = Listen {
             service: Service::Any,
             address: "[::1]:8331".to_owned(),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listener_cannot_mean_is_told_with_what_is_known() {
+    fn the_error_of_an_invalid_listener_names_the_valid_values() {
         for (text, words) in [
             ("127.0.0.1:0", "expected SERVICE://ADDR"),
             (

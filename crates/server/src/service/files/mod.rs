@@ -98,7 +98,7 @@ impl Files {
     pub(crate) fn open(config: &Config, events: Arc<Events>) -> io::Result<Self> {
         let store = Arc::new(Store::open(&config.startup.directory, settings(config))?);
         if config.startup.stores_files() {
-            // The operator who starts the server learns that it cannot write, not its first client.
+            // The operator gets the error at the start, and not the first client.
             for lack in store.now().probe()? {
                 tracing::warn!("the file system of the served directory has {lack}");
             }
@@ -325,8 +325,8 @@ impl Files {
             // Any other policy would reveal whether the name, or the content, exists.
             return Ok(OnExists::Rename);
         }
-        // A client that can tell files of one name apart gets an error for another one; others lose
-        // nothing.
+        // A client that can distinguish files of one name gets an error for another one; others
+        // lose nothing.
         let identified = offer.size.is_some() && (offer.mtime.is_some() || offer.id.is_some());
         let default = if identified { OnExists::Error } else { OnExists::Rename };
         match (offer.exists, self.on_exists) {
@@ -362,7 +362,7 @@ impl Files {
         Ok(())
     }
 
-    /// Claims the space that the upload will take, as far as that is known.
+    /// Claims the space that the upload needs, as far as it is known.
     fn claim(upload: &mut Upload, directories: u64) -> Result<(), Refusal> {
         let Some(Sink::File(partial)) = &mut upload.sink else { return Ok(()) };
         let (size, owner) = (upload.offer.size, owner_of(&upload.source));

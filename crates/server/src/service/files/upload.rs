@@ -33,7 +33,7 @@ pub(crate) struct Upload {
     pub(super) begun_by_others: bool,
     /// The entry that is stored under its path already; content that is received is then not kept.
     pub(super) here: Option<Here>,
-    /// Taken when the upload ends.
+    /// Moved out when the upload ends.
     pub(super) sink: Option<Sink>,
     /// The right to write to its partial file.
     #[expect(dead_code, reason = "held until it is dropped, after the sink")]
@@ -463,8 +463,8 @@ impl std::fmt::Debug for Upload {
     }
 }
 
-/// Whether the sender confirmed the end of the file. A FIN may be a killed sender's, and the
-/// WebSocket library does not report whether a Close was received inside a message.
+/// Returns whether the sender confirmed the end of the file. A FIN may be a killed sender's, and
+/// the WebSocket library does not report whether a Close was received inside a message.
 fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
     match kind {
         EndKind::Size | EndKind::AlreadyHere => true,

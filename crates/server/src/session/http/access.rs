@@ -25,7 +25,7 @@ pub(crate) fn check(
     let form = asked.form;
     let protocol = if means == Means::WebSocket { "ws" } else { asked.protocol.as_str() };
     context.admit(protocol, token.as_ref()).map_err(|denied| {
-        // What cannot be a token, as one that is too short, is one to the user who sent it.
+        // An invalid token, such as one that is too short, is reported as a wrong one.
         let shows_one = head.fields.contains_key(header::AUTHORIZATION);
         let denied = if shows_one && denied == Denied::Missing { Denied::Wrong } else { denied };
         answer(denied, means, form)
@@ -54,9 +54,9 @@ pub(super) fn check_page(
         context.events.refused(Why::Origin, protocol, context.peer, reason);
         Err(Answer::refusal(refusal, asked.form).with_status(status))
     };
-    if let Err(foreign) = check_origin(head, policy) {
-        let refusal = Refusal::new(RefusalCode::NotSupported, foreign.to_string());
-        return refuse(refusal, foreign.status());
+    if let Err(other_origin) = check_origin(head, policy) {
+        let refusal = Refusal::new(RefusalCode::NotSupported, other_origin.to_string());
+        return refuse(refusal, other_origin.status());
     }
     if is_shared && !head.fields.contains_key(header::ORIGIN) && is_of_another_page(head) {
         let reason =

@@ -10,7 +10,7 @@ use anyport_proto::visible::{escape_json, make_lines_visible};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
-/// What a response depends on in its request.
+/// The properties of a request that its response depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// The version of HTTP.
@@ -21,7 +21,7 @@ pub(crate) struct Asked {
     /// The server stops: nothing long begins.
     pub(crate) stopping: bool,
     /// The page of another origin that may read the response (`--allow-origin`).
-    pub(crate) foreign_page: Option<String>,
+    pub(crate) from_other_origin: Option<String>,
 }
 
 /// The form that the client prefers.
@@ -46,7 +46,7 @@ impl Asked {
             _ => Protocol::Http,
         };
         let without_content = head.method == Method::HEAD;
-        Self { protocol, without_content, form, stopping, foreign_page: None }
+        Self { protocol, without_content, form, stopping, from_other_origin: None }
     }
 
     /// Returns whether other requests share the connection, so that a failed response breaks its
@@ -55,14 +55,14 @@ impl Asked {
         self.protocol == Protocol::Http2
     }
 
-    /// The same for a request that could not be read.
+    /// Returns them for a request that could not be parsed.
     pub(crate) const fn unread(protocol: Protocol) -> Self {
         Self {
             protocol,
             without_content: false,
             form: Form::Text,
             stopping: false,
-            foreign_page: None,
+            from_other_origin: None,
         }
     }
 }
@@ -105,7 +105,7 @@ impl Head {
         if let Length::Known(length) = self.length {
             fields.push((header::CONTENT_LENGTH, length.to_string()));
         }
-        if let Some(page) = &asked.foreign_page {
+        if let Some(page) = &asked.from_other_origin {
             fields.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, page.clone()));
             fields.push((header::VARY, "Origin".to_owned()));
         }
@@ -178,7 +178,7 @@ impl Answer {
         self
     }
 
-    /// The same with another status.
+    /// Returns the response with another status.
     #[must_use]
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.head.status = status;

@@ -23,7 +23,7 @@ pub(crate) struct Request<'a> {
     pub(super) asked: &'a Asked,
 }
 
-/// What a request leads to.
+/// The result of opening a request.
 pub(crate) enum Opened {
     /// A complete response.
     Answer(Answer),
@@ -104,7 +104,7 @@ pub(crate) trait Handler: Send {
     fn handle(&mut self, event: Event<'_>, at: Instant, out: &mut Vec<u8>) -> Next;
 
     /// Produces the next piece of the response, while [`Interest::produce`] is set. `buffer` may be
-    /// filled; what is appended to `out` goes before the piece.
+    /// filled; bytes appended to `out` precede the piece.
     ///
     /// # Errors
     /// The content cannot be sent completely, so the connection or the stream must break: with a
@@ -142,7 +142,7 @@ pub(crate) enum Event<'a> {
     Lost(&'a str),
 }
 
-/// What follows a call.
+/// The driver's next action after a call.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// A new turn.
@@ -158,7 +158,7 @@ pub(crate) enum Next {
 /// The next piece of a response.
 #[derive(Debug)]
 pub(crate) enum Produced {
-    /// No content but what was appended to `out`.
+    /// No content except the bytes appended to `out`.
     Next(Next),
     /// This many bytes of the buffer.
     Bytes(usize),

@@ -1,4 +1,4 @@
-//! What is checked of every request before its resource serves it.
+//! Checks of every request, before its resource serves it.
 
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -72,7 +72,7 @@ pub(crate) fn open(
     if resource.is_for_pages
         && let Some(origin) = head.fields.get(header::ORIGIN)
     {
-        asked.foreign_page = origin.to_str().ok().map(str::to_owned);
+        asked.from_other_origin = origin.to_str().ok().map(str::to_owned);
     }
     if let Err(answer) = check_content(context, head, framing, asked) {
         return Opened::Answer(answer);
@@ -93,7 +93,8 @@ fn check(
     asked: &Asked,
 ) -> Result<(), Answer> {
     let (method, allow) = (&head.method, (resource.methods)(context.config.startup.file_access));
-    // What the access to files refuses is answered with 403 and that reason by the service.
+    // A method that only the access to files forbids is refused by the service, with 403 and the
+    // reason.
     let known_here = (resource.methods)(FileAccess::ReadWrite);
     let refuse = |status, code, reason: String| {
         let refusal = Refusal::new(code, reason);

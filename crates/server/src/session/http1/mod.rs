@@ -8,8 +8,8 @@
 //!     └─upgrade──► another session                  or Ended, if the connection does not persist
 //! ```
 //!
-//! While a response is sent nothing is read. Input behind its request waits: the rest of one read
-//! at most. Which resource serves a request is decided in `http`, as for every version.
+//! While a response is sent nothing is read. Input after its request waits: at most the rest of one
+//! read. The module `http` selects the resource of a request, as for every version.
 
 mod serving;
 mod upgrade;
@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use anyport_net::copy::{Event, Interest, Placement, Session};
 use anyport_proto::http1::{Framing, HeadReader, Pushed, RequestHead};
-use anyport_proto::limits::MAX_PASSED_OVER;
+use anyport_proto::limits::MAX_DISCARDED;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use http::StatusCode;
 
@@ -36,7 +36,7 @@ use crate::events::Timed;
 pub(crate) struct Http1 {
     context: Context,
     reader: HeadReader,
-    /// When a head that has begun must be complete, counted from its first byte.
+    /// Time limit of a head that has begun, counted from its first byte.
     due: Due,
     state: State,
     /// Input behind a request that is being answered.
@@ -206,9 +206,9 @@ impl Http1 {
         let waits = has_content && Expectation::of(head) != Expectation::None;
         match open(&self.context, head, framing, &mut exchange.asked) {
             Opened::Answer(answer) => {
-                // A client that waits for permission may send its content or not, so what the next
-                // byte belongs to is unknown.
-                let short = matches!(framing, Framing::None | Framing::Length(..=MAX_PASSED_OVER));
+                // A client that waits for permission may send its content or not, so the meaning of
+                // the next byte is unknown.
+                let short = matches!(framing, Framing::None | Framing::Length(..=MAX_DISCARDED));
                 exchange.persistent &= short && !waits;
                 exchange.answer(answer, replies);
                 if exchange.persistent && has_content {
@@ -323,7 +323,8 @@ impl Session for Http1 {
             State::Serving(serving) => serving.interest(),
             State::Ended => Interest { produce: waits, may_block: false, ..head },
         };
-        // The library engine takes over the runtime's own socket, so with it all stays there.
+        // The library implementation takes over the runtime's own socket, so everything stays
+        // there.
         if self.context.config.engine != Engine::Own {
             interest.place = Placement::Runtime;
         }

@@ -15,7 +15,7 @@ pub(super) struct Serving {
     exchange: Exchange,
     body: BodyReader,
     handler: Box<dyn Handler>,
-    /// How the content of the response is framed, once its head is written.
+    /// Framing of the response's content, once its head is written.
     frame: Option<Frame>,
     /// The end of a chunk is not written yet.
     in_chunk: bool,
@@ -58,7 +58,7 @@ impl Serving {
 
     pub(super) fn interest(&self) -> Interest {
         let mut interest = self.handler.interest();
-        // Where framing stands between the bytes, they must be read.
+        // Chunk lines are between the bytes, so they must be read.
         if self.body.left().is_none() && matches!(interest.read, Read::Splice(_)) {
             interest.read = Read::Bytes;
         }
@@ -175,13 +175,13 @@ impl Serving {
         context: &Context,
         replies: &mut Vec<u8>,
     ) -> io::Result<(session::Produced, bool)> {
-        let goes_on = session::Produced::Next(copy::Next::Continue);
+        let continues = session::Produced::Next(copy::Next::Continue);
         let interest = self.handler.interest();
         if interest.wait.is_none() {
             self.permit(replies);
         }
         if !interest.produce {
-            return Ok((goes_on, false));
+            return Ok((continues, false));
         }
         self.write(&[], context, replies);
         let mut content = Vec::new();
@@ -195,9 +195,9 @@ impl Serving {
             replies.extend_from_slice(b"\r\n");
         }
         Ok(match produced {
-            Produced::Next(next) => (goes_on, self.follow(next, &content, context, replies)),
+            Produced::Next(next) => (continues, self.follow(next, &content, context, replies)),
             // Output is written before the next call.
-            Produced::Flush => (goes_on, false),
+            Produced::Flush => (continues, false),
             Produced::File(piece) => (session::Produced::File(piece), false),
             Produced::Bytes(count) => {
                 if self.frame == Some(Frame::Chunks) && count > 0 {

@@ -22,7 +22,7 @@ use crate::session::{AnySession, Next, Successor};
 #[cfg(feature = "library-engine")]
 use crate::session::{Detached, library::Upgrade};
 
-/// Whether a client speaks one of the subprotocols that mean something.
+/// Returns whether a client offered one of the subprotocols of this program.
 fn is_announced(subprotocol: Option<&str>) -> bool {
     subprotocol.is_some_and(|agreed| agreed != PLAIN_SUBPROTOCOL)
 }

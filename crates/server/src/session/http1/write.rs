@@ -7,7 +7,7 @@ use http::{Version, header};
 use crate::events::Timed;
 use crate::session::http::{Answer, Asked, Head, Length, now};
 
-/// What a response depends on, until it is written.
+/// The properties of the request that the response depends on, until it is written.
 #[derive(Debug)]
 pub(super) struct Exchange {
     version: Version,
@@ -18,7 +18,7 @@ pub(super) struct Exchange {
     timed: Option<Timed>,
 }
 
-/// How the content of a response is framed.
+/// The framing of a response's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Frame {
     /// By its length, or there is none.
@@ -32,13 +32,13 @@ impl Exchange {
     /// The exchange of a request. If the server is `stopping`, it is the last of its connection.
     pub(super) fn of(head: &RequestHead, stopping: bool) -> Self {
         // RFC 9112 §9.3: HTTP/1.1 persists by default, HTTP/1.0 on request.
-        let goes_on = match head.version {
+        let continues = match head.version {
             Version::HTTP_10 => head.has_token(header::CONNECTION, "keep-alive"),
             _ => true,
         };
         Self {
             version: head.version,
-            persistent: goes_on && !stopping && !head.has_token(header::CONNECTION, "close"),
+            persistent: continues && !stopping && !head.has_token(header::CONNECTION, "close"),
             asked: Asked::of(head, stopping),
             timed: None,
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_a_date_its_length_and_says_where_the_connection_ends() {
+    fn a_response_has_a_date_a_length_and_announces_the_end_of_the_connection() {
         let answer = || Answer::text(StatusCode::NOT_FOUND, "no\n").with(header::ETAG, "\"1\"");
         let text = written(answer(), Exchange::unread());
         assert!(text.starts_with("HTTP/1.1 404 Not Found\r\nDate: "), "{text}");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_to_come_again_is_told_when() {
+    fn a_busy_response_has_retry_after() {
         let busy = Refusal::new(RefusalCode::Busy, "busy").with_hint("wait");
         let text = written(Answer::refusal(busy.clone(), Form::Text), Exchange::unread());
         assert!(

@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::watch::Watch;
 
-/// What was received of the content of a request.
+/// Received content of a request.
 pub(super) enum Received {
     /// Not empty.
     Piece(Bytes),
@@ -33,7 +33,7 @@ pub(super) async fn next(incoming: &mut Incoming, idle: Duration, watch: &Watch)
             Ok(None) if incoming.is_end_stream() => return Received::End,
             Ok(None) => return Received::Broken("the stream was reset".to_owned()),
             Ok(Some(Err(error))) => return Received::Broken(one_line::reason(&error)),
-            // Trailers say nothing here, and an empty frame is no sign of life.
+            // Trailers are ignored, and an empty frame is no progress.
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(piece) if !piece.is_empty() => {
                     watch.moved();

@@ -1,4 +1,5 @@
-//! The flow of one response to its client: a progress clock, and a bound on what is read ahead.
+//! The flow of one response to its client: a progress clock, and a limit on data that is read
+//! ahead.
 //!
 //! ```text
 //!   file, pipe, room ──► Outflow ──► Piece ──► hyper, h2 ──► socket ──► kernel ──► client
@@ -34,7 +35,7 @@ tokio::task_local! {
     pub(super) static FLOW: Arc<Flow>;
 }
 
-/// What a stream, its response and the pieces of the response share.
+/// The state that a stream, its response and the pieces of the response share.
 #[derive(Debug)]
 pub(super) struct Flow {
     watch: Arc<Watch>,
@@ -42,8 +43,8 @@ pub(super) struct Flow {
     progress: Arc<Progress>,
     next: AtomicUsize,
     room: AtomicWaker,
-    /// What the connection may hold in addition to [`SMALL_PIECE`] for each stream, and what all
-    /// connections may.
+    /// Budget of the connection in addition to [`SMALL_PIECE`] for each stream, and of all
+    /// connections.
     ahead: Arc<Budget>,
     buffered: Arc<Budget>,
 }
@@ -110,8 +111,7 @@ struct Shares {
 pub(super) struct Piece {
     bytes: Bytes,
     flow: Arc<Flow>,
-    /// Held until the last byte is with the socket, as is the stream of a content that is one
-    /// piece.
+    /// Kept until the last byte is with the socket, also for a stream whose content is one piece.
     _shares: Option<Shares>,
     _open: Option<Open>,
 }
@@ -196,7 +196,7 @@ impl<S: Stream<Item = io::Result<Bytes>>> Stream for Outflow<S> {
             flow.next.store(next, Ordering::Relaxed);
             match content.as_mut().poll_next(context) {
                 Poll::Pending => {
-                    // A room may be silent for long.
+                    // A room may be idle for long.
                     if held == 0 {
                         this.shares = None;
                     }
@@ -217,7 +217,7 @@ impl<S: Stream<Item = io::Result<Bytes>>> Stream for Outflow<S> {
     }
 }
 
-/// Bytes of a file that are read at once where memory allows it.
+/// Size of one read of a file if memory permits.
 pub(super) const PIECE: usize = 64 * 1024;
 
 /// Memory that every stream has.
@@ -227,7 +227,7 @@ pub(super) const SMALL_PIECE: usize = 16 * 1024;
 /// are half a mebibyte.
 pub(super) const SHORT: usize = 4 * 1024;
 
-/// What the responses of one connection may be read ahead of their client, in addition to
+/// Maximum response data of one connection that is read ahead of its client, in addition to
 /// [`SMALL_PIECE`] each.
 pub(super) const AHEAD: u64 = 1024 * 1024;
 

@@ -1,5 +1,5 @@
-//! The socket under HTTP/2: what comes is looked at for something unfinished, and both ways keep to
-//! the rate.
+//! The socket under HTTP/2: observes input for unfinished elements, and limits the rate of both
+//! directions.
 
 use std::io;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ pub(super) struct Watched<Io> {
 
 struct Paced {
     pace: Pace,
-    /// What was moved takes its time until then.
+    /// Until when the rate limit delays.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -149,7 +149,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Under TLS what was taken may wait here.
+        // Under TLS, accepted output may be buffered here.
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_flush(context);
         this.watch.is_unwritten(polled.is_pending());

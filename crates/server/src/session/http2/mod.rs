@@ -7,8 +7,8 @@
 //! ```
 //!
 //! hyper reads complete frames and has no timeout but a ping, which a slow client answers only when
-//! it has read everything before it. So [`io`] observes what has begun, [`flow`] the progress of
-//! each response, and [`watch`] ends what is stalled.
+//! it has read everything before it. So [`io`] observes unfinished input, [`flow`] the progress of
+//! each response, and [`watch`] ends stalled ones.
 
 mod body;
 mod content;
@@ -45,17 +45,17 @@ use crate::budget::Budget;
 use crate::events::Tally;
 use crate::shutdown::{STOPPED, Stop};
 
-/// What the streams of a connection share.
+/// The state that the streams of a connection share.
 pub(super) struct Connection {
     context: Context,
     stop: Stop,
     watch: Arc<Watch>,
-    /// What its responses may be read ahead of their client.
+    /// Budget of response data that is read ahead of the client.
     ahead: Arc<Budget>,
 }
 
 impl Connection {
-    /// Reserves what a stream needs of the shared memory and files.
+    /// Reserves the shared memory and files that a stream needs.
     ///
     /// # Errors
     /// A limit is reached.
@@ -96,12 +96,12 @@ impl Connection {
     }
 
     /// Discards content for a while: after a reset some clients do not read the response.
-    fn pass_over(&self, mut incoming: Incoming) {
+    fn discard(&self, mut incoming: Incoming) {
         if incoming.is_end_stream() {
             return;
         }
         self.stop.tasks.spawn(tokio::time::timeout(LINGER, async move {
-            let mut left = PASSED_OVER;
+            let mut left = MAX_DISCARDED;
             while let Some(Ok(frame)) = incoming.frame().await
                 && left > 0
             {
@@ -124,7 +124,7 @@ where
     let pace = context.config.limit_rate.map(Pace::new);
     let tally = Tally::new(context.record.clone());
     let io = TokioIo::new(Watched::new(io, watch.clone(), pace, tally));
-    // Held for as long as the connection is open.
+    // Kept as long as the connection is open.
     let mut window = context.buffered.share(peer.ip());
     let has_window = window.grow_if_plenty(CONNECTION_WINDOW as usize);
     let ahead = Arc::new(Budget::new(AHEAD));
@@ -217,23 +217,20 @@ where
     }
 }
 
-/// Bytes that one stream may have sent us and that were not taken yet. As much as a link of 10
-/// Gbit/s brings in a millisecond.
+/// Maximum unread content of one stream. As much as a link of 10 Gbit/s delivers in a millisecond.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 
-/// The same for all streams of a connection: what a connection can make us hold.
+/// Maximum unread content of all streams of a connection.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Both, where connections have taken half of the memory that they share: what every connection
-/// has.
+/// Both windows when half of the shared memory is in use: the minimum of every connection.
 const SMALL_WINDOW: u32 = 256 * 1024;
 
 /// Bytes of a response that h2 holds at most before it asks for no more; [`flow`] bounds them
 /// further.
 const SEND_BUFFER: usize = 128 * 1024;
 
-/// Bytes of a frame that we take: fewer headers than with the usual 16 KiB, and still no more than
-/// one read.
+/// Maximum size of a frame: fewer headers than with the usual 16 KiB, and still at most one read.
 const MAX_FRAME: u32 = 64 * 1024;
 
 /// Streams that were reset before we looked at them; beyond it the connection ends with
@@ -243,13 +240,12 @@ const PENDING_RESETS: usize = 20;
 /// Streams that we reset since they broke a rule; beyond it the connection ends in the same way.
 const LOCAL_RESETS: usize = 100;
 
-/// What of the content of a refused request is thrown away, and for how long, before its stream is
-/// reset.
-const PASSED_OVER: u64 = 32 * 1024 * 1024;
+/// Maximum content of a refused request that is discarded before its stream is reset.
+const MAX_DISCARDED: u64 = 32 * 1024 * 1024;
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// As events name it.
 const PROTOCOL: &str = "http2";
 
-/// What a client gets to take our last words, where nothing runs any more.
+/// Time for a client to read the final response if nothing is in progress.
 const GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -30,7 +30,7 @@ pub(super) struct Serving {
     notified: bool,
 }
 
-/// What a turn of the handler led to.
+/// The result of a turn of the handler.
 enum Turn {
     Head(Head),
     /// Content of the response; may be empty.
@@ -58,10 +58,7 @@ impl Serving {
                 Ok(Turn::Content(content)) if content.is_empty() => {}
                 Ok(Turn::Respond(answer)) => {
                     self.handler = None;
-                    self.incoming
-                        .take()
-                        .into_iter()
-                        .for_each(|rest| self.connection.pass_over(rest));
+                    self.incoming.take().into_iter().for_each(|rest| self.connection.discard(rest));
                     return Err(answer);
                 }
                 // A handler sends its head first.

@@ -35,7 +35,7 @@ pub(super) async fn answer(
     context.record.request();
     let timed = Timed::begin(&context.events.counters, Protocol::Http2);
     if let Some(answer) = to_https(context, &head) {
-        connection.pass_over(incoming);
+        connection.discard(incoming);
         open.is_timed(timed);
         return whole(answer, &Asked::of(&head, connection.stop.is_draining()), open);
     }
@@ -48,7 +48,7 @@ pub(super) async fn answer(
     open.is_timed(timed);
     let mut asked = Asked::of(&head, connection.stop.is_draining());
     if let Err(refusal) = connection.admit(&mut open, &head) {
-        connection.pass_over(incoming);
+        connection.discard(incoming);
         let answer = routes::refuse(context, &asked, StatusCode::SERVICE_UNAVAILABLE, refusal);
         return whole(answer, &asked, open);
     }
@@ -56,7 +56,7 @@ pub(super) async fn answer(
     let opened = blocking::run(|| routes::open(context, &head, framing, &mut asked)).await;
     let (handler, is_endless) = match opened {
         Opened::Answer(answer) => {
-            connection.pass_over(incoming);
+            connection.discard(incoming);
             return whole(answer, &asked, open);
         }
         Opened::Handler(handler) => (handler, false),
@@ -116,7 +116,7 @@ fn refuse(
     reason: &str,
 ) -> Response<Body> {
     let context = &connection.context;
-    connection.pass_over(incoming);
+    connection.discard(incoming);
     context.refused(Protocol::Http2.as_str(), reason);
     let answer = Answer::text(status, format!("{reason}\n"));
     whole(answer, &Asked::unread(Protocol::Http2), open)

@@ -1,5 +1,5 @@
-//! Progress of a connection and of its streams: what moves, what has begun and must end, and who
-//! asks only to give up.
+//! Progress of a connection and of its streams: detects stalled ones, overdue input, and clients
+//! that cancel all requests.
 //!
 //! A response makes progress when the socket accepts some of it. After that its bytes are in the
 //! buffers of both kernels, from which a slow client reads for minutes, so a response is stalled
@@ -20,36 +20,36 @@ use crate::config::Timeouts;
 use crate::events::Timed;
 use crate::link::Link;
 
-/// How a connection's streams stand. Times are in milliseconds since its beginning.
+/// The state of a connection's streams. Times are in milliseconds since its beginning.
 #[derive(Debug)]
 pub(super) struct Watch {
     began: Instant,
     handshake: Duration,
     idle: Duration,
-    /// When something moved last.
+    /// When anything last made progress.
     moved: AtomicU64,
-    /// When the socket took something last.
+    /// When the socket last accepted output.
     wrote: AtomicU64,
-    /// When the socket last had accepted all that there was.
+    /// When the socket last had accepted all output.
     flushed: AtomicU64,
-    /// Asked how far what was written has got.
+    /// Reports how much of the output was delivered.
     link: Link,
     responses: Mutex<Responses>,
     /// Something waits for the socket, or for its turn at our rate: an answer may be out of its
     /// stream's hands, and not out.
     unwritten: AtomicBool,
-    /// When what has begun must be whole; [`NEVER`] where nothing has.
+    /// When unfinished input is overdue; [`NEVER`] if there is none.
     due: AtomicU64,
     streams: AtomicUsize,
-    /// Streams that may wait for as long as it takes: others see to them.
+    /// Number of streams without a time limit here: other code limits them.
     patient: AtomicUsize,
-    /// Streams that were answered, and that were given up before.
+    /// Number of answered streams, and of cancelled ones.
     answered: AtomicUsize,
     given_up: AtomicUsize,
     changed: Notify,
 }
 
-/// The streams that have a task, and what the kernel last reported.
+/// The streams that have a task, and the last report of the kernel.
 #[derive(Debug, Default)]
 struct Responses {
     next: u64,
@@ -64,7 +64,7 @@ struct Tracked {
     progress: Arc<Progress>,
     /// When the response last made progress, as of the last check.
     moved: u64,
-    /// What had been written when all of its bytes were with the socket.
+    /// Output position at which all of its bytes were with the socket.
     mark: Option<u64>,
     /// Since when it has been stalled.
     since: u64,
@@ -84,12 +84,12 @@ pub(super) enum Overdue {
     Unfinished,
     /// Nothing moved.
     Idle,
-    /// Requests are made only to be given up (CVE-2023-44487).
+    /// Requests are only made to be cancelled (CVE-2023-44487).
     GivenUp(usize),
 }
 
 impl Overdue {
-    /// What the peer did wrong; silence between two requests is no fault.
+    /// Returns the peer's fault; idle time between two requests is none.
     pub(super) fn reason(self, timeouts: &Timeouts) -> Option<String> {
         match self {
             Self::Idle => None,
@@ -110,15 +110,15 @@ impl Overdue {
 #[derive(Debug)]
 pub(super) struct Open {
     watch: Arc<Watch>,
-    /// What it holds of what all connections share.
+    /// Its share of the shared resources.
     pub(super) held: Option<Held>,
     /// Counted when the stream is dropped, if it was answered.
     timed: Option<Timed>,
-    /// Answered, or given up.
+    /// Whether it was answered or cancelled.
     settled: bool,
 }
 
-/// What a stream holds of what all connections share; given back when dropped.
+/// The share of a stream of shared resources; dropping it returns them.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) _memory: Share,
@@ -155,7 +155,7 @@ impl Watch {
         in_milliseconds(self.began.elapsed())
     }
 
-    /// Content came, or some was taken.
+    /// Records progress: content was received or sent.
     pub(super) fn moved(&self) {
         self.moved.store(self.now(), Ordering::Relaxed);
     }
@@ -165,7 +165,7 @@ impl Watch {
         self.wrote.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Whether there is more than the socket takes now.
+    /// Records whether output waits for the socket.
     pub(super) fn is_unwritten(&self, is_unwritten: bool) {
         self.unwritten.store(is_unwritten, Ordering::Relaxed);
     }
@@ -237,7 +237,7 @@ impl Watch {
         self.due.store(NEVER, Ordering::Relaxed);
     }
 
-    /// A request came.
+    /// Registers a request.
     pub(super) fn open(self: &Arc<Self>) -> Open {
         self.streams.fetch_add(1, Ordering::Relaxed);
         self.moved();
@@ -249,7 +249,7 @@ impl Watch {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Somebody waits for somebody else.
+    /// Registers a stream that may wait for another client.
     pub(super) fn patient(self: &Arc<Self>) -> Patient {
         self.patient.fetch_add(1, Ordering::Relaxed);
         Patient(self.clone())
@@ -288,7 +288,7 @@ impl Watch {
         let delivered = self.check_responses(now);
         let last = match self.patient.load(Ordering::Relaxed) {
             0 => self.moved.load(Ordering::Relaxed).max(delivered),
-            // When the last of them has gone, the time begins anew.
+            // When the last of them has ended, the time restarts.
             _ => now,
         };
         let idle_at = last.saturating_add(idle);
@@ -323,7 +323,7 @@ impl Open {
         self.timed = Some(timed);
     }
 
-    /// What goes on from here is as long as its client likes.
+    /// Ends the timing of the response, whose rest is as long as its client wants.
     pub(super) fn is_timed_until_here(&mut self) {
         self.timed = None;
     }
@@ -338,7 +338,7 @@ impl Open {
         }
     }
 
-    /// Nobody waits for its answer.
+    /// Records that the client cancelled the request.
     pub(super) fn given_up(&mut self) {
         if !std::mem::replace(&mut self.settled, true) {
             self.watch.given_up.fetch_add(1, Ordering::Relaxed);
@@ -374,18 +374,18 @@ fn in_milliseconds(duration: Duration) -> u64 {
 
 const NEVER: u64 = u64::MAX;
 
-/// Requests that a client may give up before they are answered, however few it lets be answered. A
-/// browser that leaves a page with everything on it gives up fewer.
+/// Maximum number of requests that a client may cancel before they are answered, however few were
+/// answered. A browser that leaves a page cancels fewer.
 const GIVEN_UP: usize = 100;
 
-/// Checks for progress within an idle timeout: what is cut is cut that part of it late.
+/// Checks for progress within an idle timeout; a stalled stream is detected that part of it late.
 const CHECKS: u64 = 8;
 
 /// Idle timeouts that the bytes of other streams may delay a response for: 128 streams of a client
 /// that reads 20 KiB a second.
 const LONGEST_STALL: u64 = 4;
 
-/// No time-out is so long that a timer could not tell it.
+/// Maximum sleep, which every timer can represent.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
 
 #[cfg(test)]
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_becomes_whole_is_overdue_at_its_deadline() {
+    fn unfinished_input_is_overdue_at_its_deadline() {
         let watch = Watch::new(LONG, 2 * LONG, Link::new());
         watch.begin();
         let due = watch.due.load(Ordering::Relaxed);
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_idle_when_nothing_moves_and_nobody_may_wait() {
+    fn a_connection_is_idle_without_progress_and_without_patient_streams() {
         let watch = Arc::new(Watch::new(LONG, LONG, Link::new()));
         let patient = watch.patient();
         watch.check(2 * LIMIT).unwrap();
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_takes_slowly_what_there_is_has_not_left() {
+    async fn a_slow_reader_has_not_left() {
         let watch = Arc::new(Watch::new(LONG, LONG, Link::new()));
         watch.is_unwritten(true);
         tokio::time::timeout(5 * SHORT, watch.left(SHORT)).await.unwrap_err();
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn giving_up_is_forgiven_to_those_who_let_more_be_answered() {
+    async fn clients_that_let_most_requests_be_answered_may_cancel_some() {
         let watch = Arc::new(Watch::new(LONG, LONG, Link::new()));
         for _ in 0..=GIVEN_UP {
             watch.open().answered(StatusCode::OK);

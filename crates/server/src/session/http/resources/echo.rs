@@ -1,5 +1,5 @@
-//! `POST /echo`: the content of the request is the content of the response. What is held is what
-//! one read brought.
+//! `POST /echo`: the content of the request is the content of the response. At most the content of
+//! one read is buffered.
 
 use std::time::{Duration, Instant};
 

@@ -142,8 +142,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Maximum number of left-out entries that a listing names; further ones are counted. They are kept
-/// until the listing ends, and a client needs no more to see what is wrong.
+/// Maximum number of omitted entries that a listing names; further ones are counted. They are
+/// buffered until the listing ends.
 const MOST_NAMED: usize = 1000;
 
 const NOTHING_RUNS: &str =

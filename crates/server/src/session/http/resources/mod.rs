@@ -23,7 +23,7 @@ use crate::config::{Config, FileAccess};
 use crate::session::http::handler::{Opened, Request};
 use crate::session::route::{Route, RouteError};
 
-/// A resource: where it is, and what is known of it before a request is read.
+/// A resource: its path, and its properties that do not depend on the request.
 pub(crate) struct Resource {
     /// Its path; with a slash at the end, that of all below it.
     path: &'static str,
@@ -37,8 +37,8 @@ pub(crate) struct Resource {
     enabled: Option<fn(&Config) -> bool>,
     /// Served without a token, and beyond the limits of streams.
     pub(crate) is_public: bool,
-    /// What it has is changed or seen by requests of others, so pages of other origins may not
-    /// embed it.
+    /// Requests of other clients change or see its content, so pages of other origins may not embed
+    /// it.
     pub(super) is_shared: bool,
     /// Pages of allowed origins may read it.
     pub(super) is_for_pages: bool,
@@ -51,7 +51,7 @@ pub(crate) struct Resource {
 /// Finds a WebSocket service by the rest of the path, the path, and the query.
 type OpenService = fn(&str, &str, Option<&str>) -> Result<Route, RouteError>;
 
-/// What a resource is unless its row says otherwise.
+/// The properties of a resource unless its row overrides them.
 const PLAIN: Resource = Resource {
     path: "",
     methods: |_| "GET, HEAD, OPTIONS",

@@ -9,7 +9,7 @@ use anyport_proto::transfer::refusal::Refusal;
 use super::listing::Page;
 use crate::session::http::answer::Head;
 use crate::session::http::handler::{Event, Handler, Next, Produced};
-use crate::session::sending::{Say, Sending};
+use crate::session::sending::{Output, Sending};
 
 pub(super) struct Outbound {
     head: Option<Head>,
@@ -63,20 +63,20 @@ impl Handler for Outbound {
         let Some((say, rest)) = sent else { return Ok(Produced::Next(Next::End)) };
         self.sending = rest;
         let next = match (say, &mut self.page) {
-            (Say::Content(count), _) => return Ok(Produced::Bytes(count)),
-            (Say::Unseen(piece), _) => return Ok(Produced::File(piece)),
-            (Say::FileEnd(_), _) => return Ok(Produced::Flush),
-            // The head announced success, so only a broken connection can say otherwise.
-            (Say::Refusal(Refusal { message, .. }), _) => return Err(io::Error::other(message)),
-            (Say::Listed(entries, left_out), Some(page)) => {
+            (Output::Content(count), _) => return Ok(Produced::Bytes(count)),
+            (Output::Kernel(piece), _) => return Ok(Produced::File(piece)),
+            (Output::FileEnd(_), _) => return Ok(Produced::Flush),
+            // The head announced success, so only an interrupted connection can report the failure.
+            (Output::Refusal(Refusal { message, .. }), _) => return Err(io::Error::other(message)),
+            (Output::Listed(entries, left_out), Some(page)) => {
                 out.extend_from_slice(page.listed(&entries, left_out).as_bytes());
                 Next::Continue
             }
-            (Say::ListEnd(end), Some(page)) => {
+            (Output::ListEnd(end), Some(page)) => {
                 out.extend_from_slice(page.close(&end).as_bytes());
                 Next::End
             }
-            (Say::Listed(..) | Say::ListEnd(_), None) => Next::Continue,
+            (Output::Listed(..) | Output::ListEnd(_), None) => Next::Continue,
         };
         Ok(Produced::Next(next))
     }

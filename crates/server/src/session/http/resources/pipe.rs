@@ -225,7 +225,7 @@ impl Handler for Receiver {
     }
 }
 
-/// What the sender says the content is, where no browser would run that.
+/// Returns the announced media type of the content, if it is one that no browser executes.
 fn media_of(head: &RequestHead) -> Option<String> {
     let media = head.fields.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
     let is_harmless = media.len() <= LONGEST_MEDIA && !runs_in_a_browser(&media);
@@ -250,7 +250,7 @@ fn answer(piped: &Piped, form: Form) -> Answer {
 /// Returns the head of the response for a receiver.
 fn head_of(receiver: &PipeReceiver) -> Head {
     let (key, info) = (receiver.key(), receiver.info().cloned().unwrap_or_default());
-    // Letters of other scripts are spelled as RFC 8187 has them.
+    // Letters of other scripts are encoded as in RFC 8187.
     let name = match key.as_str() {
         plain if plain.is_ascii() => format!("filename=\"{plain}\""),
         _ => format!("filename*=UTF-8''{}", key.percent_encoded()),

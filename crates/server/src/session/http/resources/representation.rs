@@ -1,4 +1,4 @@
-//! What requests of both directions need to know of a stored file or of a media type.
+//! Validators and media types of stored files, for requests of both directions.
 
 use anyport_store::Attributes;
 

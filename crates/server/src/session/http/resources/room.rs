@@ -30,7 +30,7 @@ struct Posting {
     text: Vec<u8>,
 }
 
-/// Takes a message for a room, or sends its members or its events.
+/// Accepts a message for a room, or sends its members or its events.
 pub(super) fn open(request: &Request<'_>) -> Opened {
     if request.has_content() {
         return begin(request).map_or_else(Opened::Answer, Opened::handler);
@@ -169,7 +169,7 @@ pub(crate) fn subscribe(
     let listener = context.room_listeners.listen(context.peer.ip(), join);
     let listener = listener
         .map_err(|refusal| refuse(context, asked, StatusCode::SERVICE_UNAVAILABLE, refusal))?;
-    // Often enough that no proxy takes the stream for dead.
+    // Often enough that no proxy considers the stream dead.
     let idle = context.config.timeouts.idle / 2;
     let due = Instant::now() + idle;
     Ok(Box::new(Subscription { head: Some(events()), listener, idle, due }))

@@ -1,5 +1,5 @@
-//! What one member has heard and said, over all its connections: nothing is heard twice, and
-//! nothing is said twice.
+//! The history of one member over all its connections, so that no event is missed or delivered
+//! twice, and no message sent twice.
 //!
 //! ```text
 //!   said ──► unconfirmed ──► the room tells it back with its key ──► confirmed
@@ -16,14 +16,14 @@ use anyport_proto::transfer::refusal::RefusalCode;
 
 /// One member's side of a room.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(super) struct Member {
     join: Join,
-    /// Before each number of a message: no two conversations say with the same keys.
+    /// Prefix of the message keys, unique for each chat.
     prefix: String,
     next: u64,
-    /// In the order in which it was said.
+    /// In the order of sending.
     unconfirmed: VecDeque<(MessageKey, String)>,
-    /// How many of those the room has refused. It tells so without saying which.
+    /// Number of those that the room refused. Refusals do not name the message.
     refused: usize,
     last: Option<EventId>,
     has_been_in: bool,
@@ -34,29 +34,29 @@ pub(super) struct Conversation {
 enum Phase {
     /// Not in.
     Away,
-    /// In; what was missed comes, up to this event. Where the room has begun anew there is none,
-    /// and our own join is told behind all.
+    /// In the room; missed events follow, up to this one. `None` if the room has restarted; then
+    /// the own join comes after all of them.
     CatchingUp(Option<EventId>),
     /// In, and up to date.
     Here,
 }
 
-/// What an event means.
+/// The meaning of an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// To be told as it is.
+pub(super) enum Received {
+    /// To be shown unchanged.
     News(Event),
-    /// A message of ours is in the room.
+    /// An own message was published.
     Own(Message),
-    /// It is in again under the same name; nothing to tell.
+    /// The member has rejoined under the same name; nothing to show.
     Back,
     /// The server left events out, since we were too slow: they may still be had by joining again.
     Behind,
-    /// A message of ours was not taken.
+    /// An own message was refused.
     Refused(Event),
 }
 
-impl Conversation {
+impl Member {
     pub(super) fn new(join: Join, prefix: String) -> Self {
         Self {
             join,
@@ -70,32 +70,32 @@ impl Conversation {
         }
     }
 
-    /// How to enter, for the first time or again.
+    /// Returns the request to join, for the first time or again.
     pub(super) const fn join(&self) -> &Join {
         &self.join
     }
 
-    /// Whether messages may be said now. `/who` needs no more than being in.
+    /// Returns whether messages may be sent now. `/who` only needs a joined room.
     pub(super) fn is_here(&self) -> bool {
         self.phase == Phase::Here
     }
 
-    /// Whether it is in the room, if not up to date.
+    /// Returns whether it has joined, even if not up to date.
     pub(super) fn is_in(&self) -> bool {
         self.phase != Phase::Away
     }
 
-    /// Whether the room may take one more, before it has told those back that it was given.
+    /// Returns whether another message may be sent before earlier ones are confirmed.
     pub(super) fn has_room(&self) -> bool {
         self.unconfirmed.len() < WINDOW
     }
 
-    /// How many messages nobody has confirmed.
+    /// Returns the number of unconfirmed messages.
     pub(super) fn unconfirmed(&self) -> usize {
         self.unconfirmed.len()
     }
 
-    /// Whether it has been in at all.
+    /// Returns whether it has ever joined.
     pub(super) const fn has_been_in(&self) -> bool {
         self.has_been_in
     }
@@ -109,7 +109,7 @@ impl Conversation {
         Command::Say { text, key: Some(key) }
     }
 
-    /// What has to be said again, once it is in and up to date.
+    /// Returns the messages to send again, once it has joined and is up to date.
     pub(super) fn again(&self) -> impl Iterator<Item = Command> {
         let said = |(key, text): &(MessageKey, String)| Command::Say {
             text: text.clone(),
@@ -128,18 +128,18 @@ impl Conversation {
         }
     }
 
-    /// What was missed has had its time to come.
+    /// Stops waiting for missed events.
     pub(super) fn stop_catching_up(&mut self) {
         if matches!(self.phase, Phase::CatchingUp(_)) {
             self.phase = Phase::Here;
         }
     }
 
-    pub(super) fn hear(&mut self, event: Event) -> Heard {
+    pub(super) fn handle(&mut self, event: Event) -> Received {
         if let Some(id) = event.id() {
             self.last = Some(id);
             let caught_up = match self.phase {
-                // An older join of ours may be among what was missed.
+                // An older own join may be among the missed events.
                 Phase::CatchingUp(Some(until)) => {
                     id.epoch == until.epoch && id.number >= until.number
                 }
@@ -153,24 +153,24 @@ impl Conversation {
         match event {
             Event::Joined(joined) => self.joined(joined),
             Event::Message(message) => match self.confirm(&message) {
-                true => Heard::Own(message),
-                false => Heard::News(Event::Message(message)),
+                true => Received::Own(message),
+                false => Received::News(Event::Message(message)),
             },
-            // Only what we are told while up to date can be had again.
-            Event::Lost { .. } if self.phase == Phase::Here => Heard::Behind,
+            // Only events that are lost while up to date can be requested again.
+            Event::Lost { .. } if self.phase == Phase::Here => Received::Behind,
             Event::Error(refusal)
                 if matches!(refusal.code, RefusalCode::TooLarge | RefusalCode::BadRequest)
                     && !self.unconfirmed.is_empty() =>
             {
                 self.refused += 1;
                 self.forget_refused();
-                Heard::Refused(Event::Error(refusal))
+                Received::Refused(Event::Error(refusal))
             }
-            event => Heard::News(event),
+            event => Received::News(event),
         }
     }
 
-    fn joined(&mut self, joined: Joined) -> Heard {
+    fn joined(&mut self, joined: Joined) -> Received {
         let again = std::mem::replace(&mut self.has_been_in, true);
         let same = self.join.nick.as_ref() == Some(&joined.nick);
         let asked_since = self.join.since;
@@ -179,12 +179,12 @@ impl Conversation {
             last if again || asked_since.is_some() => Phase::CatchingUp(last),
             _ => Phase::Here,
         };
-        // Where nothing has been heard since, this is where to go on.
+        // If no event has arrived since, this is where to continue.
         if self.last.is_none() {
             self.last = asked_since.or(joined.last);
         }
         self.join.nick = Some(joined.nick.clone());
-        if again && same { Heard::Back } else { Heard::News(Event::Joined(joined)) }
+        if again && same { Received::Back } else { Received::News(Event::Joined(joined)) }
     }
 
     fn is_ours(&self, event: &Event) -> bool {
@@ -192,8 +192,8 @@ impl Conversation {
         matches!(event, Event::Join { nick, .. } if ours(nick))
     }
 
-    /// Whether it is one of ours that was not confirmed. What was said before it and is not told
-    /// before it never will be: the room takes what a member says in its order.
+    /// Returns whether a message is an own unconfirmed one. Earlier unconfirmed messages will not
+    /// be published any more, because the room publishes them in order.
     fn confirm(&mut self, message: &Message) -> bool {
         let Some(key) = &message.key else { return false };
         let Some(at) = self.unconfirmed.iter().position(|(unconfirmed, _)| unconfirmed == key)
@@ -208,7 +208,7 @@ impl Conversation {
         true
     }
 
-    /// Where as many were refused as nobody confirmed, it is known which.
+    /// Drops the unconfirmed messages if as many were refused.
     fn forget_refused(&mut self) {
         if self.refused >= self.unconfirmed.len() {
             self.unconfirmed.clear();
@@ -217,8 +217,8 @@ impl Conversation {
     }
 }
 
-/// Messages that may be unconfirmed at once. One at a time would wait for the network each time;
-/// what is beyond stays with whoever says it.
+/// Maximum number of unconfirmed messages. One at a time would wait for a round trip each; further
+/// ones wait in their source.
 const WINDOW: usize = 64;
 
 #[cfg(test)]
@@ -232,8 +232,8 @@ mod tests {
         format!("k3f9c2-{number}").parse().unwrap()
     }
 
-    fn conversation() -> Conversation {
-        Conversation::new(Join::new("lobby".parse().unwrap()), "p".to_owned())
+    fn member() -> Member {
+        Member::new(Join::new("lobby".parse().unwrap()), "p".to_owned())
     }
 
     fn joined(last: Option<u64>) -> Event {
@@ -270,162 +270,162 @@ mod tests {
 
     #[test]
     fn a_message_is_confirmed_by_its_key_and_no_other() {
-        let mut alice = conversation();
-        assert!(matches!(alice.hear(joined(None)), Heard::News(Event::Joined(_))));
+        let mut alice = member();
+        assert!(matches!(alice.handle(joined(None)), Received::News(Event::Joined(_))));
         assert!(alice.is_here());
         let Command::Say { key: Some(key), .. } = alice.say("x".to_owned()) else { panic!() };
         assert_eq!(key.as_str(), "p-1");
         for other in [None, Some("p-2"), Some("q-1")] {
-            assert!(matches!(alice.hear(message(1, other)), Heard::News(_)), "{other:?}");
+            assert!(matches!(alice.handle(message(1, other)), Received::News(_)), "{other:?}");
         }
         assert_eq!(alice.unconfirmed(), 1);
-        assert!(matches!(alice.hear(message(2, Some("p-1"))), Heard::Own(_)));
+        assert!(matches!(alice.handle(message(2, Some("p-1"))), Received::Own(_)));
         assert_eq!(alice.unconfirmed(), 0);
-        assert!(matches!(alice.hear(message(3, Some("p-1"))), Heard::News(_)));
+        assert!(matches!(alice.handle(message(3, Some("p-1"))), Received::News(_)));
     }
 
     #[test]
-    fn after_a_break_what_was_taken_is_found_and_the_rest_is_said_again() {
-        let mut alice = conversation();
-        alice.hear(joined(Some(7)));
+    fn after_an_interruption_only_unconfirmed_messages_are_sent_again() {
+        let mut alice = member();
+        alice.handle(joined(Some(7)));
         for text in ["one", "two", "three"] {
             alice.say(text.to_owned());
         }
-        alice.hear(message(8, Some("p-1")));
+        alice.handle(message(8, Some("p-1")));
         alice.away();
         assert!(!alice.is_here());
         assert_eq!((alice.join().since, alice.join().history), (Some(id(8)), None));
         assert_eq!(alice.join().nick.as_ref().unwrap().as_str(), "alice");
-        // While nobody was connected: a message of ours that had arrived, and one of somebody else.
-        assert_eq!(alice.hear(joined(Some(10))), Heard::Back);
+        // While disconnected: an own message that had arrived, and one of another member.
+        assert_eq!(alice.handle(joined(Some(10))), Received::Back);
         assert!(!alice.is_here(), "what was missed comes first");
-        assert!(matches!(alice.hear(message(9, Some("p-2"))), Heard::Own(_)));
+        assert!(matches!(alice.handle(message(9, Some("p-2"))), Received::Own(_)));
         assert!(!alice.is_here());
-        assert!(matches!(alice.hear(message(10, None)), Heard::News(_)));
+        assert!(matches!(alice.handle(message(10, None)), Received::News(_)));
         assert!(alice.is_here());
         assert_eq!(texts(alice.again()), ["three"]);
     }
 
     #[test]
     fn where_nothing_was_missed_nothing_is_waited_for() {
-        let mut alice = conversation();
-        alice.hear(joined(None));
-        alice.hear(message(1, None));
+        let mut alice = member();
+        alice.handle(joined(None));
+        alice.handle(message(1, None));
         alice.away();
-        alice.hear(joined(Some(1)));
+        alice.handle(joined(Some(1)));
         assert!(alice.is_here());
     }
 
-    /// A break before anything happened in the room: what was said may have been the first event.
+    /// An interruption before the first event of the room: the sent message may have been it.
     #[test]
-    fn a_break_in_an_empty_room_says_nothing_twice() {
-        let mut alice = conversation();
+    fn an_interruption_in_an_empty_room_sends_no_message_twice() {
+        let mut alice = member();
         alice.join.history = Some(0);
-        alice.hear(joined(None));
+        alice.handle(joined(None));
         alice.say("first".to_owned());
         alice.away();
         assert_eq!((alice.join().since, alice.join().history), (None, None));
-        alice.hear(joined(Some(1)));
+        alice.handle(joined(Some(1)));
         assert!(!alice.is_here());
-        assert!(matches!(alice.hear(message(1, Some("p-1"))), Heard::Own(_)));
+        assert!(matches!(alice.handle(message(1, Some("p-1"))), Received::Own(_)));
         assert!(alice.is_here());
         assert_eq!(texts(alice.again()), [""; 0]);
     }
 
     #[test]
-    fn our_own_join_ends_what_was_missed_even_if_its_last_event_is_lost() {
-        let mut alice = conversation();
-        alice.hear(joined(Some(1)));
+    fn the_own_join_ends_the_missed_events_even_if_the_last_one_is_lost() {
+        let mut alice = member();
+        alice.handle(joined(Some(1)));
         alice.away();
-        alice.hear(joined(Some(5)));
-        assert!(matches!(alice.hear(Event::Lost { count: Some(4) }), Heard::News(_)));
+        alice.handle(joined(Some(5)));
+        assert!(matches!(alice.handle(Event::Lost { count: Some(4) }), Received::News(_)));
         assert!(!alice.is_here());
         let nick = "alice".parse().unwrap();
-        alice.hear(Event::Join { id: id(6), nick, time: String::new() });
+        alice.handle(Event::Join { id: id(6), nick, time: String::new() });
         assert!(alice.is_here());
     }
 
-    /// What was lost before we came is told, and is no reason to come again.
+    /// Events lost before joining are reported, and are no reason to rejoin.
     #[test]
-    fn what_is_gone_is_told_where_it_was_asked_for_by_hand_or_the_room_began_anew() {
-        let mut alice = conversation();
+    fn lost_events_are_reported_on_explicit_requests_and_after_a_restart() {
+        let mut alice = member();
         alice.join.since = Some(id(5));
-        alice.hear(joined(Some(90)));
+        alice.handle(joined(Some(90)));
         assert!(!alice.is_here());
-        assert!(matches!(alice.hear(Event::Lost { count: Some(80) }), Heard::News(_)));
+        assert!(matches!(alice.handle(Event::Lost { count: Some(80) }), Received::News(_)));
         alice.away();
-        assert_eq!(alice.join().since, Some(id(5)), "nothing of it has been heard");
-        alice.hear(joined(Some(90)));
-        alice.hear(message(90, None));
+        assert_eq!(alice.join().since, Some(id(5)), "nothing of it has been received");
+        alice.handle(joined(Some(90)));
+        alice.handle(message(90, None));
         assert!(alice.is_here());
 
         alice.away();
-        alice.hear(joined(None));
+        alice.handle(joined(None));
         assert!(!alice.is_here());
-        assert!(matches!(alice.hear(Event::Lost { count: None }), Heard::News(_)));
+        assert!(matches!(alice.handle(Event::Lost { count: None }), Received::News(_)));
         let nick = "alice".parse().unwrap();
         let first = "zzzzzz-1".parse().unwrap();
-        alice.hear(Event::Join { id: first, nick, time: String::new() });
+        alice.handle(Event::Join { id: first, nick, time: String::new() });
         assert!(alice.is_here());
     }
 
     #[test]
-    fn an_older_join_of_ours_is_only_a_part_of_what_was_missed() {
-        let mut alice = conversation();
-        alice.hear(joined(Some(50)));
+    fn an_older_own_join_is_among_the_missed_events() {
+        let mut alice = member();
+        alice.handle(joined(Some(50)));
         alice.say("one".to_owned());
         alice.away();
-        alice.hear(joined(Some(53)));
+        alice.handle(joined(Some(53)));
         let nick = "alice".parse().unwrap();
-        alice.hear(Event::Join { id: id(51), nick, time: String::new() });
+        alice.handle(Event::Join { id: id(51), nick, time: String::new() });
         assert!(!alice.is_here());
-        assert!(matches!(alice.hear(message(52, Some("p-1"))), Heard::Own(_)));
-        alice.hear(message(53, None));
+        assert!(matches!(alice.handle(message(52, Some("p-1"))), Received::Own(_)));
+        alice.handle(message(53, None));
         assert_eq!((alice.is_here(), alice.unconfirmed()), (true, 0));
     }
 
     #[test]
-    fn what_was_left_out_while_up_to_date_is_asked_for_again() {
-        let mut alice = conversation();
-        alice.hear(joined(Some(1)));
-        alice.hear(message(2, None));
-        assert_eq!(alice.hear(Event::Lost { count: Some(4) }), Heard::Behind);
+    fn events_lost_while_up_to_date_are_requested_again() {
+        let mut alice = member();
+        alice.handle(joined(Some(1)));
+        alice.handle(message(2, None));
+        assert_eq!(alice.handle(Event::Lost { count: Some(4) }), Received::Behind);
         alice.away();
         assert_eq!(alice.join().since, Some(id(2)));
     }
 
     #[test]
     fn refusals_are_counted_until_it_is_known_whose_they_are() {
-        let mut alice = conversation();
-        alice.hear(joined(None));
+        let mut alice = member();
+        alice.handle(joined(None));
         for text in ["good", "long", "good too", "long too"] {
             alice.say(text.to_owned());
         }
-        // The room refuses at once, and tells messages a little later.
-        assert!(matches!(alice.hear(too_large()), Heard::Refused(_)));
-        assert!(matches!(alice.hear(too_large()), Heard::Refused(_)));
+        // The room refuses immediately, and publishes messages a little later.
+        assert!(matches!(alice.handle(too_large()), Received::Refused(_)));
+        assert!(matches!(alice.handle(too_large()), Received::Refused(_)));
         assert_eq!(alice.unconfirmed(), 4);
-        alice.hear(message(1, Some("p-1")));
+        alice.handle(message(1, Some("p-1")));
         assert_eq!(texts(alice.again()), ["long", "good too", "long too"]);
-        alice.hear(message(2, Some("p-3")));
+        alice.handle(message(2, Some("p-3")));
         assert_eq!((alice.unconfirmed(), alice.refused), (0, 0));
     }
 
     #[test]
     fn a_refusal_of_the_only_message_leaves_nothing_to_wait_for() {
-        let mut alice = conversation();
-        alice.hear(joined(None));
+        let mut alice = member();
+        alice.handle(joined(None));
         alice.say("long".to_owned());
-        alice.hear(too_large());
+        alice.handle(too_large());
         assert_eq!(alice.unconfirmed(), 0);
-        // Nothing was said: the error is about something else.
-        assert!(matches!(alice.hear(too_large()), Heard::News(_)));
+        // Nothing was sent: the error is about something else.
+        assert!(matches!(alice.handle(too_large()), Received::News(_)));
     }
 
     #[test]
     fn a_room_that_confirms_nothing_is_given_no_more_than_a_window() {
-        let mut alice = conversation();
-        alice.hear(joined(None));
+        let mut alice = member();
+        alice.handle(joined(None));
         for _ in 0..WINDOW {
             assert!(alice.has_room());
             alice.say("x".to_owned());
