@@ -304,7 +304,7 @@ fn event(got: &Got) -> String {
         "event": "received", "peer": got.peer, "name": got.name, "path": path, "size": got.size,
         "offset": got.offset, "bytes": got.received(), "seconds": rounded(got.seconds),
         "rate": got.rate().map(f64::round), "digest": got.digest,
-        "verified": got.verified, "size_announced": got.size_announced,
+        "verified": got.verified, "size_told": got.size_announced,
         "already_here": got.outcome != Outcome::Stored, "outcome": got.outcome,
     });
     if let Some(raw) = got.name.raw() {
