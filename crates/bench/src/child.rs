@@ -272,7 +272,7 @@ pub(super) fn end_all() {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
-    // Nobody can start another process before the benchmark exits.
+    // No other process can be started before the benchmark exits.
     std::mem::forget(live);
 }
 

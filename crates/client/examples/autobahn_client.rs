@@ -6,7 +6,7 @@
 //! wstest -m fuzzingserver -s spec.json &
 //! cargo run --release --package anyport-client --example autobahn_client -- 127.0.0.1:9001
 //! ```
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+#![expect(clippy::print_stdout, reason = "an example prints for its user")]
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let count: u32 = count.ok_or("the server did not say how many cases there are")?;
     for case in 1..=count {
         let path = format!("/runCase?case={case}&agent={AGENT}");
-        // A case may break off in any way; what that means is for the report to say.
+        // A case may end in any way; the report judges it.
         let _ = Session::open(&server, &path)?.run(|_, message| Some(message.to_vec()));
     }
     Session::open(&server, &format!("/updateReports?agent={AGENT}"))?.run(|_, _| None)?;
@@ -43,7 +43,7 @@ struct Session {
     stream: TcpStream,
     receiver: Receiver,
     sender: Sender,
-    /// What came behind the head of the response.
+    /// Input after the head of the response.
     early: Vec<u8>,
 }
 

@@ -26,7 +26,7 @@ pub struct Encryption {
 type Tell = dyn Fn(&Target, &TrustedBy) + Send + Sync;
 
 impl Encryption {
-    /// Returns `met` is told of each server whose handshake is over.
+    /// Returns settings whose `met` observes each completed handshake.
     pub fn new(client: Client, met: impl Fn(&Target, &TrustedBy) + Send + Sync + 'static) -> Self {
         Self { client: Arc::new(client), met: Arc::new(met) }
     }

@@ -19,7 +19,7 @@ use anyport_server::{Config, Interrupted, Refused, Server, Tokens};
 use anyport_testkit::noise;
 use tempfile::TempDir;
 
-/// A server whose events nobody needs.
+/// An observer that ignores all events.
 struct Ignore;
 
 impl anyport_server::Observer for Ignore {

@@ -148,7 +148,7 @@ fn pd_6_blocks_with_bfinal_end_neither_message_nor_context() {
     let hello = hex("f348cdc9c90700");
     let thrice = [&hello[..], &hello, &hello, &[0]].concat();
     tells(&frame(COMPRESSED, &thrice), &[b"HelloHelloHello"]);
-    // What follows may refer to what came before: here to "Hello" of the message before.
+    // Later messages may refer to earlier ones: here to "Hello" of the message before.
     let second = hex("c1 05 f200110000");
     tells(
         &[frame(COMPRESSED, &[&hello[..], &[0]].concat()), second].concat(),

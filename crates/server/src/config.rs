@@ -163,7 +163,8 @@ impl Config {
             greeting: Greeting::default(),
             tls: None,
             keep_partial: Duration::from_secs(24 * 60 * 60),
-            // A directory of so many names is listed, and swept, within a tenth of a second.
+            // A directory with this number of names is listed, and swept, within a tenth of a
+            // second.
             max_partial: 10_000,
             max_partial_bytes: None,
             perms: false,
@@ -263,8 +264,8 @@ pub struct RoomLimits {
     pub queue: usize,
     /// Action if that is exceeded.
     pub slow_reader: SlowReader,
-    /// Maximum number of members up to which joins and leaves are published; in larger rooms they
-    /// would crowd out messages.
+    /// Maximum number of members up to which joins and leaves are published; in larger rooms there
+    /// would be too many.
     pub notices: usize,
 }
 

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_are_so_many_whatever_was_out_when_the_number_changed() {
+    async fn the_number_of_permits_holds_whatever_was_in_use_when_it_changed() {
         for out in 0..=4 {
             for (fewer, more) in [(0, 4), (1, 3), (2, 8), (4, 4)] {
                 let permits = Arc::new(Permits::new(4));

@@ -1,6 +1,6 @@
 //! Connections whose protocol is not known yet, bounded in number.
 //!
-//! A connection costs a peer nothing and the server a permit, so many silent peers must not be
+//! A connection costs a peer nothing and the server a permit, therefore silent peers must not be
 //! able to use up all permits. At the limit a new connection therefore evicts the one that has been
 //! silent longest: refusing the new one would lock out every client with something to send, and
 //! such clients send immediately. The evicted connection is one of the address (IPv6: /64) that has

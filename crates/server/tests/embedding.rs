@@ -1,4 +1,4 @@
-//! The server as a library: how a program starts it, hears of files, and stops it.
+//! The server as a library: how a program starts it, observes its files, and stops it.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! The tests that docs/PROTOCOLS.md names are there, so that the table cannot promise what nobody
-//! checks.
+//! The tests that docs/PROTOCOLS.md names exist, so that the table cannot promise an unchecked
+//! rule.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! The file of known hosts: a line for each server, as in ssh's file of this name.
 //!
 //! ```text
-//! files.example:8331 sha256:5f3a…      it vouched for itself, with this certificate
+//! files.example:8331 sha256:5f3a…      self-signed, with this certificate
 //! anyport.example:443 authority        signed by a trusted CA; a self-signed one is another server
 //! ```
 

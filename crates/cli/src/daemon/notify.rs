@@ -51,10 +51,9 @@ impl Manager {
         ]);
     }
 
-    /// Tells that we turn, twice as often as is asked for (`WATCHDOG_USEC`), and only when all that
-    /// serves others has answered within that time: each accept loop, each thread of conversations,
-    /// and the runtime, on which this itself runs. While draining nobody accepts, and that this
-    /// task has its turn has to do.
+    /// Notifies the watchdog twice in its interval (`WATCHDOG_USEC`), and only if each accept loop,
+    /// each reactor thread and the runtime, on which this task runs, answered within that time.
+    /// While draining the accept loops have ended, so only the runtime is checked.
     pub(crate) async fn watch(&self, overview: Overview, draining: CancellationToken) {
         let Some(period) = sd_notify::watchdog_enabled() else { return };
         let beat = (period / 2).max(SHORTEST_BEAT);

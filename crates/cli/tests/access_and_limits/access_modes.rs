@@ -119,17 +119,17 @@ fn an_upload_only_server_does_not_reveal_which_files_exist() {
     for (field, status) in [("If-None-Match: *", 201), ("If-Match: *", 412)] {
         for name in ["kept", "none"] {
             let url = server.url("http", name);
-            let (said, told) =
+            let (said, reported) =
                 curl_says(&["-X", "PUT", "-H", field, "-d@/dev/null", &url]).unwrap();
             let typed = ["-H", "Content-Type: a/b"];
-            let (said, told) = match told {
+            let (said, reported) = match reported {
                 415 => {
                     curl_says(&[&typed[..], &["-X", "PUT", "-H", field, "-d", "x", &url]].concat())
                         .unwrap()
                 }
-                _ => (said, told),
+                _ => (said, reported),
             };
-            assert_eq!(told, status, "{field} {name}: {said}");
+            assert_eq!(reported, status, "{field} {name}: {said}");
         }
     }
     assert_eq!(std::fs::read(server.dir().join("kept")).unwrap(), PAYLOAD);

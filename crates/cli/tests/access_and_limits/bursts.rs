@@ -36,17 +36,17 @@ impl Peer {
         }
     }
 
-    fn hears(&mut self, words: &str) {
+    fn receives(&mut self, words: &str) {
         match self {
             Self::Plain(stream) => {
-                let mut heard = Vec::new();
+                let mut received = Vec::new();
                 let mut byte = [0];
-                while !heard.ends_with(words.as_bytes()) {
+                while !received.ends_with(words.as_bytes()) {
                     stream.read_exact(&mut byte).unwrap();
-                    heard.extend_from_slice(&byte);
+                    received.extend_from_slice(&byte);
                 }
             }
-            Self::Tls(secured) => secured.hears(words),
+            Self::Tls(secured) => secured.receives(words),
         }
     }
 
@@ -95,7 +95,7 @@ impl Carrier {
                 peer.write(upgrade(&path, fields).as_bytes());
             }
         }
-        peer.hears(match self {
+        peer.receives(match self {
             Self::Lines => "here: no other members\n",
             Self::JsonLines => "}\n",
             Self::WebSocket | Self::Compressed => "here: no other members",
@@ -257,7 +257,7 @@ fn a_burst_beyond_the_gate_of_a_pipe_arrives_whole_without_further_input() {
     let (server, _scratch) = secured_server(&["-v"]);
     let content = noise(3_000_000, 5);
     let size = content.len();
-    let mut givers = 0;
+    let mut pipe_senders = 0;
     for tls in [false, true] {
         for request in [
             format!("ANYPORT/1 PIPE k size={size}\n"),
@@ -273,8 +273,8 @@ fn a_burst_beyond_the_gate_of_a_pipe_arrives_whole_without_further_input() {
                 std::thread::scope(|scope| {
                     let sender = &mut sender;
                     scope.spawn(move || sender.write(&burst));
-                    givers += 1;
-                    server.says_often("pipe sender connected", givers);
+                    pipe_senders += 1;
+                    server.says_often("pipe sender connected", pipe_senders);
                     let mut receiver = connect(server.port());
                     receiver.write_all(taken.as_bytes()).unwrap();
                     if taken.starts_with("GET") {
@@ -287,7 +287,11 @@ fn a_burst_beyond_the_gate_of_a_pipe_arrives_whole_without_further_input() {
                 if chunked {
                     sender.write(b"\r\n0\r\n\r\n");
                 }
-                sender.hears(if request.starts_with("ANYPORT") { "PIPED bytes=" } else { " 200 " });
+                sender.receives(if request.starts_with("ANYPORT") {
+                    "PIPED bytes="
+                } else {
+                    " 200 "
+                });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Many who say nothing, and how each decision is told and counted.
+//! Many silent clients, and how each detection result is reported and counted.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -23,18 +23,22 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 #[test]
 fn many_silent_connections_lock_no_client_out() {
     let server = Server::start(&["--max-unclassified", "4"]);
-    let mut crowd: Vec<TcpStream> = (0..4).map(|_| connect(server.port())).collect();
-    // The fifth is served, and the first of the crowd has gone for it; the others stay.
+    let mut many_clients: Vec<TcpStream> = (0..4).map(|_| connect(server.port())).collect();
+    // The fifth is served, and the oldest silent one is evicted for it; the others stay.
     server.takes_a_good_file();
-    assert_eq!(read_text(&mut crowd[0]), "");
-    assert!(crowd[1..].iter_mut().all(|silent| !is_closed(silent)));
+    assert_eq!(read_text(&mut many_clients[0]), "");
+    assert!(many_clients[1..].iter_mut().all(|silent| !is_closed(silent)));
     // Three are left, so one more fits beside them, and the next one does not.
     let mut fourth = connect(server.port());
     server.takes_a_good_file();
-    assert_eq!(read_text(&mut crowd[1]), "");
-    assert!(!is_closed(&mut crowd[2]) && !is_closed(&mut crowd[3]) && !is_closed(&mut fourth));
+    assert_eq!(read_text(&mut many_clients[1]), "");
+    assert!(
+        !is_closed(&mut many_clients[2])
+            && !is_closed(&mut many_clients[3])
+            && !is_closed(&mut fourth)
+    );
     // Who gave no way may still speak.
-    assert!(converse(&mut crowd[3], b"at last").starts_with("ANYPORT/1 RECEIPT "));
+    assert!(converse(&mut many_clients[3], b"at last").starts_with("ANYPORT/1 RECEIPT "));
     server.next_receipt();
     let (_, summary) = server.stop_with_summary();
     assert_eq!(summary["silent"]["gave-way"], 2, "{summary}");
@@ -43,35 +47,35 @@ fn many_silent_connections_lock_no_client_out() {
 #[test]
 fn exactly_the_limit_may_be_silent() {
     let server = Server::start(&["--max-unclassified", "3"]);
-    let mut crowd: Vec<TcpStream> = (0..3).map(|_| connect(server.port())).collect();
+    let mut many_clients: Vec<TcpStream> = (0..3).map(|_| connect(server.port())).collect();
     // All three have been accepted when the last one is answered.
-    assert!(converse(&mut crowd[2], b"x").starts_with("ANYPORT/1 RECEIPT "));
-    assert!(!is_closed(&mut crowd[0]) && !is_closed(&mut crowd[1]));
+    assert!(converse(&mut many_clients[2], b"x").starts_with("ANYPORT/1 RECEIPT "));
+    assert!(!is_closed(&mut many_clients[0]) && !is_closed(&mut many_clients[1]));
 }
 
 /// What has said something is judged by it, and not lost.
 #[test]
 fn if_none_is_silent_the_oldest_is_classified_by_its_input() {
     let server = Server::start(&["--max-unclassified", "1", "--detect-timeout", "1h"]);
-    let mut undecided = connect(server.port());
-    undecided.write_all(b"GET ").unwrap();
-    wait_until_read(&undecided);
+    let mut unclassified = connect(server.port());
+    unclassified.write_all(b"GET ").unwrap();
+    wait_until_read(&unclassified);
     let other = connect(server.port());
     server.growing_part();
-    converse(&mut undecided, b"/ HTTP/1.1\r\n");
+    converse(&mut unclassified, b"/ HTTP/1.1\r\n");
     assert_eq!(server.stored(&server.next_receipt()), b"GET / HTTP/1.1\r\n");
     drop(other);
     let (_, summary) = server.stop_with_summary();
     assert_eq!(summary["decisions"]["raw"]["no-place"], 1, "{summary}");
 }
 
-/// A connection that waits for a permit is nobody's yet, so the same rule must hold for permits.
+/// A connection that waits for a permit has none yet, so the same rule must hold for permits.
 #[test]
 fn silent_connections_keep_no_permit_that_another_needs() {
     let server = Server::start(&["--max-conns", "2"]);
-    let crowd: Vec<TcpStream> = (0..2).map(|_| connect(server.port())).collect();
+    let many_clients: Vec<TcpStream> = (0..2).map(|_| connect(server.port())).collect();
     server.takes_a_good_file();
-    drop(crowd);
+    drop(many_clients);
     anyport(&["serve", "--max-conns", "2", "--max-unclassified", "3"])
         .exits(2)
         .says("--max-unclassified must be at most --max-conns");

@@ -102,12 +102,12 @@ fn one_address_cannot_use_all_rooms() {
 fn one_address_cannot_use_all_keys_of_pipes() {
     let server = Server::start(&["--max-pipes", "8", "-v"]);
     let take = |host: u8, key: usize| {
-        let mut taker = connect_from(host, &server);
+        let mut pipe_receiver = connect_from(host, &server);
         let request = format!("GET /pipe/k{key} HTTP/1.1\r\nHost: a\r\n\r\n");
-        taker.write_all(request.as_bytes()).unwrap();
-        taker
+        pipe_receiver.write_all(request.as_bytes()).unwrap();
+        pipe_receiver
     };
-    let mut takers: Vec<_> = (0..6).map(|key| take(2, key)).collect();
+    let mut pipe_receivers: Vec<_> = (0..6).map(|key| take(2, key)).collect();
     server.says_often("pipe receiver connected", 6);
     for request in
         ["GET /pipe/k6 HTTP/1.1\r\nHost: a\r\n\r\n", "ANYPORT/1 TAKE k6\n", "ANYPORT/1 PIPE k6\n"]
@@ -116,20 +116,20 @@ fn one_address_cannot_use_all_keys_of_pipes() {
         assert!(refused.contains("your address already uses its share of 8 pipes"), "{refused}");
     }
     // A key that is there may be used, and another address has its own.
-    takers.push(take(2, 0));
+    pipe_receivers.push(take(2, 0));
     server.says_often("pipe receiver connected", 7);
-    let mut taker = take(3, 6);
+    let mut pipe_receiver = take(3, 6);
     server.says_often("pipe receiver connected", 8);
     let put = b"PUT /pipe/k6 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
-    let mut giver = connect_from(3, &server);
-    giver.write_all(put).unwrap();
-    read_head(&mut taker);
+    let mut pipe_sender = connect_from(3, &server);
+    pipe_sender.write_all(put).unwrap();
+    read_head(&mut pipe_receiver);
     let mut content = [0; 2];
-    taker.read_exact(&mut content).unwrap();
+    pipe_receiver.read_exact(&mut content).unwrap();
     assert_eq!(&content, b"hi");
 }
 
-/// A crowd of silent connections from one address takes the place of none from another.
+/// Many silent connections from one address evict none of another.
 #[test]
 fn a_flood_of_silent_connections_evicts_those_of_its_own_address() {
     let server = Server::start(&["--max-unclassified", "4"]);
@@ -157,8 +157,8 @@ fn an_upload_that_is_not_sent_reserves_no_more_than_a_fair_share_of_the_quota() 
     let mut slow = connect_from(2, &server);
     slow.write_all(format!("ANYPORT/1 PUT slow size={announced}\nfirst bytes").as_bytes()).unwrap();
     server.growing_part();
-    // While nobody else wants it: all. Its own address has nothing left, and another one its half
-    // at most.
+    // While no other address needs it: all. Its own address has nothing left, and another one its
+    // half at most.
     let refused = put(2, "own", 1_000_000);
     assert!(refused.starts_with("ANYPORT/1 ERROR no-space "), "{refused}");
     let refused = put(3, "more", QUOTA / 2 + 100_000);
@@ -167,8 +167,8 @@ fn an_upload_that_is_not_sent_reserves_no_more_than_a_fair_share_of_the_quota() 
     assert!(taken.starts_with("ANYPORT/1 RECEIPT "), "{taken}");
     // The slow one gets what is left, and then it is refused; nothing exceeds the quota.
     let _ = slow.write_all(&vec![7; announced]);
-    let told = read_line(&mut slow);
-    assert!(told.starts_with("ANYPORT/1 ERROR no-space "), "{told}");
+    let reported = read_line(&mut slow);
+    assert!(reported.starts_with("ANYPORT/1 ERROR no-space "), "{reported}");
     let lengths = std::fs::read_dir(server.dir()).unwrap();
     let stored: u64 = lengths.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert!((1_500_000..=QUOTA as u64).contains(&stored), "{stored}");

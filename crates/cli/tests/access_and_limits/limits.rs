@@ -143,7 +143,7 @@ fn a_message_beyond_what_the_library_assembles_is_closed_with_1009() {
     assert_eq!(read_close(&mut stream).0, Some(1009));
 }
 
-/// Whoever leads the log into a pipe and stops reading it loses lines, and clients notice nothing.
+/// If the reader of the log pauses, lines are lost, and clients notice nothing.
 #[test]
 fn an_unread_log_delays_no_client() {
     let scratch = tempfile::tempdir().unwrap();
@@ -176,9 +176,9 @@ fn an_offer_beyond_its_limit_is_refused_and_closed_with_1009() {
         let name = "n".repeat(16 * 1024);
         let offer = format!(r#"{{"offer":{{"name":"{name}","size":1}}}}"#);
         stream.write_all(&frame(TEXT, offer.as_bytes())).unwrap();
-        let (opcode, told) = read_frame(&mut stream);
+        let (opcode, reported) = read_frame(&mut stream);
         assert_eq!(opcode, TEXT, "{engine}");
-        assert!(String::from_utf8(told).unwrap().contains("\"error\""), "{engine}");
+        assert!(String::from_utf8(reported).unwrap().contains("\"error\""), "{engine}");
         assert_eq!(read_close(&mut stream).0, Some(1009), "{engine}");
     }
 }

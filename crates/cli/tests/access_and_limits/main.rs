@@ -2,18 +2,18 @@
 //!
 //! - `access_modes` servers that only send files, and servers that only accept them
 //! - `bursts` input beyond a limit that delays it, then silence
-//! - `crowds` many who say nothing, and what is counted
+//! - `crowds` many silent clients, and the counters
 //! - `fair_shares` totals that one address cannot use up
 //! - `limits` requests that exceed a limit
 //! - `memory` what no peer can make the server hold
 //! - `policies` what an operator allows one peer, and all of them together
 //! - `proxies` our client through HTTP and SOCKS proxies
 //! - `proxy_header` the PROXY protocol, which the server does not accept
-//! - `slowness` what trickles, and what may take its time
+//! - `slowness` slow clients: which time out, and which may continue
 //! - `tls` the same under TLS, and whom clients trust
 //! - `tls_silence` what comes under TLS and says nothing
 //! - `tokens` who comes in where tokens are asked for
-//! - `under_load` crowds, storms and shortages
+//! - `under_load` floods, storms and shortages
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 

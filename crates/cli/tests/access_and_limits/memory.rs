@@ -81,8 +81,8 @@ fn used(flags: &[&str]) -> Server {
     server
 }
 
-/// Writes `piece` until so many bytes are taken, or the server has had enough of a peer that does
-/// not read; gives what was taken.
+/// Writes `piece` until `most` bytes are accepted, or the server disconnects a peer that does not
+/// read; returns the accepted bytes.
 fn flood(mut stream: &TcpStream, piece: &[u8], most: u64) -> u64 {
     let mut taken = 0;
     while taken < most {
@@ -198,7 +198,7 @@ fn hs_7_a_head_of_10_mib_in_single_bytes_is_refused_at_the_limit() {
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     watch.grew_less_than(0, "a head of 10 MiB in single bytes, until its 431");
     assert!(busy < Duration::from_secs(1), "{busy:?}");
-    // It goes on, and is not looked at any more.
+    // It continues, and is not checked any more.
     let written = writing.join().unwrap();
     watch.grew_less_than(0, &format!("the same until the server closed, {written} bytes"));
     server.next_refused();
@@ -377,13 +377,13 @@ fn pi_15_a_pipe_of_single_bytes_needs_no_more_than_its_buffer() {
     for at in 0..RECEIVERS {
         wire.get(2 * at + 1, "/pipe/k");
     }
-    let mut giver = connect(server.port());
-    giver.write_all(format!("ANYPORT/1 PIPE k n={RECEIVERS}\n").as_bytes()).unwrap();
+    let mut pipe_sender = connect(server.port());
+    pipe_sender.write_all(format!("ANYPORT/1 PIPE k n={RECEIVERS}\n").as_bytes()).unwrap();
     wire.heads(RECEIVERS as usize);
     let watch = Watch::new(&server);
     // Each is a piece if the server is as fast as we are; it is, for many of them.
     for _ in 0..200_000 {
-        giver.write_all(b"x").unwrap();
+        pipe_sender.write_all(b"x").unwrap();
     }
     watch.grew_less_than(MIB, "a pipe of 200,000 bytes, one by one, to 32 that take none");
 }

@@ -53,7 +53,7 @@ fn an_address_with_too_many_connections_is_refused_and_another_one_is_not() {
         answer.starts_with("ANYPORT/1 RECEIPT ").then_some(())
     });
     let (_, summary) = server.stop_with_summary();
-    // The flood is counted whole, though it was told of once a second.
+    // The flood is counted completely, though it was reported once a second.
     assert!(summary["refused"].as_u64().unwrap() >= 3, "{summary}");
 }
 
@@ -103,14 +103,14 @@ fn the_last_byte_of_a_quota_is_given_and_none_beyond_it() {
     server.next_receipt();
     assert!(is_refused(&converse(&mut connect(server.port()), &offer("b", 1))));
     server.next_refused();
-    // What others remove is free, though nobody told us.
+    // Space that other processes free is available without a notification.
     std::fs::remove_file(scratch.path().join("old/file")).unwrap();
     wait_until("room again", || {
         let answer = converse(&mut connect(server.port()), &offer("b", 4 * BLOCK));
         answer.starts_with("ANYPORT/1 RECEIPT ").then_some(())
     });
     assert!(is_refused(&converse(&mut connect(server.port()), &offer("c", 1))));
-    // The sender is told the same over WebSocket, and what to do.
+    // The sender gets the same reason over WebSocket, with a hint.
     let sample = Sample::new("d", b"1");
     for scheme in ["tcp", "ws", "frames"] {
         let sent = anyport(&["send", sample.path(), &server.url(scheme, "")]).exits(4);
@@ -129,9 +129,9 @@ fn without_a_size_an_upload_is_refused_when_it_reaches_the_quota() {
         let _ = stream.write_all(&vec![7; QUOTA + 1]);
         let _ = stream.shutdown(std::net::Shutdown::Write);
         assert!(is_refused(&read_line(&mut stream)));
-        let told = server.next_interrupted();
-        assert!(told["reason"].as_str().unwrap().contains("(--quota)"), "{told}");
-        assert!(told["part"].is_null(), "{told}");
+        let reported = server.next_interrupted();
+        assert!(reported["reason"].as_str().unwrap().contains("(--quota)"), "{reported}");
+        assert!(reported["part"].is_null(), "{reported}");
         assert!(server.names().is_empty(), "{:?}", server.names());
         let answer = converse(&mut connect(server.port()), &vec![7; QUOTA]);
         assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
@@ -152,13 +152,13 @@ fn two_uploads_at_once_do_not_share_the_last_byte() {
     let answer = converse(&mut connect(server.port()), &offer("b", 4 * BLOCK));
     assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
     server.next_receipt();
-    // One that breaks off gives back what it did not use; its part counts.
+    // An interrupted one returns its unused claim; its partial file counts.
     first.write_all(&[7; BLOCK]).unwrap();
     drop(first);
     assert_eq!(server.next_interrupted()["bytes"], BLOCK);
     assert!(is_refused(&converse(&mut connect(server.port()), &offer("c", 5 * BLOCK + 1))));
     server.next_refused();
-    // Its sender goes on, as the part counts once.
+    // Its sender resumes, because the partial file counts once.
     let mut again = connect(server.port());
     again.write_all(begin).unwrap();
     assert_eq!(read_line(&mut again), "ANYPORT/1 GO offset=4096");

@@ -45,7 +45,7 @@ fn a_proxy_header_within_tls_is_refused_too() {
     for header in [V1, V2] {
         let mut secured = TlsPeer::connect(server.port());
         secured.write(&[header, REQUEST].concat());
-        secured.hears(ERROR);
+        secured.receives(ERROR);
         assert_eq!(server.next_refused()["protocol"], "proxy");
     }
     assert_eq!(server.names(), [""; 0]);
@@ -94,7 +94,7 @@ fn a_proxy_header_slower_than_the_detection_deadline_is_refused_and_never_stored
         if only.is_empty() {
             let mut secured = TlsPeer::connect(server.port());
             secured.write(&V1[..11]);
-            secured.hears(ERROR);
+            secured.receives(ERROR);
             assert_eq!(server.next_refused()["protocol"], "proxy");
         }
         assert_eq!(server.names(), [""; 0]);

@@ -1,4 +1,4 @@
-//! What trickles is cut off, counted from its first byte; what streams is not.
+//! A slow message times out, counted from its first byte; a stream does not.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -17,7 +17,7 @@ use anyport_testkit::harness::{Server, engines};
 const STEP: Duration = Duration::from_millis(20);
 
 /// Writes `piece` again and again until the server has had enough.
-fn trickle(stream: &TcpStream, piece: Vec<u8>) -> JoinHandle<()> {
+fn send_slowly(stream: &TcpStream, piece: Vec<u8>) -> JoinHandle<()> {
     let mut slow = stream.try_clone().unwrap();
     std::thread::spawn(move || {
         while slow.write_all(&piece).is_ok() {
@@ -26,10 +26,10 @@ fn trickle(stream: &TcpStream, piece: Vec<u8>) -> JoinHandle<()> {
     })
 }
 
-fn end(stream: &TcpStream, trickling: JoinHandle<()>) {
+fn end(stream: &TcpStream, sending_slowly: JoinHandle<()>) {
     // The server may have reset it already.
     let _ = stream.shutdown(Shutdown::Both);
-    trickling.join().unwrap();
+    sending_slowly.join().unwrap();
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn fg_5_a_slow_message_is_closed_with_1008() {
     for engine in engines() {
         let server = Server::start(&["--message-timeout", "300ms", "--engine", engine]);
         let mut stream = websocket(server.port(), "/echo");
-        // Time between messages is nobody's.
+        // Time between messages is not limited.
         std::thread::sleep(Duration::from_millis(700));
         stream.write_all(&frame(TEXT, b"whole")).unwrap();
         assert_eq!(read_frame(&mut stream), (TEXT, b"whole".to_vec()), "{engine}");
@@ -45,12 +45,12 @@ fn fg_5_a_slow_message_is_closed_with_1008() {
         std::thread::sleep(Duration::from_millis(700));
         stream.write_all(&masked_header(0x82, 1_000_000)).unwrap();
         let began = Instant::now();
-        let trickling = trickle(&stream, vec![7]);
+        let sending_slowly = send_slowly(&stream, vec![7]);
         let (code, reason) = read_close(&mut stream);
         assert_eq!(code, Some(1008), "{engine}");
         assert_eq!(reason, "a message was not complete within 300ms", "{engine}");
         assert!(began.elapsed() >= Duration::from_millis(290), "{engine}: {:?}", began.elapsed());
-        end(&stream, trickling);
+        end(&stream, sending_slowly);
         server.next_refused();
         server.takes_a_good_file();
     }
@@ -64,7 +64,8 @@ fn fg_5_slow_fragments_are_closed_with_1008() {
     // The one that follows a whole message in the same read is no exception.
     stream.write_all(&[frame(TEXT, b"first"), fragment(TEXT, b"")].concat()).unwrap();
     assert_eq!(read_frame(&mut stream), (TEXT, b"first".to_vec()));
-    let trickling = trickle(&stream, [fragment(CONTINUATION, b""), frame(PING, b"")].concat());
+    let sending_slowly =
+        send_slowly(&stream, [fragment(CONTINUATION, b""), frame(PING, b"")].concat());
     let close = loop {
         match read_frame(&mut stream) {
             (PONG, _) => {}
@@ -72,7 +73,7 @@ fn fg_5_slow_fragments_are_closed_with_1008() {
         }
     };
     assert_eq!(close[..2], 1008_u16.to_be_bytes());
-    end(&stream, trickling);
+    end(&stream, sending_slowly);
     server.next_refused();
 }
 
@@ -130,10 +131,10 @@ fn a_slow_preface_line_is_refused() {
     let server = Server::start(&["--handshake-timeout", "300ms"]);
     let mut stream = connect(server.port());
     stream.write_all(b"ANYPORT/1 PUT ").unwrap();
-    let trickling = trickle(&stream, b"x".to_vec());
+    let sending_slowly = send_slowly(&stream, b"x".to_vec());
     let answer = read_line(&mut stream);
     assert_eq!(answer, "ANYPORT/1 ERROR interrupted a line was not complete within 300ms");
-    end(&stream, trickling);
+    end(&stream, sending_slowly);
     server.next_refused();
 
     // The next line of a connection too, and one that stops; and between two lines nothing is due.
@@ -157,10 +158,10 @@ fn a_slow_end_line_interrupts_the_file() {
     // Content may take its time.
     std::thread::sleep(Duration::from_millis(500));
     stream.write_all(b"cEND").unwrap();
-    let trickling = trickle(&stream, b" ".to_vec());
+    let sending_slowly = send_slowly(&stream, b" ".to_vec());
     let answer = read_line(&mut stream);
     assert_eq!(answer, "ANYPORT/1 ERROR interrupted a line was not complete within 300ms");
-    end(&stream, trickling);
+    end(&stream, sending_slowly);
     let event = server.next_interrupted();
     assert_eq!((&event["bytes"], event["part"].is_string()), (&3.into(), true), "{event}");
     assert_eq!(server.published(), Vec::<String>::new());
@@ -173,14 +174,17 @@ fn a_slow_offer_is_refused() {
     // As long as it likes before an offer.
     std::thread::sleep(Duration::from_millis(500));
     stream.write_all(&fragment(TEXT, b"{")).unwrap();
-    let trickling = trickle(&stream, fragment(CONTINUATION, b" "));
-    let (opcode, told) = read_frame(&mut stream);
-    let told: Value = serde_json::from_slice(&told).unwrap();
+    let sending_slowly = send_slowly(&stream, fragment(CONTINUATION, b" "));
+    let (opcode, reported) = read_frame(&mut stream);
+    let reported: Value = serde_json::from_slice(&reported).unwrap();
     assert_eq!(opcode, TEXT);
-    assert_eq!(told["error"]["message"], "a text message was not complete within 300ms", "{told}");
-    assert_eq!(told["error"]["code"], "interrupted", "{told}");
+    assert_eq!(
+        reported["error"]["message"], "a text message was not complete within 300ms",
+        "{reported}"
+    );
+    assert_eq!(reported["error"]["code"], "interrupted", "{reported}");
     assert_eq!(read_close(&mut stream).0, Some(1008));
-    end(&stream, trickling);
+    end(&stream, sending_slowly);
     server.next_refused();
     server.takes_a_good_file();
 }

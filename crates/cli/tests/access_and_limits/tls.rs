@@ -58,7 +58,7 @@ impl Meeting {
     }
 }
 
-/// The next receipt, whatever else is told before it.
+/// Returns the next receipt, skipping other events.
 fn receipt(server: &Server) -> Value {
     std::iter::repeat_with(|| server.next_event())
         .find(|event| event["event"] == "receipt")
@@ -149,13 +149,13 @@ fn pins_cas_and_insecure_mode_decide_on_trust() {
     assert!(!meeting.known_hosts().exists(), "nobody was met");
     // The certificate is its own authority, and is for this address.
     send(&["--cacert", meeting.identity().to_str().unwrap()]).succeeds();
-    let foreign = Authority::new();
-    send(&["--cacert", foreign.file("ca.pem")]).exits(7).says("not signed by a CA in ");
+    let third_party = Authority::new();
+    send(&["--cacert", third_party.file("ca.pem")]).exits(7).says("not signed by a CA in ");
     send(&["--cacert", "/nowhere"]).exits(2).says("/nowhere: No such file");
     send(&["--cacert", sample.path()]).exits(2).says("no certificate");
 }
 
-/// Somebody who vouches.
+/// A certificate authority.
 struct Authority {
     scratch: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -165,7 +165,7 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Another one of the same name would be asked to vouch, and fail in another way.
+        // A CA of the same name would be tried as the signer, and fail in another way.
         let directory = tempfile::tempdir().unwrap();
         let name = format!("an authority of {}", directory.path().display());
         params.distinguished_name.push(DnType::CommonName, name);
@@ -189,7 +189,7 @@ impl Authority {
     }
 
     /// A file with a certificate for `name`, valid in these years, and its key.
-    fn vouch(&self, file: &str, name: &str, from: i32, to: i32) -> &'static str {
+    fn sign(&self, file: &str, name: &str, from: i32, to: i32) -> &'static str {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);
@@ -215,7 +215,7 @@ fn a_certificate_that_is_wrong_is_refused_by_name() {
             Some("is not valid for 127.0.0.1; it is valid for other.example"),
         ),
     ] {
-        let certificate = authority.vouch("server.pem", name, from, to);
+        let certificate = authority.sign("server.pem", name, from, to);
         let server = Server::start(&["--tls-cert", certificate]);
         let (url, ca) = (server.url("tls", ""), authority.file("ca.pem"));
         let trusting = anyport(&["send", sample.path(), &url, "--cacert", ca]);
@@ -223,15 +223,15 @@ fn a_certificate_that_is_wrong_is_refused_by_name() {
             None => drop(trusting.succeeds()),
             Some(said) => drop(trusting.exits(7).says(said).says("hint: ")),
         }
-        // Whoever does not know the authority does not meet its servers as strangers.
+        // Without the CA its servers are not trusted on first use.
         let known = authority.path("known_hosts");
         let stranger =
             anyport(&["send", sample.path(), &url, "--known-hosts", known.to_str().unwrap()]);
         let wrong = said.unwrap_or("signed by a CA that is not trusted");
         let stranger = stranger.exits(7);
         // Its dates and names do not help it, whichever is looked at first.
-        let foreign = stranger.stderr.contains("a CA that is not trusted");
-        assert!(foreign || stranger.stderr.contains(wrong), "{}", stranger.stderr);
+        let third_party = stranger.stderr.contains("a CA that is not trusted");
+        assert!(third_party || stranger.stderr.contains(wrong), "{}", stranger.stderr);
         assert!(!known.exists());
         if let Some(mut curl) = peer("curl") {
             curl.args(["-sS", "--cacert", ca, &server.url("https", "healthz")]);
@@ -240,7 +240,7 @@ fn a_certificate_that_is_wrong_is_refused_by_name() {
     }
 }
 
-/// A certificate that vouches for itself is met as a stranger only while it is valid.
+/// A self-signed certificate is trusted on first use only while it is valid.
 #[test]
 fn a_new_server_with_an_expired_certificate_is_not_trusted() {
     let scratch = Authority::new();
@@ -409,16 +409,16 @@ fn a_self_signed_certificate_for_localhost_works_beside_those_of_the_system() {
 
 #[test]
 fn a_server_that_requires_certificates_admits_no_other_client() {
-    let (authority, foreign) = (Authority::new(), Authority::new());
+    let (authority, third_party) = (Authority::new(), Authority::new());
     let meeting = Meeting::new(&["--tls-client-ca", authority.file("ca.pem")]);
     let sample = Sample::new("x", b"hello");
     let url = meeting.server.url("tls", "");
     let send = |flags: &[&str]| meeting.client(&[&["send", sample.path(), &url], flags].concat());
-    send(&["--cert", authority.vouch("me.pem", "me", 2020, 2120)]).succeeds();
+    send(&["--cert", authority.sign("me.pem", "me", 2020, 2120)]).succeeds();
     for (wrong, said) in [
         (vec![], "CertificateRequired"),
-        (vec!["--cert", foreign.vouch("me.pem", "me", 2020, 2120)], "UnknownCA"),
-        (vec!["--cert", authority.vouch("old.pem", "me", 2020, 2021)], "CertificateExpired"),
+        (vec!["--cert", third_party.sign("me.pem", "me", 2020, 2120)], "UnknownCA"),
+        (vec!["--cert", authority.sign("old.pem", "me", 2020, 2021)], "CertificateExpired"),
     ] {
         // The server says so after its part of the handshake (RFC 8446 §4.4.2.4).
         let refused = send(&[wrong.as_slice(), &["--retry", "0"]].concat());
@@ -686,7 +686,7 @@ fn noise_behind_a_client_hello_ends_one_connection() {
         hello.extend(noise(4096, seed));
         let _ = stream.write_all(&hello);
         let _ = stream.read_to_end(&mut Vec::new());
-        // Told when it has gone, or has been waited for.
+        // Reported when it has closed, or has timed out.
         drop(stream);
         let reason = refusal(&meeting.server);
         assert!(reason.starts_with("TLS handshake failed"), "{reason}");
@@ -742,7 +742,7 @@ fn without_tls_a_client_gets_an_alert_whatever_other_listeners_do() {
     anyport(&["send", "-k", sample.path(), &url(0)]).exits(7).says("HandshakeFailure");
     anyport(&["send", "-k", sample.path(), &url(1)]).succeeds();
     Server::start(&["--tls", "off"]).takes_a_good_file();
-    // A server without TLS at all hangs up, or is no server of ours.
+    // A server without TLS closes, or is no anyport server.
     let plain = Server::start(&["--only", "raw"]);
     let outcome = anyport(&["send", "-k", sample.path(), &plain.url("tls", ""), "--retry", "0"]);
     assert_ne!(outcome.code, Some(0));
@@ -781,7 +781,7 @@ fn nothing_below_tls_1_2_is_spoken() {
 #[test]
 fn a_new_certificate_is_loaded_without_a_restart_and_an_invalid_one_is_not() {
     let (old, new) = (Authority::new(), Authority::new());
-    let certificate = old.vouch("server.pem", "127.0.0.1", 2020, 2120);
+    let certificate = old.sign("server.pem", "127.0.0.1", 2020, 2120);
     let server = Server::start(&["--tls-cert", certificate]);
     let sample = Sample::new("x", b"hello");
     let url = server.url("tls", "");
@@ -792,8 +792,8 @@ fn a_new_certificate_is_loaded_without_a_restart_and_an_invalid_one_is_not() {
     send(&old).succeeds();
     let mut running = TlsPeer::connect(server.port());
     running.write(b"ANYPORT/1 TIME\n");
-    running.hears("Local time is");
-    fs::copy(new.vouch("server.pem", "127.0.0.1", 2020, 2120), certificate).unwrap();
+    running.receives("Local time is");
+    fs::copy(new.sign("server.pem", "127.0.0.1", 2020, 2120), certificate).unwrap();
     server.signal("HUP");
     wait_until("the new certificate is used", || (send(&new).code == Some(0)).then_some(()));
     send(&old).exits(7);
@@ -802,16 +802,16 @@ fn a_new_certificate_is_loaded_without_a_restart_and_an_invalid_one_is_not() {
     server.says("not reloaded");
     server.says("no certificate found");
     send(&new).succeeds();
-    // Who was there before goes on as before.
+    // Earlier connections continue.
     running.write(b"ANYPORT/1 TIME\n");
-    running.hears("Local time is");
+    running.receives("Local time is");
 }
 
 /// What goes wrong with the files of a server is said before it listens, and names the file.
 #[test]
 fn files_that_cannot_be_used_are_named() {
     let authority = Authority::new();
-    let certificate = authority.vouch("server.pem", "localhost", 2020, 2120);
+    let certificate = authority.sign("server.pem", "localhost", 2020, 2120);
     let scratch = tempfile::tempdir().unwrap();
     let served = scratch.path().to_str().unwrap();
     let serve = |flags: &[&str]| {
@@ -853,10 +853,10 @@ fn an_idle_websocket_under_tls_needs_little_memory() {
         let join = |_| {
             let mut secured = TlsPeer::connect(meeting.server.port());
             secured.write(upgrade("/echo", "").as_bytes());
-            secured.hears("\r\n\r\n");
+            secured.receives("\r\n\r\n");
             // It has said something, and says nothing more.
             secured.write(&frame(TEXT, b"hello"));
-            secured.hears("hello");
+            secured.receives("hello");
             secured
         };
         (0..count).map(join).collect()
@@ -887,12 +887,12 @@ fn every_segmentation_of_tls_is_the_same_to_a_session() {
             secured.stream.write_all(piece).unwrap();
         }
         secured.stream.write_all(tail).unwrap();
-        secured.hears("ANYPORT/1 RECEIPT ");
+        secured.receives("ANYPORT/1 RECEIPT ");
         assert!(meeting.server.stored(&receipt(&meeting.server)) == content, "{step}");
     }
 }
 
-/// It broke off, and may be back; who never answered speaks no TLS.
+/// It was interrupted and may return; a server that never answered has no TLS.
 #[test]
 fn a_server_that_closes_during_the_handshake_is_an_interruption() {
     for (said, exit, words) in

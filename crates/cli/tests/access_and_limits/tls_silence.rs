@@ -1,4 +1,5 @@
-//! Records that say nothing are silence: whoever sends nothing else is given up as a silent one is.
+//! Records without content are idle time: a client that sends nothing else times out like a silent
+//! one.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -18,7 +19,7 @@ const IDLE: &str = "1s";
 
 /// A record of 10,000 bytes, begun and never whole, a byte at a time for as long as the server
 /// takes them.
-fn trickle(secured: &mut TlsPeer) -> JoinHandle<()> {
+fn send_slowly(secured: &mut TlsPeer) -> JoinHandle<()> {
     let mut record = Vec::new();
     secured.seal(&noise(10_000, 1), &mut record);
     let mut stream = secured.stream.try_clone().unwrap();
@@ -32,10 +33,10 @@ fn trickle(secured: &mut TlsPeer) -> JoinHandle<()> {
     })
 }
 
-fn end(stream: &TcpStream, trickling: JoinHandle<()>) {
+fn end(stream: &TcpStream, sending_slowly: JoinHandle<()>) {
     // The server may have reset it already.
     let _ = stream.shutdown(Shutdown::Both);
-    trickling.join().unwrap();
+    sending_slowly.join().unwrap();
 }
 
 /// Among the tasks, and on a thread of its own.
@@ -46,42 +47,42 @@ fn an_upload_with_a_slow_tls_record_is_interrupted_after_the_idle_timeout() {
         let mut secured = TlsPeer::connect(server.port());
         secured.write(b"ANYPORT/1 PUT x size=9000000\n");
         secured.write(&noise(begun, 2));
-        let trickling = trickle(&mut secured);
+        let sending_slowly = send_slowly(&mut secured);
         let interrupted = server.next_interrupted();
         let reason = interrupted["reason"].as_str().unwrap();
         assert_eq!(reason, "no data for 1s (--idle-timeout)", "{interrupted}");
         assert_eq!(interrupted["bytes"], begun, "{interrupted}");
-        end(&secured.stream, trickling);
+        end(&secured.stream, sending_slowly);
     }
 }
 
-/// On the threads of conversations: it is pinged after half of the time, which a record that
-/// trickles does not answer.
+/// On reactor threads: it gets a ping after half of the idle timeout, which an incomplete record
+/// does not answer.
 #[test]
 fn a_websocket_with_a_slow_tls_record_is_closed_after_the_idle_timeout() {
     let server = Server::start(&["--idle-timeout", IDLE]);
     let mut secured = TlsPeer::connect(server.port());
     secured.write(upgrade("/echo", "").as_bytes());
-    secured.hears("\r\n\r\n");
+    secured.receives("\r\n\r\n");
     secured.write(&frame(TEXT, b"hello"));
-    secured.hears("hello");
-    let trickling = trickle(&mut secured);
-    secured.hears("no data for 1s (--idle-timeout)");
-    end(&secured.stream, trickling);
+    secured.receives("hello");
+    let sending_slowly = send_slowly(&mut secured);
+    secured.receives("no data for 1s (--idle-timeout)");
+    end(&secured.stream, sending_slowly);
 }
 
-/// Between two requests nobody is told, as without TLS.
+/// Between two requests there is no response, as without TLS.
 #[test]
 fn a_request_in_a_slow_tls_record_is_not_waited_for() {
     let server = Server::start(&["--idle-timeout", IDLE]);
     let mut secured = TlsPeer::connect(server.port());
     secured.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-    secured.hears("ok");
-    let trickling = trickle(&mut secured);
-    // Closed or reset, as bytes are on their way; but not our own patience.
+    secured.receives("ok");
+    let sending_slowly = send_slowly(&mut secured);
+    // Closed or reset, because bytes are in transit; but not this test's own timeout.
     let ended = secured.stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
     assert!(matches!(ended, Ok(_) | Err(ErrorKind::ConnectionReset)), "{ended:?}");
-    end(&secured.stream, trickling);
+    end(&secured.stream, sending_slowly);
 }
 
 /// What comes slowly, and in records that reads cut, is content: several idle times of it.

@@ -312,7 +312,7 @@ fn guessing_is_limited_by_address() {
     let mut other = connect_from("127.0.0.2", server.port());
     let answer = converse(&mut other, bearer(ALICE).as_bytes());
     assert_eq!(statuses(&answer), [200], "{answer}");
-    // Told once a second at most, however fast it guesses; and counted all the same.
+    // Reported once a second at most, however fast it guesses; and always counted.
     let (events, summary) = server.stop_with_summary();
     assert!(summary["refused"].as_u64().unwrap() >= 13, "{summary}");
     assert!(events.iter().all(|event| event["event"] == "refused"), "{events:?}");
@@ -516,7 +516,7 @@ fn a_browser_sends_its_token_as_a_subprotocol() {
     assert_eq!(outcome.succeeds().stdout, "hello anyport.1\n");
 }
 
-/// Whoever types may put it in the wrong place; it is repeated neither to him nor in the log.
+/// A user may misplace it; it is repeated neither in the reply nor in the log.
 #[test]
 fn a_misplaced_token_is_not_repeated() {
     let (server, _file) = guarded(&["-vv"]);
@@ -533,7 +533,7 @@ fn a_misplaced_token_is_not_repeated() {
         let refused = server.next_refused().to_string();
         assert!(!refused.contains(ALICE), "{refused}");
     }
-    // Whoever has shown one is told which word it is.
+    // A client that has sent a token gets the word at fault.
     let lines = format!("ANYPORT/1 TIME token={ALICE}\nANYPORT/1 TAKE k other\n");
     let said = converse(&mut connect(server.port()), lines.as_bytes());
     assert!(said.contains("unknown word \"other\""), "{said}");

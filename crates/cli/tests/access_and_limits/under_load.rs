@@ -1,5 +1,5 @@
-//! Crowds, storms and shortages: whatever they do, the same process serves the next client, and
-//! gives back what they took.
+//! Floods, storms and shortages: the same process serves the next client, and releases its
+//! resources.
 //!
 //! The rows are those of the fault matrix. Those that take long are run by `--ignored`; beside each
 //! is a short one.
@@ -22,14 +22,14 @@ use anyport_testkit::harness::{
     DEADLINE, Server, anyport, anyport_command, peer, skip, wait_until,
 };
 
-/// As it was before a crowd came.
+/// The state before the flood.
 struct Before {
     descriptors: usize,
 }
 
 impl Before {
     fn of(server: &Server) -> Self {
-        // What the first transfer brings along is not the crowd's.
+        // Memory of the first transfer is not counted.
         server.takes_a_good_file();
         Self { descriptors: descriptors(server) }
     }
@@ -49,7 +49,7 @@ fn descriptors(server: &Server) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
-/// So many as are wanted, or what the limit on open files bears: a server counts two for each
+/// Returns the wanted number, or what the limit on open files permits: a server needs two for each
 /// connection, a quarter for streams, and a few for itself.
 fn bearable(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
@@ -77,10 +77,9 @@ fn serves(server: &Server) -> usize {
     events.take_while(|event| event["event"] != "receipt").count()
 }
 
-/// Rows 1 and 2: heads that trickle, and silence. Each of the first is cut when a head must be
-/// whole, each of the others when nothing has come for the idle time, and neither holds up who has
-/// something to say.
-fn slow_crowd(each: usize, handshake: Duration, idle: Duration, pause: Duration) {
+/// Rows 1 and 2: slow heads, and silent clients. The former time out when a head must be complete,
+/// the latter after the idle timeout, and neither delays other clients.
+fn slow_clients(each: usize, handshake: Duration, idle: Duration, pause: Duration) {
     let seconds = |time: Duration| format!("{}ms", time.as_millis());
     let flags = ["--handshake-timeout", &seconds(handshake), "--idle-timeout", &seconds(idle)];
     let flags = [&flags[..], &["--max-unclassified", "1000"]].concat();
@@ -92,7 +91,7 @@ fn slow_crowd(each: usize, handshake: Duration, idle: Duration, pause: Duration)
         (stream, Instant::now())
     };
     let mut silent: Vec<(TcpStream, Instant)> = (0..each).map(|_| open()).collect();
-    let mut trickling: Vec<(TcpStream, Instant)> = (0..each)
+    let mut sending_slowly: Vec<(TcpStream, Instant)> = (0..each)
         .map(|_| {
             let (mut stream, began) = open();
             stream.write_all(b"GET / HTTP/1.1\r\nSlow: ").unwrap();
@@ -101,10 +100,15 @@ fn slow_crowd(each: usize, handshake: Duration, idle: Duration, pause: Duration)
         .collect();
     let (mut heads_cut, mut silent_cut, mut refused) = (Vec::new(), Vec::new(), 0);
     let deadline = Instant::now() + idle.max(handshake) + DEADLINE;
-    while !(silent.is_empty() && trickling.is_empty()) {
-        assert!(Instant::now() < deadline, "{} and {} are left", trickling.len(), silent.len());
+    while !(silent.is_empty() && sending_slowly.is_empty()) {
+        assert!(
+            Instant::now() < deadline,
+            "{} and {} are left",
+            sending_slowly.len(),
+            silent.len()
+        );
         refused += serves(&server);
-        trickling.retain_mut(|(stream, began)| {
+        sending_slowly.retain_mut(|(stream, began)| {
             let ended = is_closed(stream) || stream.write_all(b"x").is_err();
             if ended {
                 heads_cut.push(began.elapsed());
@@ -133,19 +137,19 @@ fn slow_crowd(each: usize, handshake: Duration, idle: Duration, pause: Duration)
 #[test]
 fn slow_heads_and_silent_clients_time_out() {
     let [handshake, idle] = [1500, 2500].map(Duration::from_millis);
-    slow_crowd(60, handshake, idle, Duration::from_millis(50));
+    slow_clients(60, handshake, idle, Duration::from_millis(50));
 }
 
-/// Rows 1 and 21: while handshakes stand that never end, in TLS and in HTTP, whoever comes with
-/// something to say is served, and soon.
+/// Rows 1 and 21: while handshakes are stalled, in TLS and in HTTP, other clients are served
+/// without delay.
 #[test]
 fn five_hundred_stalled_handshakes_delay_no_client() {
-    let crowd = bearable(500);
+    let many_clients = bearable(500);
     let flags = ["--handshake-timeout", "10m", "--max-unclassified", "1000", "--max-conns", "2000"];
     let server = Server::start(&flags);
     let mut hello = vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
     hello.extend(noise(100, 1));
-    let mut standing: Vec<TcpStream> = (0..crowd)
+    let mut standing: Vec<TcpStream> = (0..many_clients)
         .map(|number| {
             let mut stream = connect(server.port());
             let begun: &[u8] = if number % 2 == 0 { &hello } else { b"GET / HTTP/1.1\r\nSlow: " };
@@ -162,7 +166,7 @@ fn five_hundred_stalled_handshakes_delay_no_client() {
             } else {
                 let mut fresh = TlsPeer::connect(server.port());
                 fresh.write(b"ANYPORT/1 TIME\n");
-                fresh.hears("Local time is");
+                fresh.receives("Local time is");
             }
             began.elapsed()
         })
@@ -177,7 +181,7 @@ fn five_hundred_stalled_handshakes_delay_no_client() {
 #[ignore = "takes a minute: the defaults, with 200 of each"]
 fn two_hundred_slow_clients_of_each_kind_time_out() {
     let [handshake, idle] = [10, 20].map(Duration::from_secs);
-    slow_crowd(200, handshake, idle, Duration::from_millis(500));
+    slow_clients(200, handshake, idle, Duration::from_millis(500));
 }
 
 /// Without a FIN, whatever is unread.
@@ -274,16 +278,16 @@ fn a_thousand_times_noise_is_raw_or_refused_and_nothing_breaks() {
     noise_on_the_port(1000);
 }
 
-/// Row 22: many who wait cost memory that can be told beforehand, and no processor.
-fn idle_crowd(wanted: usize, rest: Duration) {
+/// Row 22: many waiting clients cost a known amount of memory, and no CPU time.
+fn idle_clients(wanted: usize, rest: Duration) {
     let count = bearable(wanted);
     let many = (count + 100).to_string();
     let flags = ["--max-conns", &many, "--max-unclassified", &many, "--idle-timeout", "10m"];
     let server = Server::start(&flags);
     let before = Before::of(&server);
     let memory = server.memory();
-    let mut crowd: Vec<TcpStream> = (0..count / 2).map(|_| connect(server.port())).collect();
-    crowd.extend((0..count - count / 2).map(|_| websocket(server.port(), "/echo")));
+    let mut many_clients: Vec<TcpStream> = (0..count / 2).map(|_| connect(server.port())).collect();
+    many_clients.extend((0..count - count / 2).map(|_| websocket(server.port(), "/echo")));
     server.takes_a_good_file();
     let each = server.memory().saturating_sub(memory) / count as u64;
     assert!(each < 8 * 1024, "{each} bytes for one");
@@ -293,29 +297,29 @@ fn idle_crowd(wanted: usize, rest: Duration) {
     let took = server.processor_time() - processor;
     assert!(took <= rest / 100, "{took:?} of {rest:?}");
     server.takes_a_good_file();
-    // None was closed meanwhile, and each is heard.
-    for stream in crowd.iter_mut().skip(count / 2).step_by(97) {
+    // None was closed meanwhile, and each is served.
+    for stream in many_clients.iter_mut().skip(count / 2).step_by(97) {
         stream.write_all(&frame(TEXT, b"there?")).unwrap();
         assert_eq!(read_frame(stream), (TEXT, b"there?".to_vec()));
     }
-    for stream in crowd.iter_mut().take(count / 2).step_by(97) {
+    for stream in many_clients.iter_mut().take(count / 2).step_by(97) {
         let answer = converse(stream, b"ANYPORT/1 PUT late size=1\nxEND\n");
         assert!(answer.starts_with("ANYPORT/1 "), "{answer}");
         server.next_event();
     }
-    drop(crowd);
+    drop(many_clients);
     before.is_restored(&server);
 }
 
 #[test]
 fn idle_connections_cost_little_memory_and_no_cpu_time() {
-    idle_crowd(1500, Duration::from_secs(4));
+    idle_clients(1500, Duration::from_secs(4));
 }
 
 #[test]
 #[ignore = "a minute: ten thousand of them"]
 fn ten_thousand_idle_connections_cost_little_memory_and_no_processor() {
-    idle_crowd(10_000, Duration::from_secs(30));
+    idle_clients(10_000, Duration::from_secs(30));
 }
 
 /// Row 23, foreseen: no more connections are taken than the descriptors bear, so none of them fails
@@ -341,8 +345,8 @@ fn a_limit_on_open_files_bounds_the_connections_and_not_the_transfers() {
     server.growing_part();
     let processor = server.processor_time();
     let began = Instant::now();
-    let crowd: Vec<TcpStream> = (0..300).map(|_| connect(server.port())).collect();
-    // Whoever says something gets the place of one that does not, and a descriptor for its file.
+    let many_clients: Vec<TcpStream> = (0..300).map(|_| connect(server.port())).collect();
+    // A client with input gets the permit of a silent one, and a descriptor for its file.
     for _ in 0..10 {
         server.takes_a_good_file();
     }
@@ -354,12 +358,13 @@ fn a_limit_on_open_files_bounds_the_connections_and_not_the_transfers() {
     assert!(converse(&mut running, b"worldEND\n").starts_with("ANYPORT/1 RECEIPT "));
     assert_eq!(server.stored(&server.next_receipt()), b"helloworld");
     assert!(!server.said().contains("cannot accept"), "{}", server.said());
-    drop(crowd);
+    drop(many_clients);
     server.takes_a_good_file();
 }
 
-/// Row 23, unforeseen: the limit is lowered while it serves, so accepting fails. It is said once,
-/// waiting costs nothing, what runs goes on, and all is well when connections have ended.
+/// Row 23, unforeseen: the limit is lowered while it serves, so accepting fails. It is reported
+/// once, waiting costs nothing, running transfers continue, and the server recovers when
+/// connections have ended.
 #[test]
 fn without_descriptors_running_transfers_continue_and_new_clients_wait() {
     let Some(mut prlimit) = peer("prlimit") else { return };
@@ -372,20 +377,20 @@ fn without_descriptors_running_transfers_continue_and_new_clients_wait() {
     prlimit.args(["--pid", &server.pid().to_string(), &format!("--nofile={limit}:{limit}")]);
     assert!(prlimit.status().unwrap().success());
     let processor = server.processor_time();
-    let crowd: Vec<TcpStream> = (0..300).map(|_| connect(server.port())).collect();
+    let many_clients: Vec<TcpStream> = (0..300).map(|_| connect(server.port())).collect();
     server.says("cannot accept connections; waiting for open ones to end");
     let began = Instant::now();
     // A loop that spins shows in CPU time, which load of the machine does not change.
     std::thread::sleep(Duration::from_secs(3));
     let took = server.processor_time() - processor;
     assert!(took < Duration::from_millis(300), "{took:?}");
-    let told = server.said().matches("cannot accept").count();
+    let reported = server.said().matches("cannot accept").count();
     let most = 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
-    assert!(told <= most, "{told} lines");
+    assert!(reported <= most, "{reported} lines");
     assert!(converse(&mut running, b"worldEND\n").starts_with("ANYPORT/1 RECEIPT "));
     assert_eq!(server.stored(&server.next_receipt()), b"helloworld");
     let waiting = connect(server.port());
-    drop(crowd);
+    drop(many_clients);
     // One that came meanwhile is served without coming again.
     let mut waiting = waiting;
     let answer = converse(&mut waiting, b"ANYPORT/1 PUT good size=4\ngoodEND\n");
@@ -394,7 +399,7 @@ fn without_descriptors_running_transfers_continue_and_new_clients_wait() {
     wait_until("closed descriptors", || (descriptors(&server) <= before.descriptors).then_some(()));
 }
 
-/// Row 24: the wall clock jumps, and time that is waited for goes on as it did.
+/// Row 24: the wall clock jumps, and timeouts continue.
 #[test]
 fn a_clock_that_jumps_ends_no_connection() {
     let Some(library) = faketime() else { return skip("no libfaketime") };
@@ -553,7 +558,7 @@ impl BlackHole {
         Some(hole)
     }
 
-    /// From now on nothing that either says is heard.
+    /// Drops all data of both directions from now on.
     fn cut(&self) {
         let cut = ["-n", &self.client, "link", "set", "cable", "down"];
         assert!(Command::new("ip").args(cut).status().unwrap().success());

@@ -1,5 +1,5 @@
-//! `bench rooms` against a room of somebody else: a few lines of Python `websockets`. And the
-//! yardstick of `bench echo`.
+//! `bench rooms` against a third-party room: a few lines of Python `websockets`. And the baseline
+//! of `bench echo`.
 
 use std::process::Command;
 
@@ -53,13 +53,13 @@ impl Room {
     fn start(kind: &str) -> Option<Self> {
         python_with("websockets.asyncio.server")?;
         let scratch = tempfile::tempdir().unwrap();
-        let told = scratch.path().join("port");
+        let reported = scratch.path().join("port");
         let mut command = Command::new("sh");
         let line = r#"exec python3 -c "$1" "$2" > "$3""#;
-        command.args(["-c", line, "sh", ROOM, kind]).arg(&told);
+        command.args(["-c", line, "sh", ROOM, kind]).arg(&reported);
         let process = Running::start(command, None);
         let port = wait_until("the room listens", || {
-            let text = std::fs::read_to_string(&told).ok()?;
+            let text = std::fs::read_to_string(&reported).ok()?;
             text.strip_suffix('\n')?.parse::<u16>().ok()
         });
         let url = format!("ws://127.0.0.1:{port}/rooms/lobby");
@@ -109,13 +109,13 @@ fn members_that_never_read_are_beside_those_that_are_measured() {
     let Some(room) = Room::start("plain") else { return };
     let more = ["-m", "3", "--slow", "2", "--in-flight", "4", "--burst", "2", "--payload", "1000"];
     let outcome = room.bench(&more).succeeds();
-    let told = &outcome.stdout;
-    assert!(told.contains("1 sender of 1000 bytes, 3 members receive 1014 each"), "{told}");
-    assert!(told.contains("2 more members never read"), "{told}");
-    assert!(told.contains("no message lost"), "{told}");
+    let reported = &outcome.stdout;
+    assert!(reported.contains("1 sender of 1000 bytes, 3 members receive 1014 each"), "{reported}");
+    assert!(reported.contains("2 more members never read"), "{reported}");
+    assert!(reported.contains("no message lost"), "{reported}");
 }
 
-/// Nobody is asked for a name, so each is a guest.
+/// Without nicknames each member is a guest.
 #[test]
 fn anyport_rooms_are_measured_with_slow_members() {
     let server = Server::start(&["--room-rate", "1000000"]);
@@ -185,6 +185,6 @@ fn a_bare_loop_is_measured_beside_an_echo() {
         }
     }
     let outcome = anyport(&["bench", "echo", &url, "-c", "2", "-d", "100ms", "--yardstick"]);
-    let told = outcome.succeeds().stdout;
-    assert!(told.contains("a bare epoll loop, plain bytes of the same size"), "{told}");
+    let reported = outcome.succeeds().stdout;
+    assert!(reported.contains("a bare epoll loop, plain bytes of the same size"), "{reported}");
 }

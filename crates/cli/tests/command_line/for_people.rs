@@ -204,11 +204,11 @@ fn receipts(flags: &[&str], name: &str, protocol: &str) -> Vec<String> {
     let here = format!("{}/", scratch.path().display());
     let from = format!("{url}{}", percent_encoded(name));
     let get = anyport(&[&["get", &from, "-o", &here], flags].concat()).succeeds();
-    let mut told = vec![send.stdout.trim_end().to_owned(), get.stdout.trim_end().to_owned()];
-    told.extend((0..2).map(|_| said.recv_timeout(DEADLINE).unwrap()));
+    let mut reported = vec![send.stdout.trim_end().to_owned(), get.stdout.trim_end().to_owned()];
+    reported.extend((0..2).map(|_| said.recv_timeout(DEADLINE).unwrap()));
     child.kill().unwrap();
     child.wait().unwrap();
-    told
+    reported
 }
 
 fn percent_encoded(name: &str) -> String {
@@ -225,7 +225,7 @@ fn a_receipt_in_a_pipe_is_one_line_with_its_name_and_eight_digits_of_the_digest(
             for line in receipts(&[], name, protocol) {
                 assert!(line.contains(name) && !line.contains('\n'), "{line}");
                 assert!(!line.contains(all), "{line}");
-                // Over HTTP the kernel sends a file, and nobody hashes it.
+                // Over HTTP the kernel sends a file without hashing.
                 let is_hashed = !line.contains(" sent: ") || protocol != "http";
                 assert_eq!(line.contains(short), is_hashed, "{line}");
             }

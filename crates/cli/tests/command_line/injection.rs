@@ -1,5 +1,5 @@
-//! Words of a peer on somebody's terminal: nothing in them acts there, whichever way they come, and
-//! programs read them whole.
+//! Text of a peer on a terminal: it controls nothing, whichever way it arrives, and programs read
+//! it unchanged.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

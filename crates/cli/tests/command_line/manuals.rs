@@ -28,7 +28,7 @@ fn every_command_has_a_valid_manual_page() {
     let help = anyport(&["--help"]).succeeds().stdout;
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands = commands.take_while(|line| !line.is_empty());
-    // What goes on in the next line stands further in.
+    // A continued line is indented further.
     let commands = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let commands: Vec<_> = commands.filter(|command| !command.is_empty()).collect();
     assert!(commands.contains(&"serve") && commands.contains(&"completions"), "{help}");

@@ -1,4 +1,4 @@
-//! The commands of README.md, as somebody types them who has just installed the program.
+//! The commands of README.md, as typed by a new user.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use anyport_testkit::harness::{
 
 const README: &str = include_str!("../../../../README.md");
 
-/// A line that somebody types after `$`, and those that stand below it.
+/// A line after `$`, and its output.
 struct Typed {
     command: String,
     below: Vec<&'static str>,

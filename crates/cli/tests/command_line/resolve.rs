@@ -82,7 +82,7 @@ fn a_name_that_does_not_resolve_is_exit_3_and_stops_no_other() {
     anyport(&["resolve"]).exits(2);
 }
 
-/// Names that cannot be resolved are told alike by those who listen and those who dial.
+/// Servers and clients report unresolvable names alike.
 #[test]
 fn listeners_and_clients_tell_the_same() {
     for command in [

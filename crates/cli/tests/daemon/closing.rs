@@ -1,5 +1,4 @@
-//! How a connection ends, and what is answered until then: the peer always hears why, and nothing
-//! after it.
+//! The end of a connection: the peer always reads the reason, and nothing after it.
 //!
 //! Tests are named after the rules of RFC 6455 that they hold the server to: `cl` closing, `ct`
 //! control frames, `hs` and `io` around the handshake, `fg` fragments, `lm` limits.
@@ -28,7 +27,7 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// The server's Close, and behind it a FIN: neither another byte nor a reset.
 #[track_caller]
-fn told(stream: &mut TcpStream) -> (Option<u16>, String) {
+fn reported(stream: &mut TcpStream) -> (Option<u16>, String) {
     let close = read_close(stream);
     assert_eq!(rest(stream), b"", "after the Close {close:?}");
     close
@@ -41,7 +40,7 @@ fn rest(stream: &mut TcpStream) -> Vec<u8> {
     rest
 }
 
-/// 10 MiB that nobody asked for. Neither frames nor lines.
+/// 10 MiB of unexpected data, neither frames nor lines.
 fn ballast() -> Vec<u8> {
     anyport_testkit::noise(10 * MIB, 6)
 }
@@ -60,8 +59,8 @@ fn cl_6_the_close_for_a_violation_with_10_mib_after_it_arrives() {
     ] {
         let mut stream = websocket(server.port(), path);
         stream.write_all(&[wire, ballast()].concat()).unwrap();
-        let (told, reason) = told(&mut stream);
-        assert_eq!(told, Some(code), "{path}: {reason}");
+        let (reported, reason) = reported(&mut stream);
+        assert_eq!(reported, Some(code), "{path}: {reason}");
         server.next_refused();
     }
     server.takes_a_good_file();
@@ -78,8 +77,8 @@ fn cl_6_the_close_for_a_violation_in_a_bulk_transfer_arrives() {
         stream.write_all(&frame(PING, b"there?")).unwrap();
         assert_eq!(read_frame(&mut stream), (PONG, b"there?".to_vec()));
         stream.write_all(&[wire, ballast()].concat()).unwrap();
-        let (told, reason) = told(&mut stream);
-        assert_eq!(told, Some(code), "{reason}");
+        let (reported, reason) = reported(&mut stream);
+        assert_eq!(reported, Some(code), "{reason}");
         assert_eq!(server.next_interrupted()["bytes"], 2 * MIB);
     }
     server.takes_a_good_file();
@@ -92,7 +91,7 @@ fn cl_6_the_close_for_a_violation_in_bare_frames_arrives() {
     let greeting = frame(PING, b"anyport/1");
     stream.write_all(&[greeting, unmasked(0x82, b"content"), ballast()].concat()).unwrap();
     assert_eq!(read_frame(&mut stream), (PONG, b"anyport/1".to_vec()));
-    assert_eq!(told(&mut stream).0, Some(1002));
+    assert_eq!(reported(&mut stream).0, Some(1002));
     server.next_refused();
 }
 
@@ -149,7 +148,7 @@ fn cl_4_nothing_is_sent_after_a_close() {
         let mut stream = websocket(server.port(), "/echo");
         stream.write_all(&[frame(TEXT, b"one"), close, further.clone()].concat()).unwrap();
         assert_eq!(read_frame(&mut stream), (TEXT, b"one".to_vec()));
-        assert_eq!(told(&mut stream).0, code);
+        assert_eq!(reported(&mut stream).0, code);
     }
 }
 
@@ -180,7 +179,7 @@ fn cl_5_a_double_close_is_answered_once() {
     let server = Server::start(&[]);
     let mut stream = websocket(server.port(), "/echo");
     stream.write_all(&[close_frame(1000, "one"), close_frame(1001, "two")].concat()).unwrap();
-    assert_eq!(told(&mut stream).0, Some(1000));
+    assert_eq!(reported(&mut stream).0, Some(1000));
     // The second one a while later.
     let mut stream = websocket(server.port(), "/echo");
     stream.write_all(&close_frame(1000, "one")).unwrap();
@@ -195,18 +194,21 @@ fn cl_5_two_that_close_at_once_end_in_peace() {
     // other way round.
     let server = Server::start(&["--idle-timeout", "300ms"]);
     let mut stream = websocket(server.port(), "/echo");
-    // Before it gives up it asks for a sign of life.
+    // Before it disconnects it sends a ping.
     assert_eq!(read_frame(&mut stream), (PING, Vec::new()));
     stream.peek(&mut [0]).unwrap();
     stream.write_all(&close_frame(1000, "enough")).unwrap();
-    assert_eq!(told(&mut stream), (Some(1008), "no data for 300ms (--idle-timeout)".to_owned()));
+    assert_eq!(
+        reported(&mut stream),
+        (Some(1008), "no data for 300ms (--idle-timeout)".to_owned())
+    );
     stream.shutdown(Shutdown::Write).unwrap();
 
     let mut stream = websocket(server.port(), "/echo");
     server.signal("TERM");
     // Whichever of the two came first, there is one Close and a FIN.
     stream.write_all(&close_frame(1000, "enough")).unwrap();
-    let (code, reason) = told(&mut stream);
+    let (code, reason) = reported(&mut stream);
     assert!(matches!(code, Some(1000 | 1001)), "{code:?} {reason}");
 }
 
@@ -221,7 +223,7 @@ fn cl_7_a_peer_that_never_ends_is_let_go() {
     let answered = |path: &str, first: &[u8]| {
         let mut stream = websocket(server.port(), path);
         stream.write_all(first).unwrap();
-        assert_eq!(told(&mut stream).0, Some(1002));
+        assert_eq!(reported(&mut stream).0, Some(1002));
         stream
     };
     let bulk = [frame(BINARY, &vec![7; MIB]), violation.clone()].concat();
@@ -229,9 +231,9 @@ fn cl_7_a_peer_that_never_ends_is_let_go() {
     // One that does nothing more, the same after a bulk transfer, and one that has a byte now and
     // then.
     let silent = [answered("/echo", &violation), answered("/", &bulk)];
-    let mut trickling = answered("/echo", &violation);
-    let trickle = std::thread::spawn(move || {
-        while trickling.write_all(b"x").is_ok() {
+    let mut sending_slowly = answered("/echo", &violation);
+    let send_slowly = std::thread::spawn(move || {
+        while sending_slowly.write_all(b"x").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
         began.elapsed()
@@ -244,7 +246,7 @@ fn cl_7_a_peer_that_never_ends_is_let_go() {
     wait_until("closed sockets", || (open() <= before).then_some(()));
     let took = began.elapsed();
     assert!(took >= LINGER_TIME - Duration::from_millis(100), "{took:?}: too early");
-    trickle.join().unwrap();
+    send_slowly.join().unwrap();
     drop((silent, deaf));
     for _ in 0..4 {
         server.next_event();
@@ -293,12 +295,12 @@ fn cl_10_a_full_disk_closes_with_1011() {
             assert_eq!(read_frame(&mut stream).0, PONG);
         }
         if way != "unannounced" {
-            let (opcode, told) = read_frame(&mut stream);
+            let (opcode, reported) = read_frame(&mut stream);
             assert_eq!(opcode, TEXT, "{way}");
-            let told: Value = serde_json::from_slice(&told).unwrap();
-            assert_eq!(told["error"]["code"], "no-space", "{way}: {told}");
+            let reported: Value = serde_json::from_slice(&reported).unwrap();
+            assert_eq!(reported["error"]["code"], "no-space", "{way}: {reported}");
         }
-        let (code, reason) = told(&mut stream);
+        let (code, reason) = reported(&mut stream);
         assert_eq!(code, Some(1011), "{way}: {reason}");
         assert!(reason.contains("No space left"), "{way}: {reason}");
         server.next_interrupted();
@@ -330,9 +332,9 @@ fn ct_1_a_ping_is_answered_with_its_payload() {
             assert_eq!(read_frame(&mut stream), (TEXT, "€".as_bytes().to_vec()));
         }
         assert_eq!(read_frame(&mut stream), (PONG, every[..20].to_vec()), "{path}");
-        // A Pong that nobody asked for is nothing.
+        // An unsolicited Pong has no effect.
         stream.write_all(&[frame(PONG, b"?"), close_frame(1000, "")].concat()).unwrap();
-        assert_eq!(told(&mut stream).0, Some(1000), "{path}");
+        assert_eq!(reported(&mut stream).0, Some(1000), "{path}");
     }
 }
 
@@ -346,7 +348,7 @@ fn ct_2_ten_pings_are_ten_pongs_in_order() {
             assert_eq!(read_frame(&mut stream), (PONG, vec![n; 3]), "{path}");
         }
         stream.write_all(&frame(CLOSE, b"")).unwrap();
-        assert_eq!(told(&mut stream).0, None, "{path}");
+        assert_eq!(reported(&mut stream).0, None, "{path}");
     }
 }
 
@@ -365,7 +367,7 @@ fn ct_4_pings_in_a_bulk_upload_are_answered_at_once() {
     }
     stream.write_all(&frame(CONTINUATION, b"")).unwrap();
     stream.write_all(&close_frame(1000, "")).unwrap();
-    assert_eq!(told(&mut stream).0, Some(1000));
+    assert_eq!(reported(&mut stream).0, Some(1000));
     assert_same_bytes(&server.stored(&server.next_receipt()), &content);
 }
 
@@ -384,7 +386,7 @@ fn io_3_frames_right_behind_the_head_are_frames() {
         assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
         assert_eq!(read_frame(&mut stream), (TEXT, b"early".to_vec()), "{cut}");
         assert_eq!(read_frame(&mut stream), (PONG, b"p".to_vec()), "{cut}");
-        assert_eq!(told(&mut stream).0, Some(1000), "{cut}");
+        assert_eq!(reported(&mut stream).0, Some(1000), "{cut}");
     }
 }
 
@@ -406,9 +408,9 @@ fn hs_13_bytes_sent_before_the_101_are_frames() {
         } else {
             assert_same_bytes(&server.stored(&server.next_receipt()), &content);
         }
-        assert_eq!(told(&mut stream).0, Some(1000), "{path}");
+        assert_eq!(reported(&mut stream).0, Some(1000), "{path}");
     }
-    // One that is refused hears it nevertheless.
+    // A refused client reads it nevertheless.
     let mut stream = connect(server.port());
     stream.write_all(upgrade("/rooms/", "").as_bytes()).unwrap();
     stream.write_all(&frame(BINARY, &content)).unwrap();
@@ -447,7 +449,7 @@ fn lm_2_an_echo_at_the_limit_is_returned() {
     }
 }
 
-/// Not a byte of the payload that is too much is sent, so the header alone told it.
+/// Not a byte of the surplus payload is sent, so the header alone is refused.
 #[test]
 fn lm_2_an_echo_beyond_the_limit_is_refused_from_its_header() {
     let server = Server::start(&[]);
@@ -461,7 +463,7 @@ fn lm_2_an_echo_beyond_the_limit_is_refused_from_its_header() {
     ] {
         let mut stream = websocket(server.port(), "/echo");
         stream.write_all(&wire).unwrap();
-        let (code, reason) = told(&mut stream);
+        let (code, reason) = reported(&mut stream);
         assert_eq!(code, Some(1009));
         assert!(reason.contains("16777217") && reason.contains("16777216"), "{reason}");
         server.next_refused();

@@ -85,7 +85,7 @@ fn kill(signal: &str, pid: u32) {
 fn is_gone(pid: u32) -> Option<()> {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return Some(()) };
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    // Nobody may be there who asks how it ended.
+    // Its exit status may not be collected.
     (stat.contains(") Z ") && threads <= 1).then_some(())
 }
 
@@ -168,7 +168,7 @@ fn a_pid_file_is_locked_by_one_server_and_a_stale_one_is_free() {
     assert!(!place.path("pid").exists());
 }
 
-/// The first rotation is told by a signal, the second one is found out.
+/// The first rotation is reported by a signal, the second one is detected.
 #[test]
 fn a_renamed_log_file_is_opened_anew_and_no_line_is_lost() {
     let place = Place::new();
@@ -283,7 +283,7 @@ fn control_commands_report_no_server_and_list_several() {
     assert_eq!(both.stderr.matches("--control ").count(), 2, "{both:#?}");
     let named = format!("{run}/{port}.sock");
     place.run(&["stop", "--now", "--wait", "--control", &named]).succeeds();
-    // The dead leave sockets behind, and nobody takes them for servers.
+    // Sockets of killed servers are ignored.
     let pid = second.read("pid").trim().parse().unwrap();
     kill("KILL", pid);
     wait_until("its end", || is_gone(pid));
@@ -316,7 +316,7 @@ fn a_control_path_that_is_in_use_is_left_alone() {
     drop(server);
 }
 
-/// The mode keeps strangers out, and where somebody has changed it, the kernel tells who is there.
+/// The mode excludes other users, and if it was changed, the kernel's credentials do.
 #[test]
 fn another_user_on_the_control_socket_is_refused() {
     let Some(mut setpriv) = peer("setpriv") else { return };
@@ -334,7 +334,7 @@ fn another_user_on_the_control_socket_is_refused() {
     open(&path, 0o666);
     setpriv.args(["--reuid=65534", "--clear-groups", "--"]).arg("/usr/bin/python3");
     if !Path::new("/usr/bin/python3").exists() {
-        // One of root's own is nobody else's to run.
+        // Only root may run one of root's own.
         return drop(python);
     }
     setpriv.arg("-c").arg(STRANGER).arg(&path);
@@ -367,7 +367,7 @@ fn an_invalid_request_gets_an_error_and_stops_nothing() {
     };
     assert!(ask(b"halt\n").contains("unknown request"));
     assert!(ask(&[b'x'; 100]).contains("unknown request"), "cut at its longest");
-    // One that connects and says nothing keeps nobody else from asking.
+    // A silent connection does not block others.
     let _silent = std::os::unix::net::UnixStream::connect(&path).unwrap();
     assert!(ask(b"status\n").contains("\"event\":\"status\""));
     server.takes_a_good_file();
@@ -439,11 +439,11 @@ fn a_log_file_that_cannot_be_reopened_is_reported_once() {
     let serve = ["serve", "served", "--daemon", "--bind", "127.0.0.1:0", "--pid-file", "pid"];
     place.run(&[&serve[..], &["--log-file", "logs/log"]].concat()).succeeds();
     std::fs::rename(place.path("logs"), place.path("elsewhere")).unwrap();
-    let told = || place.read("elsewhere/log").matches("cannot reopen the log file").count();
-    wait_until("a word of it", || (told() > 0).then_some(()));
+    let reported = || place.read("elsewhere/log").matches("cannot reopen the log file").count();
+    wait_until("a word of it", || (reported() > 0).then_some(()));
     // It tries each second, and nothing reports an attempt that logs nothing.
     std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(told(), 1);
+    assert_eq!(reported(), 1);
     std::fs::create_dir(place.path("logs")).unwrap();
     wait_until("the file", || place.path("logs/log").exists().then_some(()));
     place.run(&["stop", "--wait"]).succeeds();

@@ -1,5 +1,4 @@
-//! What becomes of everybody when the server stops: who may finish, who is told, and what is left
-//! for the next one.
+//! Draining: who may finish, who is notified, and what is kept for the next attempt.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -63,13 +62,13 @@ fn a_hundred_transfers_and_a_hundred_rooms_end_in_order() {
         assert_eq!(payload[..2], 1001_u16.to_be_bytes());
     }
     for mut stream in raw {
-        let told = read_text(&mut stream);
-        assert!(told.contains("the server is stopping"), "{told:?}");
+        let reported = read_text(&mut stream);
+        assert!(reported.contains("the server is stopping"), "{reported:?}");
     }
     for mut stream in events {
         read_text(&mut stream);
     }
-    // Half of the transfers go on, and are whole; the others never move again.
+    // Half of the transfers continue to their end; the others are stalled.
     let mut transfers = transfers;
     let still: Vec<TcpStream> = transfers.split_off(50);
     for mut stream in transfers {
@@ -116,8 +115,8 @@ fn transfers_that_the_grace_period_interrupts_can_be_resumed() {
     assert!(receipt["resumed"].as_u64().unwrap_or_default() >= 1_000_000, "{receipt}");
 }
 
-/// Whoever asks whether to send us somebody is told not to, by the answer that balancers
-/// understand. Asked behind a download, as nobody who comes now is heard.
+/// A load balancer must send no clients, with the status that it understands. Requested after
+/// a download, because new connections are not accepted.
 #[test]
 fn health_is_503_while_draining_and_a_room_is_refused_with_a_reason() {
     let content = 64 * 1024 * 1024;
@@ -164,14 +163,14 @@ fn half_a_request_is_answered_with_503() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// A connection that has had a thread of its own hears of it there, and not only by the end of the
-/// grace period.
+/// A connection that has had a bulk thread is notified there, and not only by the end of the grace
+/// period.
 #[test]
 fn a_client_waiting_for_a_pipe_on_a_bulk_thread_is_notified_immediately() {
     let mut server = Server::start(&["-v", "--drain-timeout", "10m", "--fsync", "none"]);
     let mut stream = connect(server.port());
     let content = noise(4_000_000, 3);
-    // Behind a file, in one stream: the thread that took the one goes on with the other.
+    // After a file, in one stream: the same thread continues.
     let file = "PUT /bulk HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n";
     let pipe = "PUT /pipe/k HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
     stream
@@ -181,8 +180,11 @@ fn a_client_waiting_for_a_pipe_on_a_bulk_thread_is_notified_immediately() {
     server.next_receipt();
     wait_for_senders(&server, 1);
     server.signal("TERM");
-    let told = read_text(&mut stream);
-    assert!(told.contains("HTTP/1.1 503 ") && told.contains("the server is stopping"), "{told}");
+    let reported = read_text(&mut stream);
+    assert!(
+        reported.contains("HTTP/1.1 503 ") && reported.contains("the server is stopping"),
+        "{reported}"
+    );
     assert_eq!(server.wait().code(), Some(0));
 }
 
@@ -229,8 +231,8 @@ fn an_order_to_stop_is_the_first_signal_and_with_now_the_second() {
     drop(held);
 }
 
-/// Bytes of a file that nobody announced are not kept for ever, and a peer that never closes is not
-/// waited for.
+/// Bytes of a raw file are not waited for without end, and a peer that never closes does not delay
+/// the exit.
 #[test]
 fn a_raw_stream_may_end_while_draining() {
     let mut server = Server::start(&[]);
@@ -255,10 +257,10 @@ fn a_receiver_waiting_for_content_costs_nothing_while_draining() {
     raw.write_all(b"ANYPORT/1 TAKE k\n").unwrap();
     let mut chunked = connect(server.port());
     chunked.write_all(b"GET /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    let mut giver = connect(server.port());
+    let mut pipe_sender = connect(server.port());
     // Enough for a thread of its own.
     let content = noise(2_000_000, 5);
-    giver.write_all(b"ANYPORT/1 PIPE k n=2\n").unwrap();
+    pipe_sender.write_all(b"ANYPORT/1 PIPE k n=2\n").unwrap();
     let reader = std::thread::spawn(move || {
         let head = read_head(&mut chunked);
         assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
@@ -266,12 +268,12 @@ fn a_receiver_waiting_for_content_costs_nothing_while_draining() {
     });
     let sent = content.clone();
     let writer = std::thread::spawn(move || {
-        giver.write_all(&sent).unwrap();
-        giver
+        pipe_sender.write_all(&sent).unwrap();
+        pipe_sender
     });
     let mut taken = vec![0; content.len()];
     raw.read_exact(&mut taken).unwrap();
-    let mut giver = writer.join().unwrap();
+    let mut pipe_sender = writer.join().unwrap();
     server.signal("TERM");
     server.says("stopping");
     // Not how fast it is, but how much it does: a loop that spins takes a processor.
@@ -279,10 +281,10 @@ fn a_receiver_waiting_for_content_costs_nothing_while_draining() {
     std::thread::sleep(Duration::from_secs(1)); // CPU time: load of the machine does not count
     let busy = server.processor_time() - before;
     assert!(busy < Duration::from_millis(250), "{busy:?} of a second");
-    giver.write_all(b"rest").unwrap();
-    giver.shutdown(Shutdown::Write).unwrap();
+    pipe_sender.write_all(b"rest").unwrap();
+    pipe_sender.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_text(&mut raw), "rest");
     assert!(reader.join().unwrap().ends_with("4\r\nrest\r\n0\r\n\r\n"));
-    assert!(read_line(&mut giver).starts_with("ANYPORT/1 PIPED bytes=2000004 "));
+    assert!(read_line(&mut pipe_sender).starts_with("ANYPORT/1 PIPED bytes=2000004 "));
     assert_eq!(server.wait().code(), Some(0));
 }

@@ -29,8 +29,8 @@ fn dt_3_each_listener_accepts_its_own_protocols() {
     server.next_refused();
     converse(&mut connect(all), b"a raw file\r\n\r\n");
     assert_eq!(server.stored(&server.next_receipt()), b"a raw file\r\n\r\n");
-    let told: Vec<_> = server.listening().iter().map(|event| event["only"].clone()).collect();
-    assert_eq!(told, [json!(["raw"]), json!(["http", "ws"]), json!(null)]);
+    let reported: Vec<_> = server.listening().iter().map(|event| event["only"].clone()).collect();
+    assert_eq!(reported, [json!(["raw"]), json!(["http", "ws"]), json!(null)]);
 }
 
 /// The global flags say what holds where a listener says nothing.
@@ -78,7 +78,7 @@ fn a_listener_has_a_free_port_of_its_own_also_by_name_and_by_ipv6() {
         &["any://127.0.0.1:0", "any://127.0.0.1:0"],
         &["--bind", "127.0.0.1:0"],
     );
-    // What --bind names comes first; the third address is still to be told.
+    // The address of --bind is first; the third one is not announced yet.
     let third: SocketAddr = server.next_event()["addr"].as_str().unwrap().parse().unwrap();
     let mut ports = vec![server.addresses()[0].port(), server.addresses()[1].port(), third.port()];
     ports.dedup();

@@ -94,7 +94,7 @@ fn bytes_that_a_member_gets_when_it_enters_a_room_are_counted() {
     assert_eq!(line["bytes_out"], joined.len() + rest.len(), "{line}");
 }
 
-/// What a member of a room hears is written for it by others, and counted as its own.
+/// Output of a room to a member is written by other connections, and counted as its own.
 #[test]
 fn output_of_a_room_is_counted_for_each_member() {
     let server = Server::start(&["-v", "--log-format", "json"]);
@@ -117,14 +117,14 @@ fn the_log_is_text_by_default_and_the_journal_is_used_only_if_present() {
     converse(&mut connect(server.port()), b"ANYPORT/1 TIME\n");
     server.says("connection ended");
     assert!(server.said().contains("protocol=\"preface\""), "{}", server.said());
-    // An empty variable says nothing, and what is no level is told.
-    for (value, told) in [("", false), ("=,=", true)] {
+    // An empty variable sets nothing, and an invalid level is reported.
+    for (value, reported) in [("", false), ("=,=", true)] {
         let mut command = anyport_command(&[]);
         command.env("ANYPORT_LOG", value);
         let server = Server::start_as(command, &["127.0.0.1:0"], &["-v"]);
         converse(&mut connect(server.port()), b"ANYPORT/1 TIME\n");
         server.says("connection ended");
-        assert_eq!(server.said().contains("invalid ANYPORT_LOG"), told, "{}", server.said());
+        assert_eq!(server.said().contains("invalid ANYPORT_LOG"), reported, "{}", server.said());
     }
     let quiet = Server::start(&[]);
     converse(&mut connect(quiet.port()), b"ANYPORT/1 TIME\n");
@@ -259,7 +259,7 @@ fn a_redirected_log_stays_redirected() {
     converse(&mut connect(server.port()), b"ANYPORT/1 TIME\n");
     server.says("connection ended");
     assert!(journal.entries.try_recv().is_err());
-    // Whoever wants it there says so.
+    // The journal can be requested.
     let server = journal.serve("", &["-v", "--log-format", "journald"]);
     converse(&mut connect(server.port()), b"ANYPORT/1 TIME\n");
     journal.next("connection ended");

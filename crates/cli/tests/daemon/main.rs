@@ -2,15 +2,15 @@
 //!
 //! - `closing` how a connection ends, and what is answered until then
 //! - `config` settings from a file and the environment, and what tells of them
-//! - `daemon` a server in the background: its log, its pid file, and how it is asked and told
-//! - `drain` what becomes of everybody when the server stops
+//! - `daemon` a server in the background: its log, its pid file, and its control socket
+//! - `drain` clients of a stopping server
 //! - `listeners` what is set for one listener alone
 //! - `logs` what is said of each connection at its end
 //! - `metrics` what is counted, as Prometheus reads it
 //! - `reload` new settings for a server that runs
 //! - `serving` one process for many clients, starting and stopping
 //! - `standard_streams` what a process inherits: streams, ignored signals, an environment
-//! - `systemd` what a service manager is told, and sockets that it opens
+//! - `systemd` messages to a service manager, and its sockets
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 

@@ -160,7 +160,7 @@ fn requests_are_timed_by_protocol_and_by_how_they_were_answered() {
             (counts == expected).then_some(())
         });
     }
-    // A stream that goes on for as long as somebody listens is timed until it begins.
+    // A stream without end is timed until it begins.
     let mut curl = anyport_testkit::harness::http::curl().unwrap();
     curl.args(["--http2-prior-knowledge", "-sN", &server.url("http", "rooms/lobby")]);
     let mut listening = Running::start(curl, None);

@@ -41,7 +41,7 @@ impl Reloaded {
     }
 }
 
-/// What is answered to an offer of so many bytes.
+/// Returns the reply to an offer of this size.
 fn offer(server: &Server, name: &str, size: usize) -> String {
     let mut stream = connect(server.port());
     let head = format!("ANYPORT/1 PUT {name} size={size}\n");
@@ -146,7 +146,8 @@ fn places_follow_up_and_down() {
     let mut back = [0; 4];
     second.read_exact(&mut back).unwrap();
     assert_eq!(&back, b"two\n");
-    // Two are there, and one place: nobody is thrown out, and a third waits until both have gone.
+    // Two are connected with one permit: none is closed, and a third one waits until both have
+    // ended.
     reloaded.reload("max-conns = 1\n", "max-conns is 1, was 2");
     echoes(&mut first, "still\n");
     let mut third = echo(server);
@@ -226,7 +227,7 @@ fn a_wide_listener_keeps_its_tokens() {
         });
         asks_for(first);
     }
-    // Another token is a reload; and whoever wants no tokens says so.
+    // Another token needs a reload; no tokens need a restart.
     write(second);
     reloaded.reload(&format!("{wide}{asked}"), "reloaded: no setting changed");
     assert_eq!(status(Some(first)), "401");

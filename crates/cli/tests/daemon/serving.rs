@@ -138,11 +138,11 @@ fn half_a_transfer(server: &Server, size: usize, first: &[u8]) -> TcpStream {
 }
 
 /// The first is a transfer among the tasks of the runtime, the second one on a thread of its own.
-const BEFORE_AND_AFTER_THE_LANE: [usize; 2] = [20_000, 4_000_000];
+const BEFORE_AND_AFTER_THE_THREAD: [usize; 2] = [20_000, 4_000_000];
 
 #[test]
 fn a_running_transfer_may_finish_when_the_server_stops() {
-    for size in BEFORE_AND_AFTER_THE_LANE {
+    for size in BEFORE_AND_AFTER_THE_THREAD {
         let mut server = Server::start(&[]);
         let content = noise(size, 1);
         let (first, rest) = content.split_at(size / 2);
@@ -161,12 +161,12 @@ fn a_running_transfer_may_finish_when_the_server_stops() {
 #[test]
 fn nothing_new_is_accepted_while_stopping() {
     let mut server = Server::start(&[]);
-    let undecided = connect(server.port());
+    let unclassified = connect(server.port());
     let mut running = half_a_transfer(&server, 10, b"hello");
     server.signal("INT");
     server.says("stopping");
     // One that has not said what it wants is not waited for.
-    assert_eq!(read_text(&mut { undecided }), "");
+    assert_eq!(read_text(&mut { unclassified }), "");
     anyport_testkit::harness::wait_until("a closed port", || {
         TcpStream::connect(("127.0.0.1", server.port())).err()
     });
@@ -177,7 +177,7 @@ fn nothing_new_is_accepted_while_stopping() {
 
 #[test]
 fn a_transfer_beyond_the_drain_time_is_interrupted() {
-    for size in BEFORE_AND_AFTER_THE_LANE {
+    for size in BEFORE_AND_AFTER_THE_THREAD {
         let mut server = Server::start(&["--drain-timeout", "300ms"]);
         let stream = half_a_transfer(&server, size, &noise(size / 2, 1));
         server.signal("TERM");
@@ -191,7 +191,7 @@ fn a_transfer_beyond_the_drain_time_is_interrupted() {
 /// An abort shuts the socket, and that must not look like the FIN that ends a raw file.
 #[test]
 fn an_aborted_raw_transfer_publishes_nothing() {
-    for size in BEFORE_AND_AFTER_THE_LANE {
+    for size in BEFORE_AND_AFTER_THE_THREAD {
         let mut server = Server::start(&["--drain-timeout", "300ms"]);
         let mut stream = connect(server.port());
         stream.write_all(&noise(size, 1)).unwrap();
@@ -204,7 +204,7 @@ fn an_aborted_raw_transfer_publishes_nothing() {
     }
 }
 
-/// Connections between two files, and echoes between two messages, are told and not waited for.
+/// Connections between two files, and echoes between two messages, are notified and not waited for.
 #[test]
 fn idle_sessions_are_notified_that_the_server_stops() {
     let mut server = Server::start(&[]);
@@ -272,12 +272,12 @@ fn one_connection_at_a_time_may_come_by_either_family() {
 /// away here.
 #[test]
 fn a_second_signal_stops_at_once() {
-    second_signal(BEFORE_AND_AFTER_THE_LANE[0]);
+    second_signal(BEFORE_AND_AFTER_THE_THREAD[0]);
 }
 
 #[test]
 fn a_second_signal_stops_a_transfer_on_a_thread_of_its_own_too() {
-    second_signal(BEFORE_AND_AFTER_THE_LANE[1]);
+    second_signal(BEFORE_AND_AFTER_THE_THREAD[1]);
 }
 
 fn second_signal(size: usize) {
@@ -408,7 +408,7 @@ fn dt_1_memory_stays_flat_for_an_unproven_frame() {
     assert!(grown < 16 * 1024 * 1024, "{grown} bytes more");
 }
 
-/// Whoever reads stdout may pause, or go: senders get their receipts all the same.
+/// The reader of stdout may pause, or close it: senders get their receipts all the same.
 #[test]
 fn a_paused_reader_delays_no_sender() {
     let directory = tempfile::tempdir().unwrap();
@@ -430,8 +430,9 @@ fn a_paused_reader_delays_no_sender() {
         stream.write_all(b"ANYPORT/1 PUT x size=1\n1END\n").unwrap();
         assert!(read_line(&mut stream).starts_with("ANYPORT/1 RECEIPT "));
     }
-    let told = stdout.lines().take(files).filter(|line| line.as_ref().unwrap().contains("receipt"));
-    assert_eq!(told.count(), files);
+    let reported =
+        stdout.lines().take(files).filter(|line| line.as_ref().unwrap().contains("receipt"));
+    assert_eq!(reported.count(), files);
     child.kill().unwrap();
     child.wait().unwrap();
 }

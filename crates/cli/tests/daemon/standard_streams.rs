@@ -83,14 +83,14 @@ fn standard_output_that_does_not_block_receives_all_of_a_file() {
     }
     // The same from a pipe, and into one.
     let url = server.url("tcp", "");
-    let (taker, _input, output) = start(&["get", "-q", "-o", "-", "--pipe", "key", &url]);
-    let (giver, mut input, _output) = start(&["send", "-q", "--pipe", "key", "-", &url]);
+    let (pipe_receiver, _input, output) = start(&["get", "-q", "-o", "-", "--pipe", "key", &url]);
+    let (pipe_sender, mut input, _output) = start(&["send", "-q", "--pipe", "key", "-", &url]);
     let given = content.clone();
     let writing = std::thread::spawn(move || input.write_all(&given).unwrap());
     assert_same_bytes(&read_late(output), &content);
     writing.join().unwrap();
-    succeeds(giver);
-    succeeds(taker);
+    succeeds(pipe_sender);
+    succeeds(pipe_receiver);
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn cat_and_chat_work_on_streams_that_do_not_block() {
     let (mut stream, _) = listener.accept().unwrap();
     let content = noise(4_000_000, 3);
     input.write_all(b"hello").unwrap();
-    let mut heard = [0; 5];
-    stream.read_exact(&mut heard).unwrap();
+    let mut received = [0; 5];
+    stream.read_exact(&mut received).unwrap();
     // The input is empty now, and the output is about to be full.
     let sent = content.clone();
     let writing = std::thread::spawn(move || {
@@ -206,7 +206,7 @@ fn a_log_goes_to_standard_output_whatever_that_is() {
     outcome.says("cannot log to standard output").says("hint: --log-file FILE");
 }
 
-/// A user of nobody else's.
+/// A user ID that no other process has.
 const USER: u32 = 54_321;
 
 /// `anyport` as that user, without a runtime directory.

@@ -1,5 +1,4 @@
-//! What a service manager is told, the sockets that it opens for us, and the units that are
-//! shipped.
+//! Messages to a service manager, its sockets, and the shipped units.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -17,7 +16,7 @@ use anyport_testkit::harness::{
     DEADLINE, Outcome, Running, Sample, Server, anyport, anyport_command, peer, skip, wait_until,
 };
 
-/// Where a service manager hears us.
+/// The socket of a service manager.
 struct Manager {
     scratch: TempDir,
     socket: UnixDatagram,
@@ -104,7 +103,7 @@ fn monotonic_microseconds() -> u64 {
 #[test]
 fn the_watchdog_is_notified_twice_in_its_time_also_while_draining_unless_the_server_hangs() {
     let manager = Manager::new();
-    // None is told that asks for another process.
+    // No message is sent for another process.
     let others = [("WATCHDOG_USEC", "100000"), ("WATCHDOG_PID", "1")];
     let other = manager.start(&others, &[]);
     assert_eq!(manager.next()[0], "READY=1");
@@ -159,7 +158,7 @@ fn a_socket_that_systemd_opened_is_served_and_its_first_client_too() {
     activate.args(["-l", &address, env!("CARGO_BIN_EXE_anyport"), "serve", "--control", "none"]);
     activate.arg(scratch.path());
     let running = Running::start(activate, None);
-    // The server starts because somebody comes, and this is who.
+    // The first client starts the server.
     let mut stream = wait_until("a listener", || TcpStream::connect(&address).ok());
     let answer = converse(&mut stream, b"ANYPORT/1 PUT x size=4\ngoodEND\n");
     assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
@@ -301,7 +300,7 @@ fn the_error_of_an_unusable_socket_names_it_and_the_reason() {
         .says("LISTEN_FDS=4294967295 exceeds the limit of 256");
 }
 
-/// Those of another process are none of ours: the default is served, or what flags say.
+/// Sockets for another process are ignored: the default is served, or the addresses of flags.
 #[test]
 fn sockets_that_were_meant_for_another_process_are_not_touched() {
     let mut command = anyport_command(&[]);
@@ -333,7 +332,7 @@ fn the_units_that_are_shipped_mean_something_to_systemd() {
     let files = std::fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().path());
     analyze.arg("verify").args(files);
     let outcome = Running::start(analyze, None).outcome().succeeds();
-    // What it does not understand it passes over, and says so.
+    // systemd-analyze reports settings that it ignores.
     assert_eq!(outcome.stderr, "");
 }
 
@@ -368,8 +367,8 @@ fn every_system_call_of_a_server_is_one_that_the_unit_allows() {
     let at = |scheme: &str| server.url(scheme, "");
     // To a file by reading and by splice, and from one by sendfile.
     anyport(&["send", sample.path(), &at("tcp")]).succeeds();
-    let unseen = server.url("tcp", "unseen");
-    anyport(&["send", "--digest", "none", sample.path(), &unseen]).succeeds();
+    let hidden = server.url("tcp", "unseen");
+    anyport(&["send", "--digest", "none", sample.path(), &hidden]).succeeds();
     anyport(&["send", sample.path(), &server.url("ws", "files/ws")]).succeeds();
     anyport(&["get", "--digest", "none", "-o", "-", &server.url("tcp", "sample")]).succeeds();
     anyport(&["ls", &at("tcp")]).succeeds();

@@ -84,7 +84,7 @@ fn ht_1_pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// Whoever asks much before reading an answer gets all of them.
+/// A client that sends many requests before it reads a response gets all of them.
 #[test]
 fn ht_1_a_flood_of_pipelined_requests_is_answered_whole() {
     let server = Server::start(&[]);
@@ -227,8 +227,7 @@ fn ht_4_a_waiting_client_gets_100_continue_or_a_refusal() {
         stream.write_all(format!("PUT /y HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).unwrap();
         let (head, _) = read_answer(&mut stream);
         assert_eq!(statuses(&head), [status], "{fields}: {head}");
-        // Whether the content still comes is up to the client, so nobody knows where a next request
-        // would begin.
+        // The client may send the content or not, so the start of a next request is unknown.
         assert!(head.contains("Connection: close\r\n"), "{fields}: {head}");
         assert_eq!(read_text(&mut stream), "", "{fields}");
         server.next_refused();
@@ -250,19 +249,19 @@ fn ht_4_a_waiting_client_gets_100_continue_or_a_refusal() {
 }
 
 #[test]
-fn ht_4_a_short_content_of_a_refused_request_is_passed_over_and_a_long_one_ends_the_connection() {
+fn ht_4_short_content_of_a_refused_request_is_discarded_and_long_content_ends_the_connection() {
     let server = Server::start(&[]);
     let origin = "Origin: http://evil.example\r\n";
-    for (length, goes_on) in [(5, true), (64 * 1024, true), (64 * 1024 + 1, false)] {
+    for (length, continues) in [(5, true), (64 * 1024, true), (64 * 1024 + 1, false)] {
         let content = "x".repeat(length);
         let wire = format!(
             "PUT /x HTTP/1.1\r\nHost: a\r\n{origin}Content-Length: {length}\r\n\r\n{content}\
              GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
         );
         let answers = converse(&mut connect(server.port()), wire.as_bytes());
-        let expected: &[u16] = if goes_on { &[403, 200] } else { &[403] };
+        let expected: &[u16] = if continues { &[403, 200] } else { &[403] };
         assert_eq!(statuses(&answers), expected, "{length}: {answers}");
-        assert_eq!(answers.contains("Connection: close\r\n"), !goes_on, "{length}");
+        assert_eq!(answers.contains("Connection: close\r\n"), !continues, "{length}");
         server.next_refused();
     }
     let chunked = format!(
@@ -363,7 +362,7 @@ fn ht_5_a_slow_head_times_out_on_every_request() {
         let began = Instant::now();
         stream.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
         let mut writer = stream.try_clone().unwrap();
-        let trickle = std::thread::spawn(move || {
+        let send_slowly = std::thread::spawn(move || {
             while writer.write_all(b"A: b\r\n").is_ok() {
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -372,7 +371,7 @@ fn ht_5_a_slow_head_times_out_on_every_request() {
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
         drop(stream);
-        trickle.join().unwrap();
+        send_slowly.join().unwrap();
         server.next_refused();
     }
 }
@@ -385,7 +384,7 @@ fn ht_5_an_idle_connection_is_closed_without_a_response() {
     let answer = read_text(&mut stream);
     assert_eq!(statuses(&answer), [200], "{answer}");
     assert!(answer.ends_with("ok\n"));
-    // Inside a head or a content there is a reason to be told.
+    // Inside a head or content there is a reason to report.
     for (wire, event) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n", "refused"),
         ("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell", "interrupted"),

@@ -50,7 +50,7 @@ fn h2_3_both_versions_answer_the_same() {
     std::fs::write(server.dir().join("x.html"), b"<p>hello").unwrap();
     std::fs::write(server.dir().join("d/y"), b"0123456789").unwrap();
     let (big, small) = (Sample::sparse("big", 2_000_000), Sample::new("small", b"say"));
-    let foreign = "Origin: http://elsewhere";
+    let third_party = "Origin: http://elsewhere";
     for (path, arguments) in [
         ("x.html", &[][..]),
         ("x.html", &["-I"]),
@@ -78,9 +78,9 @@ fn h2_3_both_versions_answer_the_same() {
         ("form", &["-d", "a=b"]),
         ("coded", &["-H", "Content-Encoding: gzip", "-T", small.path()]),
         ("wrong", &["-H", "Repr-Digest: sha-256=:AAAA:", "-T", small.path()]),
-        ("x", &["-H", foreign, "-T", small.path()]),
+        ("x", &["-H", third_party, "-T", small.path()]),
         ("x", &["-H", "Expect: something", "-T", small.path()]),
-        ("rooms/lobby", &["-H", foreign]),
+        ("rooms/lobby", &["-H", third_party]),
         ("rooms/lobby", &["-H", "Accept: application/json"]),
         ("rooms/%ff", &["-d", "hello"]),
         ("rooms/lobby", &["-d", ""]),
@@ -130,12 +130,12 @@ fn h2_4_many_concurrent_streams_are_served_completely() {
     let server = Server::start(&["--sink", "discard", "--digest", "none"]);
     std::fs::write(server.dir().join("x"), noise(300_000, 1)).unwrap();
     let sample = Sample::new("up", &noise(100_000, 2));
-    let crowd = ["-n", "400", "-c", "4", "-m", "32"];
+    let many_clients = ["-n", "400", "-c", "4", "-m", "32"];
     let down = server.url("http", "x");
     let up = server.url("http", "");
     for arguments in [&[down.as_str()][..], &["-d", sample.path(), &up]] {
         let Some(mut h2load) = peer("h2load") else { return };
-        h2load.args(crowd).args(arguments);
+        h2load.args(many_clients).args(arguments);
         let said = Running::start(h2load, None).outcome().succeeds().stdout;
         assert!(said.contains("400 succeeded, 0 failed, 0 errored"), "{said}");
         assert!(said.contains("status codes: 400 2xx"), "{said}");
@@ -195,21 +195,21 @@ fn h2_6_a_pipe_joins_streams_of_any_version() {
     for version in ["--http2-prior-knowledge", "--http1.1"] {
         let Some(give) = give() else { return };
         let back = Sample::new("back", b"");
-        let mut taker = take(version);
-        taker.args(["-o", back.path()]);
-        let taker = Running::start(taker, None);
+        let mut pipe_receiver = take(version);
+        pipe_receiver.args(["-o", back.path()]);
+        let pipe_receiver = Running::start(pipe_receiver, None);
         let said = Running::start(give, Some(content.clone())).outcome().succeeds();
-        taker.outcome().succeeds();
+        pipe_receiver.outcome().succeeds();
         assert_eq!(std::fs::read(back.path()).unwrap(), content);
         assert!(said.stdout.contains("2.00 MB"), "{said:?}");
     }
-    // A giver that breaks off resets the stream of its taker.
-    let taker = Running::start(take("--http2-prior-knowledge"), None);
-    let mut giver = anyport_testkit::harness::wire::connect(server.port());
-    std::io::Write::write_all(&mut giver, b"ANYPORT/1 PIPE key size=10\nhalf").unwrap();
-    drop(giver);
-    assert_ne!(taker.outcome().code, Some(0));
-    // Whoever waits is told that the server stops.
+    // An interrupted sender resets the stream of its receiver.
+    let pipe_receiver = Running::start(take("--http2-prior-knowledge"), None);
+    let mut pipe_sender = anyport_testkit::harness::wire::connect(server.port());
+    std::io::Write::write_all(&mut pipe_sender, b"ANYPORT/1 PIPE key size=10\nhalf").unwrap();
+    drop(pipe_sender);
+    assert_ne!(pipe_receiver.outcome().code, Some(0));
+    // A waiting client is notified that the server stops.
     let waiting = curl2(&["-s", &server.url("http", "pipe/end")]).unwrap();
     let waiting = Running::start(waiting, None);
     server.says_often("pipe receiver connected", 4);

@@ -120,7 +120,7 @@ fn h2_17_streams_do_not_use_up_the_open_files() {
     assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer:?}");
     let answer = converse(&mut connect(server.port()), b"GET /big HTTP/1.0\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{}", &answer[..20]);
-    // Whoever was refused is served when the others have gone.
+    // A refused client is served when the others have gone.
     drop(wires);
     wait_until("closed files", || (descriptors(&server) < 40).then_some(()));
     let mut wire = Http2Peer::open(&server, &[]);
@@ -180,12 +180,12 @@ fn h2_17_memory_of_responses_is_bounded_for_all_connections() {
     drop(wires);
 }
 
-/// Many connections come back for one upload, which another one holds: those that wait for it stop
-/// nobody else.
+/// Many connections return for one upload, which another one holds: those that wait for it block no
+/// other.
 #[test]
 fn senders_that_return_for_one_upload_delay_no_other() {
     let server = Server::start(&["--max-conns", "2000"]);
-    let crowd: Vec<_> = (0..700)
+    let many_clients: Vec<_> = (0..700)
         .map(|_| {
             let mut stream = connect(server.port());
             let line = b"ANYPORT/1 PUT x size=2000000 id=same resume\n";
@@ -200,5 +200,5 @@ fn senders_that_return_for_one_upload_delay_no_other() {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("ok\n"), "{answer}");
     }
-    drop(crowd);
+    drop(many_clients);
 }

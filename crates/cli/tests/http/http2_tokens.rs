@@ -31,7 +31,7 @@ fn each_request_of_a_connection_shows_its_own_token() {
     ];
     let Some(mut curl) = curl() else { return };
     for (number, (who, _)) in asked.iter().enumerate() {
-        // Under TLS: curl 7.88 cannot go on with a connection in the clear.
+        // Under TLS: curl 7.88 cannot reuse a connection in clear text.
         curl.args(if number == 0 { &["--http2", "-k"][..] } else { &["--next", "--http2", "-k"] });
         let format = "%{http_code} %{num_connects} %header{www-authenticate}\n";
         curl.args(["-sS", "-o", "/dev/null", "-w", format]).args(who);
@@ -50,7 +50,7 @@ fn each_request_of_a_connection_shows_its_own_token() {
     assert_eq!(server.published(), ["x"]);
 }
 
-/// Among streams that are under way: those with a token go on, whatever becomes of those without.
+/// Among concurrent streams: those with a token continue, whatever happens to those without.
 #[test]
 fn a_refused_stream_ends_no_other() {
     let (server, _file) = guarded(&[]);
@@ -72,7 +72,7 @@ fn a_refused_stream_ends_no_other() {
         let said = String::from_utf8(answer.payload).unwrap();
         assert!(said.contains("token"), "{said}");
     }
-    // The others of an address are counted, and not told.
+    // Further ones of an address are counted, and not reported.
     assert_eq!(server.next_refused()["protocol"], "http2");
     wire.send(HEADERS, END_HEADERS, 7, &put("/second", Some(BOB)));
     wire.send(DATA, END_STREAM, 7, b"helloworld");
@@ -81,7 +81,7 @@ fn a_refused_stream_ends_no_other() {
         let receipt = server.next_receipt();
         assert_eq!(server.stored(&receipt), b"helloworld", "{receipt}");
     }
-    // What the refused ones still send is passed over, and then they are answered in full.
+    // Content of the refused ones is discarded, and then they get their response.
     wire.send(DATA, END_STREAM, 3, b"world");
     wire.get(9, "/healthz");
     assert_eq!(wire.until(DATA, 9).payload, b"ok\n");

@@ -1,5 +1,4 @@
-//! HTTP/2 as nobody should speak it: frames by hand, what they may not do, and what becomes of the
-//! file.
+//! Invalid HTTP/2: hand-written frames, violations, and their effect on the file.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -28,7 +27,7 @@ fn h2_9_content_of_another_length_than_announced_is_no_file() {
         let interrupted = server.next_interrupted();
         assert_eq!(interrupted["protocol"], "http2", "{interrupted}");
         assert_eq!(server.published(), [""; 0]);
-        // The connection goes on.
+        // The connection continues.
         wire.get(3, "/healthz");
         assert_eq!(wire.until(DATA, 3).payload, b"ok\n");
     }
@@ -186,7 +185,7 @@ fn h2_11_streams_beyond_the_limit_are_refused() {
     assert_eq!(server.published(), ["f1", "f7"]);
 }
 
-/// Nothing is read ahead for a client without a window, and nobody waits for it for ever.
+/// Nothing is read ahead for a client without a window, and it times out.
 #[test]
 fn h2_12_a_client_that_reads_nothing_needs_little_memory_and_is_disconnected() {
     let server = Server::start(&["--idle-timeout", "3s"]);
@@ -224,8 +223,8 @@ fn h2_13_a_head_that_never_ends_is_cut_in_time() {
     let mut wire = Http2Peer::open(&server, &[]);
     let fields = [head("GET", "/", None), field("x", &"y".repeat(100))].concat();
     let mut slow = wire.0.try_clone().unwrap();
-    // Trickling does not help.
-    let trickle = std::thread::spawn(move || {
+    // Sending slowly does not help.
+    let send_slowly = std::thread::spawn(move || {
         for byte in frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields) {
             if slow.write_all(&[byte]).is_err() {
                 return;
@@ -237,7 +236,7 @@ fn h2_13_a_head_that_never_ends_is_cut_in_time() {
     assert_eq!(refused["protocol"], "http2", "{refused}");
     assert!(refused["reason"].as_str().unwrap().contains("not complete within 300ms"), "{refused}");
     wire.end();
-    trickle.join().unwrap();
+    send_slowly.join().unwrap();
     // Nor does a preface that never ends.
     let mut half = connect(server.port());
     half.write_all(b"PRI * HTTP/2.0\r\n\r\nSM").unwrap();
@@ -323,7 +322,7 @@ fn page(server: &Server, path: &str) -> Vec<u8> {
     }
 }
 
-/// A second signal waits for nobody, and publishes nothing half.
+/// A second signal waits for no client, and publishes nothing incomplete.
 #[test]
 fn h2_14_an_abort_interrupts_running_streams() {
     let mut server = Server::start(&[]);
@@ -340,7 +339,7 @@ fn h2_14_an_abort_interrupts_running_streams() {
     assert_eq!(server.published(), [""; 0]);
 }
 
-/// No client takes what came for all of it.
+/// No client considers the content complete.
 #[test]
 fn h2_15_a_file_that_becomes_shorter_resets_its_stream() {
     let server = Server::start(&[]);
@@ -413,20 +412,20 @@ fn h2_4_files_that_come_at_once_are_whole_each_with_its_receipt() {
     }
 }
 
-/// A client can shut the window of one stream and keep the connection busy: nobody else is kept
-/// waiting by it for ever.
+/// A client can close the window of one stream and keep the connection busy: it delays no other
+/// without end.
 #[test]
 fn pi_14_a_receiver_without_a_window_is_left_behind() {
     let server = Server::start(&["--idle-timeout", "1s", "-v"]);
     let content = noise(3_000_000, 14);
-    for giver in ["PUT /pipe/k?n=2 HTTP/1.1", "raw", "h2"] {
+    for pipe_sender in ["PUT /pipe/k?n=2 HTTP/1.1", "raw", "h2"] {
         let mut wire = Http2Peer::open(&server, &[(4, 0)]);
         wire.get(1, "/pipe/k");
-        let mut taker = connect(server.port());
-        taker.write_all(b"ANYPORT/1 TAKE k\n").unwrap();
+        let mut pipe_receiver = connect(server.port());
+        pipe_receiver.write_all(b"ANYPORT/1 TAKE k\n").unwrap();
         let given = content.clone();
         let mut stream = connect(server.port());
-        let mut written = match giver {
+        let mut written = match pipe_sender {
             "h2" => None,
             "raw" => {
                 stream.write_all(b"ANYPORT/1 PIPE k size=3000000 n=2\n").unwrap();
@@ -454,10 +453,11 @@ fn pi_14_a_receiver_without_a_window_is_left_behind() {
         };
         let taking = std::thread::spawn(move || {
             let mut taken = Vec::new();
-            taker.read_to_end(&mut taken).unwrap();
+            pipe_receiver.read_to_end(&mut taken).unwrap();
             taken
         });
-        // Others of its connection go on meanwhile; what has no content needs no window.
+        // Other streams of its connection continue meanwhile; a response without content needs no
+        // window.
         let (mut stream, mut is_reset) = (1, false);
         while !giving.is_finished() {
             stream += 2;
@@ -471,9 +471,12 @@ fn pi_14_a_receiver_without_a_window_is_left_behind() {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let told = giving.join().unwrap();
-        assert!(told.contains("gone=1") || told.contains("; 1 disconnected"), "{giver}: {told}");
-        assert!(taking.join().unwrap() == content, "{giver}");
+        let reported = giving.join().unwrap();
+        assert!(
+            reported.contains("gone=1") || reported.contains("; 1 disconnected"),
+            "{pipe_sender}: {reported}"
+        );
+        assert!(taking.join().unwrap() == content, "{pipe_sender}");
         // It is no end of the content.
         if !is_reset {
             wire.until(RST_STREAM, 1);

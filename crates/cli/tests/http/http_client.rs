@@ -106,7 +106,7 @@ fn files_travel_by_both_schemes_there_and_back() {
             let back = scratch.path().join(name);
             let got = client(&["get", "--json", &url, "-o", back.to_str().unwrap()]).succeeds();
             assert_same_bytes(&std::fs::read(&back).unwrap(), &content);
-            // No digest is said over HTTP, and ours is told.
+            // There is no digest over HTTP, and the client reports its own.
             assert_eq!(got.json()[0]["verified"], false, "{got:?}");
             assert_eq!(got.json()[0]["digest"], receipt["digest"], "{got:?}");
             let modified = |path: &Path| {
@@ -344,8 +344,8 @@ fn options_unsupported_over_http_are_errors_before_sending() {
         (&["--engine", "library"], "--engine library supports ws:// and wss:// only"),
         (&["--pipe", "key"], "pipes are not supported over http"),
     ] {
-        let told = client(&[&["send"], flags, &[sample.path(), &url]].concat()).exits(2);
-        assert!(told.says(words).stderr.contains("hint: "));
+        let reported = client(&[&["send"], flags, &[sample.path(), &url]].concat()).exits(2);
+        assert!(reported.says(words).stderr.contains("hint: "));
     }
     anyport(&["chat", &server.url("http", "rooms/r")])
         .exits(2)
@@ -440,7 +440,7 @@ fn standard_output_gets_every_byte_once_though_the_server_dies() {
     assert_same_bytes(&came, &content);
 }
 
-/// Nothing is gone on with, so all of it comes again: and once, whole.
+/// Uploads do not resume over HTTP, so all of it is sent again, once and completely.
 #[test]
 fn an_upload_outlives_its_server_and_begins_anew() {
     for (scheme, _) in SCHEMES {
@@ -473,8 +473,8 @@ fn an_unreachable_server_is_an_error_with_a_hint() {
     let sending = Running::start(anyport_command(&arguments), None);
     server.growing_part();
     server.kill();
-    let told = sending.outcome().exits(6).says(" lost after ");
-    told.says("hint: run the same command again; uploads over HTTP start");
+    let reported = sending.outcome().exits(6).says(" lost after ");
+    reported.says("hint: run the same command again; uploads over HTTP start");
 }
 
 #[test]

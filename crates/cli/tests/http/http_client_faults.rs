@@ -1,4 +1,5 @@
-//! What an HTTP client must not make of servers that break off, refuse, or are somebody else's.
+//! Faults of servers that an HTTP client must handle: interruptions, refusals, third-party
+//! responses.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -303,11 +304,11 @@ fn a_token_is_sent_only_to_a_server_that_requires_one_like_anyport() {
         Running::start(command, None).outcome().succeeds();
     };
     let content = "HTTP/1.1 200 OK\nContent-Length: 7";
-    let (foreign, asked) = scripted_server(move |head, stream| {
+    let (third_party, asked) = scripted_server(move |head, stream| {
         let content: &[u8] = if head.starts_with("HEAD ") { b"" } else { b"content" };
         respond(stream, "HTTP/1.1 200 OK\nContent-Length: 7", content)
     });
-    get(foreign);
+    get(third_party);
     assert!(asked.lock().unwrap().iter().all(|(_, head)| !head.contains(token)));
     let (ours, asked) = scripted_server(move |head, stream| {
         if head.contains(token) {
@@ -350,8 +351,8 @@ fn a_path_of_an_anyport_server_is_named_in_errors_of_other_servers() {
         respond(stream, "HTTP/1.1 201 Created\nContent-Length: 0", b"")
     });
     let sample = Sample::new("help", b"content");
-    let told = anyport(&["send", sample.path(), &format!("http://{address}/")]).exits(1);
-    told.says("accepted the file as /files/help").says("write the whole path");
+    let reported = anyport(&["send", sample.path(), &format!("http://{address}/")]).exits(1);
+    reported.says("accepted the file as /files/help").says("write the whole path");
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn ht_11_a_file_has_its_media_type_and_browsers_must_not_guess() {
 fn ht_9_one_range_is_a_part_and_several_are_the_whole() {
     let server = Server::start(&[]);
     put(&server, "x", b"0123456789");
-    for (range, status, part, told) in [
+    for (range, status, part, reported) in [
         ("bytes=0-0", 206, "0", "bytes 0-0/10"),
         ("bytes=2-4", 206, "234", "bytes 2-4/10"),
         ("bytes=7-", 206, "789", "bytes 7-9/10"),
@@ -166,8 +166,8 @@ fn ht_9_one_range_is_a_part_and_several_are_the_whole() {
             let event = server.next_event();
             assert_eq!((&event["event"], &event["bytes"]), (&"sent".into(), &part.len().into()));
         }
-        if !told.is_empty() {
-            assert_eq!(field(&answer, "Content-Range"), told);
+        if !reported.is_empty() {
+            assert_eq!(field(&answer, "Content-Range"), reported);
         }
     }
     put(&server, "empty", b"");
@@ -277,8 +277,8 @@ fn ht_8_a_tag_changes_with_the_file() {
     assert_eq!(distinct.len(), 4, "{tags:?}");
 }
 
-/// What cannot be sent any more breaks the connection, so that nobody takes what came for all of
-/// it.
+/// Content that cannot be sent any more interrupts the connection, so that no client considers it
+/// complete.
 #[test]
 fn a_file_that_becomes_shorter_while_it_is_sent_breaks_the_connection() {
     let server = Server::start(&[]);

@@ -1,4 +1,4 @@
-//! Files that come by PUT and POST: what becomes of them, and what their senders are told.
+//! Files by PUT and POST: their outcome, and the response to their senders.
 
 use std::io::{Read, Write};
 
@@ -58,11 +58,11 @@ fn curl_sends_a_file_and_reads_its_receipt() {
     assert_eq!(status, 201, "{said}");
     assert!(said.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\n"), "{said}");
     assert!(said.contains("\r\nLocation: /files/d/e.jpg\r\n"), "{said}");
-    let told: Value = serde_json::from_str(said.rsplit_once("\r\n\r\n").unwrap().1).unwrap();
+    let reported: Value = serde_json::from_str(said.rsplit_once("\r\n\r\n").unwrap().1).unwrap();
     let receipt = server.next_receipt();
     expected.check(&server, &receipt);
-    for (key, told) in told["receipt"].as_object().unwrap() {
-        assert_eq!(told, &receipt[key], "{key}");
+    for (key, reported) in reported["receipt"].as_object().unwrap() {
+        assert_eq!(reported, &receipt[key], "{key}");
     }
 }
 
@@ -222,7 +222,7 @@ fn a_file_with_its_time_is_stored_once() {
     assert_eq!(server.published().len(), 2);
 }
 
-/// RFC 9110 §13.1: so that nobody loses what somebody else stored meanwhile.
+/// RFC 9110 §13.1: prevents a lost update.
 #[test]
 fn ht_8_preconditions_apply_to_the_stored_file() {
     let server = Server::start(&["--on-exists", "overwrite"]);
@@ -296,7 +296,7 @@ fn ht_10_a_digest_in_the_fields_is_checked_and_reported() {
     assert_eq!(statuses(&answers), [400, 200], "{answers}");
     server.next_refused();
     assert_eq!(server.published(), Vec::<String>::new());
-    // Others are nobody's to check (§2).
+    // Other algorithms are not checked (§2).
     let unknown = request("sha-512=:AAAA:");
     assert_eq!(statuses(&converse(&mut connect(server.port()), unknown.as_bytes())), [201, 200]);
 }
@@ -321,8 +321,8 @@ fn content_that_is_no_complete_file_is_refused() {
             arguments.iter().map(|word| word.replace("FILE", sample.path())).collect();
         let arguments: Vec<&str> =
             arguments.iter().map(String::as_str).chain([url.as_str()]).collect();
-        let Some((said, told)) = curl_says(&arguments) else { return };
-        assert_eq!(told, status, "{arguments:?}: {said}");
+        let Some((said, reported)) = curl_says(&arguments) else { return };
+        assert_eq!(reported, status, "{arguments:?}: {said}");
         assert!(said.contains(word), "no {word:?} in {said:?}");
         server.next_refused();
     }
@@ -410,7 +410,7 @@ fn a_full_disk_is_507() {
     }
 }
 
-/// What breaks off is interrupted, and never published.
+/// An interrupted upload is never published.
 #[test]
 fn ht_7_an_interrupted_upload_publishes_nothing() {
     for digest in ["blake3", "none"] {

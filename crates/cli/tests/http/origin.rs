@@ -109,8 +109,7 @@ fn only_the_exact_allowed_host_is_accepted() {
     }
 }
 
-/// Whoever can show a token is no page that was led here, and reaches a server by names as a proxy
-/// gives them.
+/// A client with a token is no rebound page, and may use names that a proxy passes on.
 #[test]
 fn where_a_token_is_shown_any_name_will_do() {
     use std::os::unix::fs::PermissionsExt;

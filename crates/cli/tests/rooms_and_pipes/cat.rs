@@ -51,8 +51,8 @@ fn nc_sends_and_receives() {
     assert_eq!(nc.outcome().succeeds().stdout, "from cat\n");
 }
 
-/// A server that answers when it has heard all: whoever closes both ways at the end of its input
-/// never hears it.
+/// A server that replies at the end of its input: a client that closes both directions then never
+/// reads the reply.
 #[test]
 fn the_end_of_the_input_is_sent_and_the_reply_awaited() {
     let (url, server) = serve(|mut stream| {
@@ -77,16 +77,16 @@ fn input_continues_while_the_output_is_not_read() {
             says.write_all(&noise(LARGE, 1)).unwrap();
             says.shutdown(Shutdown::Write).unwrap();
         });
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard).unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
         said.join().unwrap();
-        heard
+        received
     });
     let (mut child, said) = both_ways(&url);
     wait_until("the input is taken", || said.is_finished().then_some(()));
-    let mut heard = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut heard).unwrap();
-    assert!(heard == noise(LARGE, 1), "{} bytes came", heard.len());
+    let mut received = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut received).unwrap();
+    assert!(received == noise(LARGE, 1), "{} bytes came", received.len());
     assert!(child.wait().unwrap().success());
     assert!(server.join().unwrap() == noise(LARGE, 2));
 }
@@ -96,14 +96,14 @@ fn input_continues_while_the_output_is_not_read() {
 fn output_continues_while_the_server_does_not_read() {
     let (url, server) = serve(|mut stream| {
         stream.write_all(&noise(LARGE, 1)).unwrap();
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard).unwrap();
-        heard
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        received
     });
     let (mut child, said) = both_ways(&url);
-    let mut heard = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut heard).unwrap();
-    assert!(heard == noise(LARGE, 1), "{} bytes came", heard.len());
+    let mut received = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut received).unwrap();
+    assert!(received == noise(LARGE, 1), "{} bytes came", received.len());
     said.join().unwrap();
     assert!(child.wait().unwrap().success());
     assert!(server.join().unwrap() == noise(LARGE, 2));
@@ -124,9 +124,9 @@ fn after_the_servers_fin_the_rest_of_the_input_is_sent() {
     let (url, server) = serve(|mut stream| {
         stream.write_all(b"all").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard).unwrap();
-        heard
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        received
     });
     let mut command = anyport_command(&["cat", &url]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -143,10 +143,10 @@ fn after_the_servers_fin_the_rest_of_the_input_is_sent() {
 #[test]
 fn the_end_of_the_input_is_kept_to_itself_if_asked() {
     let (url, server) = serve(|mut stream| {
-        let mut heard = [0; 5];
-        stream.read_exact(&mut heard).unwrap();
+        let mut received = [0; 5];
+        stream.read_exact(&mut received).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let silence = stream.read(&mut heard).unwrap_err().kind();
+        let silence = stream.read(&mut received).unwrap_err().kind();
         (silence, stream.write_all(b"bye\n"))
     });
     let outcome = anyport_with_input(&["cat", "--no-shutdown", &url], b"hello").succeeds();
@@ -159,14 +159,14 @@ fn the_end_of_the_input_is_kept_to_itself_if_asked() {
 #[test]
 fn a_server_that_never_closes_is_waited_for_as_long_as_is_asked() {
     let (url, server) = serve(|mut stream| {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         stream.write_all(b"hello").unwrap();
-        stream.read_to_end(&mut heard).unwrap();
+        stream.read_to_end(&mut received).unwrap();
         // Open until the client has gone.
         while stream.write_all(b" ").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        heard
+        received
     });
     let outcome = anyport_with_input(&["cat", "-q", "200ms", &url], b"all").succeeds();
     assert!(outcome.stdout.starts_with("hello"), "{outcome:#?}");
@@ -197,8 +197,8 @@ fn a_closed_output_is_no_error() {
 fn a_reset_is_an_error_and_earlier_data_is_written() {
     let (url, server) = serve(|mut stream| {
         stream.write_all(b"before").unwrap();
-        let mut heard = [0; 5];
-        stream.read_exact(&mut heard).unwrap();
+        let mut received = [0; 5];
+        stream.read_exact(&mut received).unwrap();
         // A reset discards what the peer has not read.
         wait_until_read(&stream);
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -224,11 +224,11 @@ fn lines_are_text_messages_and_bytes_are_binary_ones() {
     let mut stdin = child.stdin.take().unwrap();
     let said = content.clone();
     let said = std::thread::spawn(move || stdin.write_all(&said).unwrap());
-    let mut heard = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut heard).unwrap();
+    let mut received = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut received).unwrap();
     said.join().unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(heard == content, "{} bytes came back", heard.len());
+    assert!(received == content, "{} bytes came back", received.len());
 }
 
 #[test]
@@ -261,12 +261,12 @@ fn websocat_sends_and_receives() {
         (output.status.code() != Some(3)).then_some(output)
     });
     assert_eq!(String::from_utf8_lossy(&output.stdout), "from websocat\n", "{output:?}");
-    let mut heard = [0; 8];
-    websocat.stdout.take().unwrap().read_exact(&mut heard).unwrap();
+    let mut received = [0; 8];
+    websocat.stdout.take().unwrap().read_exact(&mut received).unwrap();
     // It waits for the next client.
     websocat.kill().unwrap();
     websocat.wait().unwrap();
-    assert_eq!(&heard, b"from cat");
+    assert_eq!(&received, b"from cat");
 }
 
 #[test]

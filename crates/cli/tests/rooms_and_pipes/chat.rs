@@ -22,14 +22,14 @@ fn chat(url: &str, more: &[&str]) -> Vec<String> {
     [&["chat", url], more].concat().iter().map(|word| (*word).to_owned()).collect()
 }
 
-fn talker(url: &str, more: &[&str]) -> LineClient {
+fn member(url: &str, more: &[&str]) -> LineClient {
     let arguments = chat(url, more);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     LineClient::start(anyport_command(&arguments))
 }
 
-/// What a guest hears, but for joins and leaves.
-fn hears_next(guest: &mut TcpStream) -> String {
+/// Returns the next line of a guest, except joins and leaves.
+fn receives_next(guest: &mut TcpStream) -> String {
     loop {
         let line = read_line(guest);
         if !line.starts_with('*') {
@@ -48,14 +48,14 @@ fn lines_of_a_pipe_are_messages_and_all_of_them_are_there_when_it_ends() {
         let input = format!("/who is no command here\n\n{}\r\nthe last ü", lines.join("\n"));
         let arguments = ["chat", &url, "--as", "alice"];
         let outcome = anyport_with_input(&arguments, input.as_bytes()).succeeds();
-        // What it said itself is not told, and notices are no messages.
+        // Own messages are not printed, and notices are no messages.
         assert_eq!(outcome.stdout, "", "{scheme}");
         assert!(outcome.stderr.contains("* you are alice in lobby; here: guest"), "{outcome:#?}");
-        assert_eq!(hears_next(&mut guest), "alice: /who is no command here");
+        assert_eq!(receives_next(&mut guest), "alice: /who is no command here");
         for line in &lines {
-            assert_eq!(hears_next(&mut guest), format!("alice: {line}"));
+            assert_eq!(receives_next(&mut guest), format!("alice: {line}"));
         }
-        assert_eq!(hears_next(&mut guest), "alice: the last ü");
+        assert_eq!(receives_next(&mut guest), "alice: the last ü");
         assert_eq!(read_line(&mut guest), "* alice left");
     }
 }
@@ -64,18 +64,18 @@ fn lines_of_a_pipe_are_messages_and_all_of_them_are_there_when_it_ends() {
 fn two_chats_exchange_messages_over_any_transport() {
     let server = Server::start(&[]);
     let [tcp, ws] = SCHEMES.map(|scheme| server.url(scheme, "rooms/lobby"));
-    let mut alice = talker(&tcp, &["--as", "alice"]);
-    let mut bob = talker(&ws, &["--as", "bob", "--json"]);
+    let mut alice = member(&tcp, &["--as", "alice"]);
+    let mut bob = member(&ws, &["--as", "bob", "--json"]);
     let mut guest = join(&server, "lobby as guest");
-    // Both are in when they are heard.
+    // Both have joined when their messages arrive.
     alice.say("hello from tcp");
-    assert_eq!(hears_next(&mut guest), "alice: hello from tcp");
+    assert_eq!(receives_next(&mut guest), "alice: hello from tcp");
     bob.say("hello from ws \u{1b}[2J");
-    assert_eq!(hears_next(&mut guest), "bob: hello from ws ␛[2J");
-    alice.hears("bob: hello from ws ␛[2J");
-    let heard = bob.next_json("message");
-    assert_eq!((&heard["from"], &heard["text"]), (&"alice".into(), &"hello from tcp".into()));
-    // His own is told too, for whoever keeps a record.
+    assert_eq!(receives_next(&mut guest), "bob: hello from ws ␛[2J");
+    alice.receives("bob: hello from ws ␛[2J");
+    let received = bob.next_json("message");
+    assert_eq!((&received["from"], &received["text"]), (&"alice".into(), &"hello from tcp".into()));
+    // Own messages are printed as JSON too.
     let own = bob.next_json("message");
     assert_eq!((&own["from"], &own["text"]), (&"bob".into(), &"hello from ws ␛[2J".into()));
     assert!(own["key"].is_string() && own["id"].is_string(), "{own}");
@@ -93,11 +93,11 @@ fn earlier_messages_are_received_as_requested() {
         (&["--history", "2"][..], "guest: message 2\nguest: message 3\n"),
         (&[], "guest: message 1\nguest: message 2\nguest: message 3\n"),
     ] {
-        let heard = wait_until("the past", || {
+        let received = wait_until("the past", || {
             let outcome = anyport_with_input(&[&["chat", &url], history].concat(), b"");
             (outcome.stdout.lines().count() >= 2).then_some(outcome)
         });
-        assert!(heard.succeeds().stdout.ends_with(expected));
+        assert!(received.succeeds().stdout.ends_with(expected));
     }
 }
 
@@ -111,8 +111,8 @@ fn a_message_that_the_room_refuses_is_reported_and_is_an_error() {
         let outcome = anyport_with_input(&["chat", &url, "--as", "alice"], input).exits(4);
         let outcome = outcome.says("! the message is longer than 10 bytes");
         outcome.says("1 of the messages were refused");
-        assert_eq!(hears_next(&mut guest), "alice: short");
-        assert_eq!(hears_next(&mut guest), "alice: also short");
+        assert_eq!(receives_next(&mut guest), "alice: short");
+        assert_eq!(receives_next(&mut guest), "alice: also short");
     }
     // What no room takes is not sent.
     let server = Server::start(&[]);
@@ -135,8 +135,7 @@ fn the_error_of_an_invalid_room_url_names_a_valid_one() {
     anyport(&["chat", &other.url("tcp", "rooms/a")]).exits(4).says("unexpected reply to JOIN");
 }
 
-/// Stands between a client and a server, and breaks each connection after so many bytes of the
-/// client.
+/// A proxy between a client and a server, which interrupts each connection after a number of bytes.
 struct Proxy {
     port: u16,
     cuts: Arc<AtomicUsize>,
@@ -185,8 +184,8 @@ fn pass(mut client: TcpStream, mut upstream: &TcpStream, limit: usize) -> usize 
     passed
 }
 
-/// Connections break within messages, behind them, and while others talk; each message is heard
-/// once, by all.
+/// Interruptions within messages, after them, and while others send; each message arrives once, at
+/// all.
 #[test]
 fn a_break_leaves_no_gap_and_no_duplicate() {
     for scheme in SCHEMES {
@@ -204,31 +203,31 @@ fn a_break_leaves_no_gap_and_no_duplicate() {
         let mut stdin = child.stdin.take().unwrap();
         let lines: String = (1..=400).map(|number| format!("number {number}\n")).collect();
         stdin.write_all(lines.as_bytes()).unwrap();
-        let mut heard = Vec::new();
-        while heard.len() < 400 {
-            let line = hears_next(&mut guest);
-            heard.push(line);
-            if heard.len() % 10 == 0 {
-                writeln!(guest, "of the guest {}", heard.len()).unwrap();
+        let mut received = Vec::new();
+        while received.len() < 400 {
+            let line = receives_next(&mut guest);
+            received.push(line);
+            if received.len() % 10 == 0 {
+                writeln!(guest, "of the guest {}", received.len()).unwrap();
             }
         }
-        for (number, line) in (1..).zip(&heard) {
+        for (number, line) in (1..).zip(&received) {
             assert_eq!(line, &format!("alice: number {number}"), "{scheme}");
         }
         drop(stdin);
         let outcome = child.wait_with_output().unwrap();
-        let told = String::from_utf8_lossy(&outcome.stderr).into_owned();
-        assert!(outcome.status.success(), "{told}");
-        assert_eq!(proxy.cuts.load(Ordering::SeqCst), 5, "{told}");
-        assert!(told.contains(" lost") && told.contains("retrying in"), "{told}");
-        assert!(told.contains("* reconnected"), "{told}");
-        // Nothing is lost to it either, and nothing told twice: not its own, and not what was said
-        // while it was away.
+        let reported = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert!(outcome.status.success(), "{reported}");
+        assert_eq!(proxy.cuts.load(Ordering::SeqCst), 5, "{reported}");
+        assert!(reported.contains(" lost") && reported.contains("retrying in"), "{reported}");
+        assert!(reported.contains("* reconnected"), "{reported}");
+        // It misses nothing and receives nothing twice: neither its own messages nor those of
+        // others.
         let events: Vec<Value> = String::from_utf8_lossy(&outcome.stdout)
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert!(events.iter().all(|event| event["lost"].is_null()), "{told}");
+        assert!(events.iter().all(|event| event["lost"].is_null()), "{reported}");
         let texts = |from: &str| -> Vec<String> {
             let messages = events.iter().map(|event| &event["message"]);
             let messages = messages.filter(|message| message["from"] == from);
@@ -238,9 +237,9 @@ fn a_break_leaves_no_gap_and_no_duplicate() {
         assert_eq!(texts("alice"), own, "{scheme}");
         let theirs: Vec<String> =
             (1..=40).map(|ten| format!("of the guest {}", ten * 10)).collect();
-        let told = texts("guest");
+        let reported = texts("guest");
         // It leaves when its own are confirmed, and the guest may be far behind then.
-        assert!(told.len() >= 10 && theirs.starts_with(&told), "{scheme}: {told:?}");
+        assert!(reported.len() >= 10 && theirs.starts_with(&reported), "{scheme}: {reported:?}");
     }
 }
 
@@ -249,18 +248,18 @@ fn a_restarted_room_reports_lost_events() {
     let mut server = Server::start(&[]);
     let port = server.port();
     let url = server.url("ws", "rooms/lobby");
-    let mut alice = talker(&url, &["--as", "alice", "--json"]);
+    let mut alice = member(&url, &["--as", "alice", "--json"]);
     let mut guest = join(&server, "lobby as guest");
     alice.say("before");
-    assert_eq!(hears_next(&mut guest), "alice: before");
+    assert_eq!(receives_next(&mut guest), "alice: before");
     assert_eq!(alice.next_json("message")["text"], "before");
     server.kill();
     let server = Server::start_on(&[&format!("127.0.0.1:{port}")], &[]);
-    // What was heard of the room that is gone is not in the new one.
+    // Events of the old room are not in the new one.
     assert!(alice.next_json("lost")["count"].is_null());
     let mut guest = join(&server, "lobby as guest");
     alice.say("after");
-    assert_eq!(hears_next(&mut guest), "alice: after");
+    assert_eq!(receives_next(&mut guest), "alice: after");
 }
 
 /// Over tcp a member that reads is never silent.
@@ -268,7 +267,7 @@ fn a_restarted_room_reports_lost_events() {
 fn a_chat_suspended_for_longer_than_the_idle_timeout_reconnects() {
     let server = Server::start(&["--idle-timeout", "1s"]);
     let mut guest = join(&server, "lobby as guest");
-    let mut alice = talker(&server.url("ws", "rooms/lobby"), &["--as", "alice"]);
+    let mut alice = member(&server.url("ws", "rooms/lobby"), &["--as", "alice"]);
     assert_eq!(read_line(&mut guest), "* alice joined");
     signal("STOP", alice.id());
     assert_eq!(read_line(&mut guest), "* alice left");
@@ -293,14 +292,14 @@ fn a_server_that_stays_away_is_given_up() {
     let mut stdin = child.stdin.take().unwrap();
     let mut guest = join(&server, "lobby as guest");
     writeln!(stdin, "here").unwrap();
-    assert_eq!(hears_next(&mut guest), "alice: here");
+    assert_eq!(receives_next(&mut guest), "alice: here");
     server.kill();
     let status = wait_until("it gives up", || child.try_wait().unwrap());
     drop(stdin);
-    let mut told = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert_eq!(status.code(), Some(6), "{told}");
-    assert_eq!(told.matches("retrying in").count(), 2, "{told}");
+    let mut reported = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut reported).unwrap();
+    assert_eq!(status.code(), Some(6), "{reported}");
+    assert_eq!(reported.matches("retrying in").count(), 2, "{reported}");
 }
 
 /// A chat on a terminal of its own.
@@ -392,13 +391,13 @@ fn a_line_that_is_being_typed_is_never_torn() {
     }
     alice.shows(&["guest: more 4", "guest: more 5", "> half a li"]);
     alice.types("ne\r");
-    assert_eq!(hears_next(&mut guest), "alice: half a line");
+    assert_eq!(receives_next(&mut guest), "alice: half a line");
     // It stands there as it was typed, once.
     alice.shows(&["guest: more 5", "> half a line", "> "]);
     alice.types("/who\r");
     alice.shows(&["* here: guest, alice", "> "]);
     alice.types("//who\r/nobody\r");
-    assert_eq!(hears_next(&mut guest), "alice: /who");
+    assert_eq!(receives_next(&mut guest), "alice: /who");
     alice.shows(&[
         "> /nobody",
         "! unknown command \"/nobody\"; expected /who or /help (hint: write // to send a li",
@@ -428,7 +427,7 @@ fn ctrl_c_leaves_and_restores_the_terminal() {
     let status = wait_until("it leaves", || alice.child.try_wait().unwrap());
     assert_eq!(status.code(), Some(130));
     assert!(cooked(&alice));
-    assert_eq!(hears_next_or_leave(&mut guest), "* alice left");
+    assert_eq!(receives_next_or_leave(&mut guest), "* alice left");
     // And where the server ends it, in the middle of a line.
     let mut server = server;
     let url = server.url("tcp", "rooms/lobby");
@@ -444,7 +443,7 @@ fn ctrl_c_leaves_and_restores_the_terminal() {
     assert!(cooked(&alice));
 }
 
-fn hears_next_or_leave(guest: &mut TcpStream) -> String {
+fn receives_next_or_leave(guest: &mut TcpStream) -> String {
     loop {
         let line = read_line(guest);
         if !line.ends_with("joined") {

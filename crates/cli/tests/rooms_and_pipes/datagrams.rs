@@ -77,7 +77,7 @@ seconds, = struct.unpack('!I', s.recvfrom(100)[0])
 print(echo, abs(seconds - 2208988800 - time.time()) < 60)
 ";
 
-/// Whoever asks in another's name sends at least as much as comes back.
+/// A forged datagram is at least as long as its reply.
 #[test]
 fn a_datagram_shorter_than_its_reply_gets_none() {
     let server = Server::start_listening(&["rfc868://127.0.0.1:0", "daytime://127.0.0.1:0"], &[]);
@@ -157,7 +157,7 @@ fn a_datagram_port_in_use_is_an_error() {
         .says("choose another port: --listen echo://127.0.0.1:");
 }
 
-/// Also where nobody connected.
+/// Also without a connection.
 #[test]
 fn datagrams_are_in_the_summary_for_people() {
     let directory = tempfile::tempdir().unwrap();

@@ -76,15 +76,15 @@ fn a_silent_client_delays_no_other() {
 #[test]
 fn at_the_limit_the_oldest_silent_client_is_evicted() {
     let server = greeting(&["--max-unclassified", "2"]);
-    let mut crowd: Vec<_> = (0..3)
+    let mut many_clients: Vec<_> = (0..3)
         .map(|_| {
             let mut stream = connect(server.port());
             assert_eq!(read_line(&mut stream), "Welcome to anyport!");
             stream
         })
         .collect();
-    assert_eq!(read_text(&mut crowd[0]), "", "it is closed");
-    assert_eq!(converse(&mut crowd[2], b"here\n"), "");
+    assert_eq!(read_text(&mut many_clients[0]), "", "it is closed");
+    assert_eq!(converse(&mut many_clients[2], b"here\n"), "");
     assert_eq!(next_answer(&server).1, "here");
     let (_, summary) = server.stop_with_summary();
     assert_eq!(summary["silent"]["gave-way"], 1, "{summary}");
@@ -96,7 +96,7 @@ fn output_about_one_client_is_bounded() {
     let mut stream = connect(server.port());
     let long = "ü".repeat(2000);
     let lines: String = (1..=20).map(|number| format!("line {number}\n")).collect();
-    // The server ends it, with what came behind unread: nobody shuts this side.
+    // The server closes with unread input, while the client does not.
     stream.write_all(format!("{long}\r\na\rb\tc\n{lines}").as_bytes()).unwrap();
     assert_eq!(read_text(&mut stream), "Welcome to anyport!\n");
     assert_eq!(next_answer(&server).1, "ü".repeat(512) + "…");
@@ -179,7 +179,7 @@ fn an_invalid_greeting_is_an_error() {
     }
 }
 
-/// Nobody is waited for who has said nothing.
+/// A silent client does not delay the exit.
 #[test]
 fn a_server_that_stops_leaves_its_visitors() {
     let mut server = greeting(&[]);

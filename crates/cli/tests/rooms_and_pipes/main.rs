@@ -5,7 +5,7 @@
 //! - `datagrams` what is answered over UDP, and what is not
 //! - `greeting` who is greeted, when, and what becomes of the answer
 //! - `pipe` content that goes from one client to others, and is stored nowhere
-//! - `pipe_deaths` who dies in the middle of a pipe, and what nobody takes for its end
+//! - `pipe_deaths` clients that die in the middle of a pipe
 //! - `raw_echo` echo over TCP
 //! - `rooms` clients that talk to each other
 //! - `services` every service over every protocol that carries it

@@ -24,11 +24,11 @@ fn pi_1_curl_sends_and_receives_in_either_order() {
     let sample = Sample::new("sample", &content);
     let server = Server::start(&["-v"]);
     let url = server.url("http", "pipe/some-key");
-    for giver_first in [true, false] {
+    for sender_first in [true, false] {
         let place = Destination::new();
         let give = || started(curl(), &["-T", sample.path(), &url]);
         let take = || started(curl(), &["-D", "-", "-o", &place.path(), &url]);
-        let (give, take) = if giver_first {
+        let (give, take) = if sender_first {
             let Some(give) = give() else { return };
             wait_for_senders(&server, 1);
             (give, take().unwrap())
@@ -36,8 +36,11 @@ fn pi_1_curl_sends_and_receives_in_either_order() {
             let Some(take) = take() else { return };
             (give().unwrap(), take)
         };
-        let told = give.outcome().succeeds().stdout;
-        assert!(told.starts_with("3.00 MB in ") && told.ends_with(" to 1 receiver\n"), "{told}");
+        let reported = give.outcome().succeeds().stdout;
+        assert!(
+            reported.starts_with("3.00 MB in ") && reported.ends_with(" to 1 receiver\n"),
+            "{reported}"
+        );
         let head = take.outcome().succeeds().stdout;
         for field in [
             "Content-Length: 3000011\r\n",
@@ -76,15 +79,19 @@ fn pi_2_three_receive_chunks_of_standard_input_and_the_sender_gets_json() {
         },
         Some(content.clone()),
     );
-    let takers: Vec<_> = places
+    let pipe_receivers: Vec<_> = places
         .iter()
         .map(|place| started(curl(), &["-D", "-", "-o", &place.path(), &url]).unwrap())
         .collect();
-    let told: Value = serde_json::from_str(&give.outcome().succeeds().stdout).unwrap();
-    let told = &told["piped"];
-    assert_eq!((&told["bytes"], &told["receivers"]), (&2_000_003.into(), &3.into()), "{told}");
-    for (taker, place) in takers.into_iter().zip(&places) {
-        let head = taker.outcome().succeeds().stdout;
+    let reported: Value = serde_json::from_str(&give.outcome().succeeds().stdout).unwrap();
+    let reported = &reported["piped"];
+    assert_eq!(
+        (&reported["bytes"], &reported["receivers"]),
+        (&2_000_003.into(), &3.into()),
+        "{reported}"
+    );
+    for (pipe_receiver, place) in pipe_receivers.into_iter().zip(&places) {
+        let head = pipe_receiver.outcome().succeeds().stdout;
         assert!(head.contains("Transfer-Encoding: chunked\r\n"), "{head}");
         assert!(head.contains("Content-Type: text/plain\r\n"), "{head}");
         assert!(head.contains("attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe\r\n"), "{head}");
@@ -106,9 +113,9 @@ fn pi_3_nc_sends_and_receives_with_one_typed_line() {
     let url = server.url("http", "pipe/nc");
     let Some(take) = started(curl(), &["-o", &place.path(), &url]) else { return };
     let Some(give) = nc([b"ANYPORT/1 PIPE nc\n", &content[..]].concat()) else { return };
-    let told = give.outcome().succeeds().stdout;
-    assert!(told.starts_with("ANYPORT/1 PIPED bytes=1000003 seconds="), "{told}");
-    assert!(told.ends_with(" receivers=1\n"), "{told}");
+    let reported = give.outcome().succeeds().stdout;
+    assert!(reported.starts_with("ANYPORT/1 PIPED bytes=1000003 seconds="), "{reported}");
+    assert!(reported.ends_with(" receivers=1\n"), "{reported}");
     take.outcome().succeeds();
     place.has(&content);
 
@@ -122,23 +129,23 @@ fn pi_3_nc_sends_and_receives_with_one_typed_line() {
 #[test]
 fn pi_4_raw_senders_may_announce_a_size_and_raw_receivers_may_request_it() {
     let server = Server::start(&[]);
-    let mut taker = ask(&server, "ANYPORT/1 TAKE k head\n");
-    let mut giver = ask(&server, "ANYPORT/1 PIPE k size=5\nhello, and this is not of it");
-    assert_eq!(read_line(&mut taker), "ANYPORT/1 CONTENT size=5");
-    assert_eq!(read_text(&mut taker), "hello");
-    assert!(read_line(&mut giver).starts_with("ANYPORT/1 PIPED bytes=5 "));
-    // Without a size; what came in one read with the line and its FIN waits for a taker.
-    let mut giver = ask(&server, "ANYPORT/1 PIPE k\nin one read");
-    giver.shutdown(Shutdown::Write).unwrap();
-    let mut taker = ask(&server, "ANYPORT/1 TAKE k head\n");
-    assert_eq!(read_line(&mut taker), "ANYPORT/1 CONTENT");
-    assert_eq!(read_text(&mut taker), "in one read");
-    assert!(read_line(&mut giver).starts_with("ANYPORT/1 PIPED bytes=11 "));
+    let mut pipe_receiver = ask(&server, "ANYPORT/1 TAKE k head\n");
+    let mut pipe_sender = ask(&server, "ANYPORT/1 PIPE k size=5\nhello, and this is not of it");
+    assert_eq!(read_line(&mut pipe_receiver), "ANYPORT/1 CONTENT size=5");
+    assert_eq!(read_text(&mut pipe_receiver), "hello");
+    assert!(read_line(&mut pipe_sender).starts_with("ANYPORT/1 PIPED bytes=5 "));
+    // Without a size: content in the same read as the line and its FIN waits for a receiver.
+    let mut pipe_sender = ask(&server, "ANYPORT/1 PIPE k\nin one read");
+    pipe_sender.shutdown(Shutdown::Write).unwrap();
+    let mut pipe_receiver = ask(&server, "ANYPORT/1 TAKE k head\n");
+    assert_eq!(read_line(&mut pipe_receiver), "ANYPORT/1 CONTENT");
+    assert_eq!(read_text(&mut pipe_receiver), "in one read");
+    assert!(read_line(&mut pipe_sender).starts_with("ANYPORT/1 PIPED bytes=11 "));
     // Nothing is something.
-    let mut taker = ask(&server, "ANYPORT/1 TAKE k\n");
-    let told = converse(&mut connect(server.port()), b"ANYPORT/1 PIPE k size=0\n");
-    assert!(told.starts_with("ANYPORT/1 PIPED bytes=0 "), "{told}");
-    assert_eq!(read_text(&mut taker), "");
+    let mut pipe_receiver = ask(&server, "ANYPORT/1 TAKE k\n");
+    let reported = converse(&mut connect(server.port()), b"ANYPORT/1 PIPE k size=0\n");
+    assert!(reported.starts_with("ANYPORT/1 PIPED bytes=0 "), "{reported}");
+    assert_eq!(read_text(&mut pipe_receiver), "");
 }
 
 /// Lines behind an answer lead where they would have led without it.
@@ -156,10 +163,10 @@ fn pi_4_a_pipe_may_follow_another_request() {
 }
 
 #[test]
-fn pi_5_http_1_0_gets_it_until_the_close_and_connections_go_on() {
+fn pi_5_http_1_0_receives_until_the_close_and_connections_continue() {
     let server = Server::start(&[]);
     let mut old = ask(&server, "GET /pipe/k HTTP/1.0\r\n\r\n");
-    let mut giver = ask(
+    let mut pipe_sender = ask(
         &server,
         "POST /pipe/k HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \
         chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n\
@@ -168,36 +175,37 @@ fn pi_5_http_1_0_gets_it_until_the_close_and_connections_go_on() {
     let answer = read_text(&mut old);
     assert!(!answer.contains("Content-Length") && !answer.contains("chunked"), "{answer}");
     assert!(answer.ends_with("\r\n\r\nabcde"), "{answer}");
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
-    assert!(read_line(&mut giver).starts_with("5 B in "));
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
-    assert_eq!(read_line(&mut giver), "ok");
-    // A taker's connection goes on too, with what was asked in the meantime.
-    let mut taker = get(&server, "k");
-    taker.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    let mut giver = put(&server, "k", 1);
-    giver.write_all(b"x").unwrap();
-    assert!(read_head(&mut taker).contains("Content-Length: 1\r\n"));
-    taker.read_exact(&mut [0]).unwrap();
-    assert!(read_head(&mut taker).starts_with("HTTP/1.1 200 "));
-    assert_eq!(read_line(&mut taker), "ok");
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
+    assert!(read_line(&mut pipe_sender).starts_with("5 B in "));
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
+    assert_eq!(read_line(&mut pipe_sender), "ok");
+    // A receiver's connection continues too, with pipelined requests.
+    let mut pipe_receiver = get(&server, "k");
+    pipe_receiver.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut pipe_sender = put(&server, "k", 1);
+    pipe_sender.write_all(b"x").unwrap();
+    assert!(read_head(&mut pipe_receiver).contains("Content-Length: 1\r\n"));
+    pipe_receiver.read_exact(&mut [0]).unwrap();
+    assert!(read_head(&mut pipe_receiver).starts_with("HTTP/1.1 200 "));
+    assert_eq!(read_line(&mut pipe_receiver), "ok");
 }
 
-/// Who asks whether it may send is told so when somebody is there to send to, and not before.
+/// A client that expects 100 Continue gets it when a receiver has connected.
 #[test]
 fn pi_5_a_waiting_sender_gets_100_continue_when_the_receiver_connects() {
     let server = Server::start(&["-v"]);
     let fields = "Content-Length: 2\r\nExpect: 100-continue";
-    let mut giver = ask(&server, &format!("PUT /pipe/k HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"));
+    let mut pipe_sender =
+        ask(&server, &format!("PUT /pipe/k HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"));
     wait_for_senders(&server, 1);
-    giver.set_nonblocking(true).unwrap();
-    assert_eq!(giver.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
-    giver.set_nonblocking(false).unwrap();
-    let mut taker = get(&server, "k");
-    assert_eq!(read_head(&mut giver), "HTTP/1.1 100 Continue\r\n\r\n");
-    giver.write_all(b"ok").unwrap();
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
-    assert!(read_head(&mut taker).contains("Content-Length: 2\r\n"));
+    pipe_sender.set_nonblocking(true).unwrap();
+    assert_eq!(pipe_sender.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    pipe_sender.set_nonblocking(false).unwrap();
+    let mut pipe_receiver = get(&server, "k");
+    assert_eq!(read_head(&mut pipe_sender), "HTTP/1.1 100 Continue\r\n\r\n");
+    pipe_sender.write_all(b"ok").unwrap();
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
+    assert!(read_head(&mut pipe_receiver).contains("Content-Length: 2\r\n"));
 }
 
 /// Writes until the server takes no more; gives how much it took.
@@ -221,15 +229,15 @@ fn pi_6_a_receiver_that_does_not_read_holds_the_sender_back() {
     let server = Server::start(&[]);
     let (mut fast, mut slow) = (get(&server, "k"), get(&server, "k"));
     let request = "PUT /pipe/k?n=2 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n";
-    let mut giver = ask(&server, request);
+    let mut pipe_sender = ask(&server, request);
     let reader = std::thread::spawn(move || std::io::copy(&mut fast, &mut std::io::sink()));
-    let taken = fill(&mut giver);
+    let taken = fill(&mut pipe_sender);
     // Socket buffers on both ways, and the pipe's own.
     assert!(taken < LARGE / 2, "{taken} bytes were taken");
     // What one reads the other may bring.
     slow.read_exact(&mut vec![0; 8 * 1024 * 1024]).unwrap();
-    giver.write_all(&[7; 1024 * 1024]).unwrap();
-    drop(giver);
+    pipe_sender.write_all(&[7; 1024 * 1024]).unwrap();
+    drop(pipe_sender);
     // Neither takes a part for the whole.
     let _ = reader.join().unwrap();
     server.next_refused();
@@ -239,19 +247,19 @@ fn pi_6_a_receiver_that_does_not_read_holds_the_sender_back() {
 fn pi_6_300_megabytes_go_through_a_pipe_in_constant_memory() {
     let server = Server::start(&[]);
     let through = |size: u64| {
-        let mut taker = ask(&server, "ANYPORT/1 TAKE k\n");
-        let mut giver = ask(&server, &format!("ANYPORT/1 PIPE k size={size}\n"));
+        let mut pipe_receiver = ask(&server, "ANYPORT/1 TAKE k\n");
+        let mut pipe_sender = ask(&server, &format!("ANYPORT/1 PIPE k size={size}\n"));
         let sender = std::thread::spawn(move || {
             let piece = vec![7; 1024 * 1024];
             let mut left = size;
             while left > 0 {
                 let count = left.min(piece.len() as u64);
-                giver.write_all(&piece[..usize::try_from(count).unwrap()]).unwrap();
+                pipe_sender.write_all(&piece[..usize::try_from(count).unwrap()]).unwrap();
                 left -= count;
             }
-            read_line(&mut giver)
+            read_line(&mut pipe_sender)
         });
-        let taken = std::io::copy(&mut taker, &mut std::io::sink()).unwrap();
+        let taken = std::io::copy(&mut pipe_receiver, &mut std::io::sink()).unwrap();
         assert_eq!(taken, size);
         assert!(sender.join().unwrap().starts_with("ANYPORT/1 PIPED "));
     };
@@ -264,7 +272,7 @@ fn pi_6_300_megabytes_go_through_a_pipe_in_constant_memory() {
     assert!(grown < 4 * 1024 * 1024, "{} KiB", grown / 1024);
 }
 
-/// A sender that breaks off leaves nobody with a part that looks like the whole.
+/// An interrupted sender leaves no receiver with content that looks complete.
 #[test]
 fn pi_7_a_killed_sender_fails_every_receiver() {
     let sample = Sample::new("sample", &noise(4_000_000, 7));
@@ -298,12 +306,12 @@ fn pi_8_a_killed_receiver_is_missed_and_the_last_one_ends_it() {
     let server = Server::start(&[]);
     let mut goes = get(&server, "k");
     let mut stays = get(&server, "k");
-    let mut giver = ask(
+    let mut pipe_sender = ask(
         &server,
         "PUT /pipe/k?n=2 HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\nAccept: \
         application/json\r\n\r\n",
     );
-    giver.write_all(&[7; 1000]).unwrap();
+    pipe_sender.write_all(&[7; 1000]).unwrap();
     read_head(&mut goes);
     drop(goes);
     let reader = std::thread::spawn(move || {
@@ -313,28 +321,31 @@ fn pi_8_a_killed_receiver_is_missed_and_the_last_one_ends_it() {
         stays.read_exact(&mut content).unwrap();
         assert!(content.iter().all(|byte| *byte == 7));
     });
-    giver.write_all(&vec![7; 5_999_000]).unwrap();
+    pipe_sender.write_all(&vec![7; 5_999_000]).unwrap();
     reader.join().unwrap();
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
-    let told: Value = serde_json::from_str(&read_line(&mut giver)).unwrap();
-    assert_eq!((&told["piped"]["receivers"], &told["piped"]["gone"]), (&1.into(), &1.into()));
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
+    let reported: Value = serde_json::from_str(&read_line(&mut pipe_sender)).unwrap();
+    assert_eq!(
+        (&reported["piped"]["receivers"], &reported["piped"]["gone"]),
+        (&1.into(), &1.into())
+    );
 
-    // The only one goes: the sender hears of it, long before it has sent all.
-    let mut taker = get(&server, "k");
-    let mut giver = put(&server, "k", 1 << 40);
-    giver.write_all(&[7; 1000]).unwrap();
-    read_head(&mut taker);
-    drop(taker);
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 502 "));
-    assert_eq!(read_line(&mut giver), "the receiver of this pipe disconnected");
+    // The only receiver leaves: the sender is notified long before it has sent everything.
+    let mut pipe_receiver = get(&server, "k");
+    let mut pipe_sender = put(&server, "k", 1 << 40);
+    pipe_sender.write_all(&[7; 1000]).unwrap();
+    read_head(&mut pipe_receiver);
+    drop(pipe_receiver);
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 502 "));
+    assert_eq!(read_line(&mut pipe_sender), "the receiver of this pipe disconnected");
     assert_eq!(server.next_refused()["reason"], "the receiver of this pipe disconnected");
-    let mut taker = ask(&server, "ANYPORT/1 TAKE k\n");
-    let mut giver = ask(&server, "ANYPORT/1 PIPE k\nx");
-    taker.read_exact(&mut [0]).unwrap();
-    drop(taker);
-    giver.write_all(&[7; 100_000]).unwrap();
-    let _ = giver.write_all(&[7; 100_000]);
-    let said = read_line(&mut giver);
+    let mut pipe_receiver = ask(&server, "ANYPORT/1 TAKE k\n");
+    let mut pipe_sender = ask(&server, "ANYPORT/1 PIPE k\nx");
+    pipe_receiver.read_exact(&mut [0]).unwrap();
+    drop(pipe_receiver);
+    pipe_sender.write_all(&[7; 100_000]).unwrap();
+    let _ = pipe_sender.write_all(&[7; 100_000]);
+    let said = read_line(&mut pipe_sender);
     assert_eq!(said, "ANYPORT/1 ERROR interrupted the receiver of this pipe disconnected");
 }
 
@@ -344,51 +355,53 @@ fn pi_8_a_client_that_leaves_while_waiting_frees_its_key() {
     let server = Server::start(&["-v"]);
     drop(get(&server, "k"));
     assert_eq!(server.next_refused()["reason"], "the client closed while it waited");
-    let mut giver = put(&server, "http", 10);
-    giver.write_all(b"half").unwrap();
+    let mut pipe_sender = put(&server, "http", 10);
+    pipe_sender.write_all(b"half").unwrap();
     wait_for_senders(&server, 1);
-    drop(giver);
+    drop(pipe_sender);
     assert_eq!(server.next_refused()["reason"], "the client closed while it waited");
-    let mut giver = ask(&server, "ANYPORT/1 PIPE raw size=10\nhalf");
+    let mut pipe_sender = ask(&server, "ANYPORT/1 PIPE raw size=10\nhalf");
     wait_for_senders(&server, 2);
-    giver.shutdown(Shutdown::Write).unwrap();
-    let error = read_line(&mut giver);
+    pipe_sender.shutdown(Shutdown::Write).unwrap();
+    let error = read_line(&mut pipe_sender);
     assert!(error.contains("ended 6 bytes before the announced size"), "{error}");
     server.next_refused();
-    // Nobody is left of those.
+    // All of them have gone.
     for key in ["k", "http", "raw"] {
-        let mut taker = get(&server, key);
-        let mut giver = put(&server, key, 2);
-        giver.write_all(b"ok").unwrap();
-        assert!(read_head(&mut taker).contains("Content-Length: 2\r\n"));
-        assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
+        let mut pipe_receiver = get(&server, key);
+        let mut pipe_sender = put(&server, key, 2);
+        pipe_sender.write_all(b"ok").unwrap();
+        assert!(read_head(&mut pipe_receiver).contains("Content-Length: 2\r\n"));
+        assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
     }
 }
 
-/// Beyond the idle time and not beyond its own; nobody is left in the dark.
+/// Longer than the idle timeout, and within its own limit; both sides get a reason.
 #[test]
 fn pi_9_a_wait_has_its_own_end() {
     let server = Server::start(&["--idle-timeout", "200ms", "--pipe-wait", "1s"]);
     let started = Instant::now();
-    let mut giver = put(&server, "a?n=2", 10);
-    let mut taker = get(&server, "a");
-    let mut raw_giver = ask(&server, "ANYPORT/1 PIPE b\n");
-    let mut raw_taker = ask(&server, "ANYPORT/1 TAKE c\n");
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 504 "));
+    let mut pipe_sender = put(&server, "a?n=2", 10);
+    let mut pipe_receiver = get(&server, "a");
+    let mut raw_pipe_sender = ask(&server, "ANYPORT/1 PIPE b\n");
+    let mut raw_pipe_receiver = ask(&server, "ANYPORT/1 TAKE c\n");
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 504 "));
     assert!(started.elapsed() >= Duration::from_secs(1));
-    assert!(read_line(&mut giver).ends_with(" of 2 receivers connected to this pipe within 1s"));
-    assert!(read_head(&mut taker).starts_with("HTTP/1.1 504 "));
-    assert!(read_line(&mut taker).starts_with("the pipe did not start within 1s"));
-    let said = read_text(&mut raw_giver);
+    assert!(
+        read_line(&mut pipe_sender).ends_with(" of 2 receivers connected to this pipe within 1s")
+    );
+    assert!(read_head(&mut pipe_receiver).starts_with("HTTP/1.1 504 "));
+    assert!(read_line(&mut pipe_receiver).starts_with("the pipe did not start within 1s"));
+    let said = read_text(&mut raw_pipe_sender);
     assert_eq!(said, "ANYPORT/1 ERROR interrupted no receiver connected to this pipe within 1s\n");
-    let said = read_text(&mut raw_taker);
+    let said = read_text(&mut raw_pipe_receiver);
     assert!(said.starts_with("ANYPORT/1 ERROR interrupted the pipe did not start within 1s"));
     // Once it has begun silence counts as ever.
-    let mut taker = get(&server, "a");
-    let mut giver = put(&server, "a", 10);
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 408 "));
-    read_head(&mut taker);
-    assert_eq!(taker.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let mut pipe_receiver = get(&server, "a");
+    let mut pipe_sender = put(&server, "a", 10);
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 408 "));
+    read_head(&mut pipe_receiver);
+    assert_eq!(pipe_receiver.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]
@@ -454,14 +467,14 @@ fn pi_10_content_that_a_browser_would_execute_is_served_as_bytes() {
         ("image/svg+xml", "application/octet-stream"),
         ("text/javascript", "application/octet-stream"),
     ] {
-        let mut taker = get(&server, "k");
+        let mut pipe_receiver = get(&server, "k");
         let fields = format!("Content-Type: {media}\r\nContent-Length: 0");
         let request = format!("PUT /pipe/k HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
-        let mut giver = ask(&server, &request);
-        let head = read_head(&mut taker);
+        let mut pipe_sender = ask(&server, &request);
+        let head = read_head(&mut pipe_receiver);
         assert!(head.contains(&format!("Content-Type: {passed}\r\n")), "{media}: {head}");
         // The key is free for the next one when this is said.
-        assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
+        assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
     }
 }
 
@@ -470,20 +483,20 @@ fn pi_11_waiting_clients_are_notified_of_a_stop_and_running_pipes_finish() {
     let mut server = Server::start(&["-v"]);
     let mut waits = put(&server, "a", 10);
     let mut raw_waits = ask(&server, "ANYPORT/1 TAKE b\n");
-    let mut taker = get(&server, "c");
-    let mut giver = put(&server, "c", 4);
-    giver.write_all(b"ab").unwrap();
-    read_head(&mut taker);
+    let mut pipe_receiver = get(&server, "c");
+    let mut pipe_sender = put(&server, "c", 4);
+    pipe_sender.write_all(b"ab").unwrap();
+    read_head(&mut pipe_receiver);
     wait_for_senders(&server, 2);
     server.says_often("pipe receiver connected", 2);
     server.signal("TERM");
     assert!(read_head(&mut waits).starts_with("HTTP/1.1 503 "));
     assert!(read_line(&mut raw_waits).starts_with("ANYPORT/1 ERROR busy the server is stopping"));
-    giver.write_all(b"cd").unwrap();
+    pipe_sender.write_all(b"cd").unwrap();
     let mut content = [0; 4];
-    taker.read_exact(&mut content).unwrap();
+    pipe_receiver.read_exact(&mut content).unwrap();
     assert_eq!(&content, b"abcd");
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
     assert_eq!(server.wait().code(), Some(0));
 }
 
@@ -496,12 +509,16 @@ fn pi_12_anyport_sends_and_receives() {
     let place = Destination::new();
     let take = start(&["get", &to, "--pipe", "k", "-o", &place.path()]);
     let give = anyport(&["send", sample.path(), &to, "--pipe", "k", "--json"]).succeeds();
-    let told = &give.json()[0];
-    assert_eq!((&told["bytes"], &told["receivers"]), (&2_000_003.into(), &1.into()), "{told}");
+    let reported = &give.json()[0];
+    assert_eq!(
+        (&reported["bytes"], &reported["receivers"]),
+        (&2_000_003.into(), &1.into()),
+        "{reported}"
+    );
     let said = take.outcome().succeeds().stdout;
     assert!(said.starts_with("received ") && said.contains("2.00 MB"), "{said}");
     place.has(&content);
-    // Another file is not lost, and nobody's content is taken for nothing.
+    // An existing file is kept, and no content is lost.
     let arguments = ["get", &to, "--pipe", "k", "-o", &place.path()];
     anyport(&arguments).exits(1).says("a different file exists there");
     // From standard input to standard output, and to curl.
@@ -524,24 +541,24 @@ fn pi_12_failures_are_reported_and_leave_nothing() {
     anyport(&["send", sample.path(), &to, "--pipe", "a"]).exits(6).says(said);
     let said = "refused: the pipe did not start within 1s";
     anyport(&["get", &to, "--pipe", "a", "-o", &place.path()]).exits(6).says(said);
-    let _giver = ask(&server, "ANYPORT/1 PIPE b\n");
+    let _sender = ask(&server, "ANYPORT/1 PIPE b\n");
     wait_for_senders(&server, 2);
     let said = "this pipe already has a sender";
     anyport(&["send", sample.path(), &to, "--pipe", "b"]).exits(4).says(said);
-    // A sender that breaks off.
+    // An interrupted sender.
     let take = start(&["get", &to, "--pipe", "c", "-o", &place.path()]);
-    let mut giver = ask(&server, "ANYPORT/1 PIPE c size=10\nhalf");
+    let mut pipe_sender = ask(&server, "ANYPORT/1 PIPE c size=10\nhalf");
     server.says_often("pipe receiver connected", 2);
-    giver.shutdown(Shutdown::Write).unwrap();
-    assert!(read_line(&mut giver).contains("ended 6 bytes before"));
+    pipe_sender.shutdown(Shutdown::Write).unwrap();
+    assert!(read_line(&mut pipe_sender).contains("ended 6 bytes before"));
     take.outcome().exits(6).says("run both commands again");
     place.is_empty();
     // A receiver that goes away in the middle.
     let large = Sample::sparse("large", LARGE);
     let give = start(&["send", large.path(), &to, "--pipe", "d"]);
-    let mut taker = ask(&server, "ANYPORT/1 TAKE d\n");
-    taker.read_exact(&mut [0; 1000]).unwrap();
-    drop(taker);
+    let mut pipe_receiver = ask(&server, "ANYPORT/1 TAKE d\n");
+    pipe_receiver.read_exact(&mut [0; 1000]).unwrap();
+    drop(pipe_receiver);
     give.outcome().exits(6).says("the receiver of this pipe disconnected");
     for (arguments, words) in [
         (&["send", sample.path(), "127.0.0.1:1/x", "--pipe", "a"][..], "without a path"),
@@ -566,10 +583,10 @@ fn pi_12_failures_are_reported_and_leave_nothing() {
 fn pi_17_a_key_is_in_no_log() {
     const KEY: &str = "nobody-guesses-this";
     let server = Server::start(&["-vv", "--pipe-wait", "1s"]);
-    let mut giver = put(&server, &format!("{KEY}?n=2"), 10);
+    let mut pipe_sender = put(&server, &format!("{KEY}?n=2"), 10);
     wait_for_senders(&server, 1);
-    let mut taker = ask(&server, &format!("ANYPORT/1 TAKE {KEY}\n"));
-    let mut told = Vec::new();
+    let mut pipe_receiver = ask(&server, &format!("ANYPORT/1 TAKE {KEY}\n"));
+    let mut reported = Vec::new();
     for (request, status) in [
         (format!("PUT /pipe/{KEY} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"), " 409 "),
         (format!("HEAD /pipe/{KEY} HTTP/1.1\r\nHost: a\r\n\r\n"), " 405 "),
@@ -578,19 +595,19 @@ fn pi_17_a_key_is_in_no_log() {
     ] {
         let said = read_line(&mut ask(&server, &request));
         assert!(said.contains(status), "{said}");
-        told.push(server.next_refused());
+        reported.push(server.next_refused());
     }
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 504 "));
-    assert!(read_text(&mut taker).contains("the pipe did not start"));
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 504 "));
+    assert!(read_text(&mut pipe_receiver).contains("the pipe did not start"));
     server.says("pipe failed pipe=");
-    let mut taker = get(&server, KEY);
-    let mut giver = put(&server, KEY, 2);
-    giver.write_all(b"ok").unwrap();
-    assert!(read_head(&mut taker).starts_with("HTTP/1.1 200 "));
+    let mut pipe_receiver = get(&server, KEY);
+    let mut pipe_sender = put(&server, KEY, 2);
+    pipe_sender.write_all(b"ok").unwrap();
+    assert!(read_head(&mut pipe_receiver).starts_with("HTTP/1.1 200 "));
     server.says(" piped pipe=");
-    drop((giver, taker));
+    drop((pipe_sender, pipe_receiver));
     server.says_often("connection ended", 8);
     let said = server.said();
-    let told = format!("{told:?}{:?}{said}", server.stop());
-    assert!(told.contains("this pipe") && !told.contains(KEY), "{told}");
+    let reported = format!("{reported:?}{:?}{said}", server.stop());
+    assert!(reported.contains("this pipe") && !reported.contains(KEY), "{reported}");
 }

@@ -1,5 +1,5 @@
-//! Who dies in the middle of a pipe: nobody takes what came until then for all of it, and nobody
-//! waits for a ghost.
+//! Clients that die in the middle of a pipe: no receiver considers the content complete, and no
+//! client waits for a dead one.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use anyport_testkit::harness::pipe::{Destination, ask, get, put, started};
 use anyport_testkit::harness::wire::{read_head, read_line, read_text};
 use anyport_testkit::harness::{Running, Server, anyport_command, anyport_with_input, peer, start};
 
-/// `anyport send -`, whose input goes on for as long as this is there.
+/// `anyport send -`, whose input stays open as long as this exists.
 struct Sender {
     child: Child,
     input: ChildStdin,
@@ -37,7 +37,7 @@ impl Sender {
     }
 }
 
-/// What came does not end as if it were all.
+/// Checks that the content does not end as if it were complete.
 #[track_caller]
 fn is_reset(stream: &mut TcpStream, what: &str) {
     let error = stream.read_to_end(&mut Vec::new()).expect_err(what);
@@ -98,8 +98,8 @@ fn pi_13_a_killed_server_fails_every_receiver() {
     let taken = start(&["get", &to, "--pipe", "k", "-o", &place.path()]);
     let mut waits = ask(&server, "ANYPORT/1 TAKE other\n");
     server.says_often("pipe receiver connected", 5);
-    let mut giver = ask(&server, "ANYPORT/1 PIPE k n=4\n");
-    giver.write_all(&noise(50_000, 2)).unwrap();
+    let mut pipe_sender = ask(&server, "ANYPORT/1 PIPE k n=4\n");
+    pipe_sender.write_all(&noise(50_000, 2)).unwrap();
     assert_eq!(read_line(&mut lined), "ANYPORT/1 CONTENT");
     read_head(&mut old);
     for stream in [&mut raw, &mut lined, &mut old] {
@@ -126,11 +126,11 @@ fn pi_13_an_end_in_order_loses_nothing() {
     let mut raw = ask(&server, "ANYPORT/1 TAKE k\n");
     let mut old = ask(&server, "GET /pipe/k HTTP/1.0\r\n\r\n");
     let request = "PUT /pipe/k?n=2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n";
-    let mut giver = ask(&server, request);
+    let mut pipe_sender = ask(&server, request);
     let written = content.clone();
     let giving = std::thread::spawn(move || {
-        giver.write_all(&written).unwrap();
-        read_head(&mut giver)
+        pipe_sender.write_all(&written).unwrap();
+        read_head(&mut pipe_sender)
     });
     // Both have something left in their sockets when the server is done with them.
     raw.read_exact(&mut vec![0; 1_000_000]).unwrap();
@@ -160,37 +160,37 @@ fn pi_13_a_killed_receiver_swallows_nothing_and_leaves_nothing() {
     server.says("connection ended");
     place.is_empty();
     // The next sender gives to the next receiver.
-    let mut giver = put(&server, "k", 4);
-    let mut taker = get(&server, "k");
-    giver.write_all(b"ever").unwrap();
-    assert!(read_head(&mut taker).contains("Content-Length: 4\r\n"));
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
+    let mut pipe_sender = put(&server, "k", 4);
+    let mut pipe_receiver = get(&server, "k");
+    pipe_sender.write_all(b"ever").unwrap();
+    assert!(read_head(&mut pipe_receiver).contains("Content-Length: 4\r\n"));
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
     // Nor does one that is killed in the middle leave anything.
     let mut takes = start(&["get", &to, "--pipe", "m", "-o", &place.path()]);
     let mut watcher = get(&server, "m");
-    let mut giver = ask(&server, "ANYPORT/1 PIPE m n=2\nhalf");
+    let mut pipe_sender = ask(&server, "ANYPORT/1 PIPE m n=2\nhalf");
     read_head(&mut watcher);
     takes.kill();
     drop(takes);
     place.is_empty();
-    giver.write_all(b"rest").unwrap();
+    pipe_sender.write_all(b"rest").unwrap();
 }
 
 /// `nc -N` has nothing more to say, and takes all the same.
 #[test]
 fn pi_13_a_half_closed_receiver_gets_content_after_a_pause() {
     let server = Server::start(&["-v"]);
-    let mut giver = put(&server, "k", 8);
+    let mut pipe_sender = put(&server, "k", 8);
     server.says("pipe sender connected");
     let Some(mut nc) = peer("nc") else { return };
     nc.args(["-N", "127.0.0.1", &server.port().to_string()]);
     let request = b"GET /pipe/k HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
     let taken = Running::start(nc, Some(request));
-    giver.write_all(b"half").unwrap();
+    pipe_sender.write_all(b"half").unwrap();
     // Longer than between two looks at a peer that waits.
     std::thread::sleep(Duration::from_secs(1));
-    giver.write_all(b"rest").unwrap();
-    assert!(read_head(&mut giver).starts_with("HTTP/1.1 200 "));
+    pipe_sender.write_all(b"rest").unwrap();
+    assert!(read_head(&mut pipe_sender).starts_with("HTTP/1.1 200 "));
     let said = taken.outcome().succeeds().stdout;
     assert!(said.ends_with("\r\n\r\nhalfrest"), "{said}");
 }

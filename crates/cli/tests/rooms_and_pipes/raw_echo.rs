@@ -102,18 +102,18 @@ fn the_kernel_probes_a_silent_peer() {
     });
 }
 
-/// It gives way to no newcomer, and none of the undecided gives way to it.
+/// It is not evicted, and evicts no unclassified connection.
 #[test]
 fn a_silent_echo_client_needs_no_permit_for_unclassified_connections() {
     let listen = ["echo://127.0.0.1:0", "any://127.0.0.1:0"];
     let server = Server::start_listening(&listen, &["--max-unclassified", "1"]);
     let [echo, any] = [0, 1].map(|i| server.addresses()[i].port());
-    let mut undecided = connect(any);
+    let mut unclassified = connect(any);
     let mut streams: Vec<_> = (0..4).map(|_| connect(echo)).collect();
     for stream in &mut streams {
         assert_eq!(converse(stream, b"here"), "here");
     }
-    converse(&mut undecided, b"a file");
+    converse(&mut unclassified, b"a file");
     assert_eq!(server.stored(&server.next_receipt()), b"a file");
 }
 

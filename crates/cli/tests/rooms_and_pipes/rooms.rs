@@ -18,13 +18,13 @@ fn say(stream: &mut TcpStream, line: &str) {
     writeln!(stream, "{line}").unwrap();
 }
 
-fn hears(stream: &mut TcpStream, lines: &[&str]) {
+fn receives(stream: &mut TcpStream, lines: &[&str]) {
     for line in lines {
         assert_eq!(read_line(stream), *line);
     }
 }
 
-fn hears_text(stream: &mut TcpStream, texts: &[&str]) {
+fn receives_text(stream: &mut TcpStream, texts: &[&str]) {
     for text in texts {
         let (opcode, payload) = read_frame(stream);
         assert_eq!((opcode, String::from_utf8(payload).unwrap().as_str()), (TEXT, *text));
@@ -66,32 +66,38 @@ fn third_party_tools_share_one_room() {
     ncat.args(["127.0.0.1", &port]);
     let mut nc = LineClient::start(nc);
     nc.say("ANYPORT/1 JOIN lobby as nc");
-    nc.hears("* you are nc in lobby; here: no other members");
+    nc.receives("* you are nc in lobby; here: no other members");
     let mut ncat = LineClient::start(ncat);
     ncat.say("ANYPORT/1 JOIN lobby as ncat");
-    ncat.hears("* you are ncat in lobby; here: nc");
+    ncat.receives("* you are ncat in lobby; here: nc");
     let mut python = LineClient::start(python);
-    python.hears("* you are python in lobby; here: nc, ncat");
+    python.receives("* you are python in lobby; here: nc, ncat");
     let mut program = LineClient::start(program);
-    nc.hears("* program joined");
+    nc.receives("* program joined");
 
     nc.say("hello from nc");
-    [&ncat, &python].iter().for_each(|talker| talker.hears("nc: hello from nc"));
+    [&ncat, &python].iter().for_each(|member| member.receives("nc: hello from nc"));
     python.say("hello from python");
-    [&nc, &ncat].iter().for_each(|talker| talker.hears("python: hello from python"));
+    [&nc, &ncat].iter().for_each(|member| member.receives("python: hello from python"));
     program.say(r#"{"say":{"text":"hello from a program","key":"1"}}"#);
-    [&nc, &ncat, &python].iter().for_each(|talker| talker.hears("program: hello from a program"));
-    let mut told = Vec::new();
-    while told.len() < 3 {
+    [&nc, &ncat, &python]
+        .iter()
+        .for_each(|member| member.receives("program: hello from a program"));
+    let mut reported = Vec::new();
+    while reported.len() < 3 {
         let line = program.next_line();
         let event: Value = serde_json::from_str(&line).unwrap();
         if let Some(message) = event.get("message") {
-            told.push((message["from"].clone(), message["text"].clone(), message["key"].clone()));
+            reported.push((
+                message["from"].clone(),
+                message["text"].clone(),
+                message["key"].clone(),
+            ));
         }
     }
     let message = |from: &str, text: &str, key: Value| (json!(from), json!(text), key);
     assert_eq!(
-        told,
+        reported,
         [
             message("nc", "hello from nc", Value::Null),
             message("python", "hello from python", Value::Null),
@@ -99,9 +105,9 @@ fn third_party_tools_share_one_room() {
         ]
     );
     drop(ncat);
-    nc.hears("* ncat left");
+    nc.receives("* ncat left");
     nc.say("/who");
-    nc.hears("* here: nc, python, program");
+    nc.receives("* here: nc, python, program");
 }
 
 #[test]
@@ -141,18 +147,18 @@ fn a_member_receives_its_own_messages_only_on_request() {
     let server = Server::start(&[]);
     let mut alice = join(&server, "r as alice");
     let mut bob = websocket(server.port(), "/rooms/r?as=bob&self&history=0");
-    hears(&mut alice, &["* bob joined"]);
-    hears_text(&mut bob, &["* you are bob in r; here: alice", "* bob joined"]);
+    receives(&mut alice, &["* bob joined"]);
+    receives_text(&mut bob, &["* you are bob in r; here: alice", "* bob joined"]);
     say(&mut alice, "one");
     bob.write_all(&[frame(TEXT, b"two\n"), frame(TEXT, b"/who")].concat()).unwrap();
-    hears(&mut alice, &["bob: two"]);
+    receives(&mut alice, &["bob: two"]);
     say(&mut alice, "three");
-    let mut told = Vec::new();
-    while told.len() < 4 {
-        told.push(String::from_utf8(read_frame(&mut bob).1).unwrap());
+    let mut reported = Vec::new();
+    while reported.len() < 4 {
+        reported.push(String::from_utf8(read_frame(&mut bob).1).unwrap());
     }
-    told.sort();
-    assert_eq!(told, ["* here: alice, bob", "alice: one", "alice: three", "bob: two"]);
+    reported.sort();
+    assert_eq!(reported, ["* here: alice, bob", "alice: one", "alice: three", "bob: two"]);
 }
 
 #[test]
@@ -163,34 +169,33 @@ fn a_member_without_a_nickname_is_a_guest() {
     let guest = read_line(&mut alice);
     let guest = guest.strip_prefix("* ").and_then(|line| line.strip_suffix(" joined")).unwrap();
     assert!(guest.starts_with("guest-") && guest.len() == 10, "{guest}");
-    hears_text(&mut ws, &[&format!("* you are {guest} in r; here: alice")]);
+    receives_text(&mut ws, &[&format!("* you are {guest} in r; here: alice")]);
     ws.write_all(&frame(TEXT, b"hi")).unwrap();
-    hears(&mut alice, &[&format!("{guest}: hi")]);
+    receives(&mut alice, &[&format!("{guest}: hi")]);
     let mut raw = join(&server, "r history=0");
     assert!(read_line(&mut alice).starts_with("* guest-"));
     say(&mut raw, "hi");
     assert!(read_line(&mut alice).ends_with(": hi"));
 }
 
-/// What came in one read with the request, or with the opening handshake, is said as if it had come
-/// later.
+/// Input in the same read as the request, or as the opening handshake, is handled like later input.
 #[test]
 fn input_in_one_read_is_handled() {
     let server = Server::start(&[]);
     let mut alice = join(&server, "r as alice");
     let mut bob = connect(server.port());
     bob.write_all(b"ANYPORT/1 JOIN r as bob\none\ntw").unwrap();
-    hears(&mut alice, &["* bob joined", "bob: one"]);
+    receives(&mut alice, &["* bob joined", "bob: one"]);
     bob.write_all(b"o\r\n\n").unwrap();
-    hears(&mut alice, &["bob: two"]);
+    receives(&mut alice, &["bob: two"]);
     let mut carol = connect(server.port());
     let head = upgrade("/rooms/r?as=carol", "");
     let said = [fragment(TEXT, b"fir"), frame(PING, b"?")].concat();
     carol.write_all(&[head.as_bytes(), &said].concat()).unwrap();
     read_head(&mut carol);
-    hears(&mut alice, &["* carol joined"]);
+    receives(&mut alice, &["* carol joined"]);
     carol.write_all(&frame(0, b"st")).unwrap();
-    hears(&mut alice, &["carol: first"]);
+    receives(&mut alice, &["carol: first"]);
     assert_eq!(read_frame(&mut carol), (PONG, b"?".to_vec()));
 }
 
@@ -199,10 +204,10 @@ fn no_message_moves_a_cursor_or_forges_a_line() {
     let server = Server::start(&[]);
     let mut alice = join(&server, "r as alice");
     let mut bob = websocket(server.port(), "/rooms/r?as=bob");
-    hears(&mut alice, &["* bob joined"]);
+    receives(&mut alice, &["* bob joined"]);
     let evil = "a\u{1b}[2J\nalice: I quit\u{202e}\u{9b}1m\u{7f}";
     bob.write_all(&frame(TEXT, evil.as_bytes())).unwrap();
-    hears(&mut alice, &["bob: a␛[2J␊alice: I quit��1m␡"]);
+    receives(&mut alice, &["bob: a␛[2J␊alice: I quit��1m␡"]);
     let mut last = connect(server.port());
     last.write_all(b"ANYPORT/1 JOIN r as carol json history=1\n").unwrap();
     read_line(&mut last);
@@ -216,21 +221,21 @@ fn a_message_at_the_limit_is_accepted_and_a_longer_one_refused() {
     let server = Server::start(&["--room-message", "1000"]);
     let mut alice = join(&server, "r as alice");
     let mut bob = join(&server, "r as bob history=0");
-    hears(&mut alice, &["* bob joined"]);
+    receives(&mut alice, &["* bob joined"]);
     let (fits, exceeds) = ("x".repeat(1000), "x".repeat(1001));
     say(&mut bob, &exceeds);
     say(&mut bob, &"y".repeat(300_000));
     say(&mut bob, &fits);
-    hears(&mut alice, &[&format!("bob: {fits}")]);
-    hears(&mut bob, &["! the message is longer than 1000 bytes"; 2]);
+    receives(&mut alice, &[&format!("bob: {fits}")]);
+    receives(&mut bob, &["! the message is longer than 1000 bytes"; 2]);
     let mut carol = websocket(server.port(), "/rooms/r?as=carol&history=0");
-    hears_text(&mut carol, &["* you are carol in r; here: alice, bob"]);
-    hears(&mut alice, &["* carol joined"]);
+    receives_text(&mut carol, &["* you are carol in r; here: alice, bob"]);
+    receives(&mut alice, &["* carol joined"]);
     carol.write_all(&frame(TEXT, format!("//{}\n", &fits[1..]).as_bytes())).unwrap();
-    hears(&mut alice, &[&format!("carol: /{}", &fits[1..])]);
+    receives(&mut alice, &[&format!("carol: /{}", &fits[1..])]);
     carol.write_all(&frame(TEXT, "x".repeat(2000).as_bytes())).unwrap();
     assert_eq!(read_close(&mut carol).0, Some(1009));
-    hears(&mut alice, &["* carol left"]);
+    receives(&mut alice, &["* carol left"]);
 }
 
 /// It would be kept for as long as it is not whole.
@@ -239,14 +244,14 @@ fn fg_5_an_incomplete_line_times_out_and_idle_time_between_lines_does_not() {
     let server = Server::start(&["--message-timeout", "300ms"]);
     let mut silent = join(&server, "r as silent history=0");
     let mut slow = join(&server, "r as slow history=0");
-    hears(&mut silent, &["* slow joined"]);
+    receives(&mut silent, &["* slow joined"]);
     slow.write_all(b"half a li").unwrap();
-    hears(&mut slow, &["! a line was not complete within 300ms"]);
+    receives(&mut slow, &["! a line was not complete within 300ms"]);
     assert_eq!(slow.read(&mut [0]).unwrap(), 0);
-    hears(&mut silent, &["* slow left"]);
+    receives(&mut silent, &["* slow left"]);
     let mut other = join(&server, "r as other history=0");
     say(&mut silent, "I am here");
-    hears(&mut other, &["silent: I am here"]);
+    receives(&mut other, &["silent: I am here"]);
 }
 
 #[test]
@@ -266,7 +271,7 @@ fn an_invalid_message_is_refused_without_effect_on_others() {
     }
     let mut bob = join(&server, "r as bob history=0");
     bob.write_all(b"\xff\xfe\n/nope\n").unwrap();
-    hears(&mut bob, &["! the message is not UTF-8"]);
+    receives(&mut bob, &["! the message is not UTF-8"]);
     assert!(read_line(&mut bob).starts_with("! unknown command \"/nope\""));
     let mut carol = websocket(server.port(), "/rooms/r?as=carol&history=0");
     read_frame(&mut carol);
@@ -286,11 +291,11 @@ fn invalid_rooms_and_nicknames_are_refused_with_the_reason() {
         ("r since=5", "since"),
         ("r colour=red", "colour"),
     ] {
-        let told =
+        let reported =
             converse(&mut connect(server.port()), format!("ANYPORT/1 JOIN {words}\n").as_bytes());
         assert!(
-            told.starts_with("ANYPORT/1 ERROR bad-request ") && told.contains(answer),
-            "{told}"
+            reported.starts_with("ANYPORT/1 ERROR bad-request ") && reported.contains(answer),
+            "{reported}"
         );
     }
     for (path, answer) in [
@@ -307,13 +312,13 @@ fn invalid_rooms_and_nicknames_are_refused_with_the_reason() {
         assert!(body.contains(answer), "{body}");
     }
     let _one = join(&server, "one as alice");
-    let told = converse(&mut connect(server.port()), b"ANYPORT/1 JOIN two as bob\n");
-    assert!(told.starts_with("ANYPORT/1 ERROR busy all 1 rooms are in use"), "{told}");
+    let reported = converse(&mut connect(server.port()), b"ANYPORT/1 JOIN two as bob\n");
+    assert!(reported.starts_with("ANYPORT/1 ERROR busy all 1 rooms are in use"), "{reported}");
     let mut two = websocket(server.port(), "/rooms/two?as=bob");
     assert_eq!(read_close(&mut two), (Some(1013), "too many rooms".to_owned()));
 }
 
-/// Breaks off again and again, and goes on with the last id that it saw.
+/// Disconnects repeatedly, and resumes after the last ID.
 #[test]
 fn a_returning_member_misses_no_event_and_receives_none_twice() {
     let server = Server::start(&["--room-rate", "0", "--room-history", "1000"]);
@@ -326,9 +331,9 @@ fn a_returning_member_misses_no_event_and_receives_none_twice() {
         }
         speaker
     });
-    let (mut told, mut last, mut breaks) = (Vec::new(), None::<String>, 0);
-    let is_over = |told: &[String]| told.last().is_some_and(|last| last == "599");
-    while !is_over(&told) {
+    let (mut reported, mut last, mut breaks) = (Vec::new(), None::<String>, 0);
+    let is_over = |reported: &[String]| reported.last().is_some_and(|last| last == "599");
+    while !is_over(&reported) {
         let since =
             last.as_ref().map_or_else(|| "history=0".to_owned(), |id| format!("since={id}"));
         // All kinds of members take turns.
@@ -357,23 +362,23 @@ fn a_returning_member_misses_no_event_and_receives_none_twice() {
                 last = Some(joined.to_owned());
             }
             if let Some(text) = event["message"]["text"].as_str() {
-                told.push(text.to_owned());
+                reported.push(text.to_owned());
             }
-            if is_over(&told) {
+            if is_over(&reported) {
                 break;
             }
         }
         breaks += 1;
     }
     speaking.join().unwrap();
-    let first: usize = told[0].parse().unwrap();
+    let first: usize = reported[0].parse().unwrap();
     let expected: Vec<String> = (first..600).map(|number| number.to_string()).collect();
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     assert!(breaks > 20, "{breaks}");
 }
 
-/// One that never reads: the others hear all, its queue is bounded, and when it reads at last it is
-/// told how much it missed.
+/// A member that never reads: the others receive all messages, its queue is bounded, and when it
+/// reads it gets the number of lost events.
 #[test]
 fn bp_3_a_slow_member_delays_no_other_and_receives_the_number_of_lost_events() {
     const MESSAGES: u64 = 2000;
@@ -404,22 +409,22 @@ fn bp_3_a_slow_member_delays_no_other_and_receives_the_number_of_lost_events() {
     // It still may speak.
     say(&mut slow, r#"{"say":{"text":"I am here"}}"#);
     assert_eq!(lines.next().unwrap(), "slow: I am here");
-    let (mut told, mut lost) = (0, 0);
+    let (mut reported, mut lost) = (0, 0);
     let mut speaker = speaking.join().unwrap();
     let mut lines = BufReader::new(&mut slow).lines().map(Result::unwrap);
     let mut event = || -> Value { serde_json::from_str(&lines.next().unwrap()).unwrap() };
     let mut expected = 0;
-    while told + lost < MESSAGES {
+    while reported + lost < MESSAGES {
         let event = event();
         if let Some(count) = event["lost"]["count"].as_u64() {
             lost += count;
             expected += count;
         } else if let Some(text) = event["message"]["text"].as_str() {
             assert!(text.starts_with(&format!("{expected} ")), "{}", &text[..20]);
-            (told, expected) = (told + 1, expected + 1);
+            (reported, expected) = (reported + 1, expected + 1);
         }
     }
-    assert!(told > 10 && lost > 100, "told {told}, lost {lost}");
+    assert!(reported > 10 && lost > 100, "told {reported}, lost {lost}");
     say(&mut speaker, "and on");
     assert_eq!(event()["message"]["text"], "and on");
 }
@@ -433,12 +438,12 @@ fn bp_3_a_slow_member_is_closed_if_configured() {
     let never = join(&server, "r as never history=0");
     let mut speaker = join(&server, "r as speaker self history=0");
     let text = "x".repeat(50_000);
-    // It hears itself, so that it goes at the room's pace.
+    // It receives its own messages, so that it keeps the pace of the room.
     let mut lines = BufReader::new(speaker.try_clone().unwrap()).lines().map(Result::unwrap);
-    let mut heard = |prefix: &str| while !lines.next().unwrap().starts_with(prefix) {};
+    let mut received = |prefix: &str| while !lines.next().unwrap().starts_with(prefix) {};
     for _ in 0..400 {
         say(&mut speaker, &text);
-        heard("speaker: ");
+        received("speaker: ");
     }
     // Behind what had been on its way stands why.
     let mut last = String::new();
@@ -452,27 +457,27 @@ fn bp_3_a_slow_member_is_closed_if_configured() {
     };
     assert_eq!(code, 1013);
     // One that does not even read that is not waited for.
-    heard("* never left");
+    received("* never left");
     drop(never);
 }
 
-/// A lower bound alone: who is too fast is heard later, and nothing is lost.
+/// A lower bound only: messages beyond the rate are delayed, and none is lost.
 #[test]
 fn messages_beyond_the_rate_are_delayed() {
     let server = Server::start(&["--room-rate", "20"]);
     let mut alice = join(&server, "r as alice history=0");
     let mut bob = websocket(server.port(), "/rooms/r?as=bob&history=0");
-    hears(&mut alice, &["* bob joined"]);
+    receives(&mut alice, &["* bob joined"]);
     let started = Instant::now();
     let said: Vec<String> = (0..60).map(|number| number.to_string()).collect();
     bob.write_all(&said.iter().flat_map(|text| frame(TEXT, text.as_bytes())).collect::<Vec<_>>())
         .unwrap();
     for text in &said {
-        hears(&mut alice, &[&format!("bob: {text}")]);
+        receives(&mut alice, &[&format!("bob: {text}")]);
     }
     // A burst of 20 is free; the other 40 are paid for by waiting.
     bob.write_all(&frame(TEXT, b"later")).unwrap();
-    hears(&mut alice, &["bob: later"]);
+    receives(&mut alice, &["bob: later"]);
     assert!(started.elapsed() > Duration::from_millis(1900), "{:?}", started.elapsed());
 }
 
@@ -500,16 +505,16 @@ fn bp_1_a_client_that_requests_and_never_reads_needs_no_memory() {
     }
 }
 
-/// While it is not read its pongs are not heard either.
+/// While it is suspended its pongs do not arrive either.
 #[test]
 fn a_suspended_receiver_is_not_considered_dead() {
     let server = Server::start(&["--room-rate", "1", "--idle-timeout", "400ms"]);
     let mut alice = join(&server, "r as alice history=0");
     let mut bob = websocket(server.port(), "/rooms/r?as=bob&history=0");
-    hears(&mut alice, &["* bob joined"]);
+    receives(&mut alice, &["* bob joined"]);
     bob.write_all(&frame(TEXT, b"hi").repeat(4)).unwrap();
-    // Three seconds, in which it answers no ping, as nobody would hear it.
-    hears(&mut alice, &["bob: hi"; 4]);
+    // Three seconds in which it answers no ping.
+    receives(&mut alice, &["bob: hi"; 4]);
     say(&mut alice, "still there?");
     let mut texts = Vec::new();
     while texts.len() < 2 {
@@ -528,15 +533,15 @@ fn silent_members_stay_as_long_as_they_answer_pings() {
     let server = Server::start(&["--idle-timeout", "1s"]);
     let mut silent = join(&server, "r as silent");
     let mut dead = websocket(server.port(), "/rooms/r?as=dead&history=0");
-    hears(&mut silent, &["* dead joined"]);
+    receives(&mut silent, &["* dead joined"]);
     let Some(python) = python_websockets(&server, "rooms/r?as=python", "") else { return };
     let python = LineClient::start(python);
     // It reads nothing and answers no ping.
-    let mut told = [read_line(&mut silent), read_line(&mut silent)];
-    told.sort();
-    assert_eq!(told, ["* dead left", "* python joined"]);
+    let mut reported = [read_line(&mut silent), read_line(&mut silent)];
+    reported.sort();
+    assert_eq!(reported, ["* dead left", "* python joined"]);
     let mut watch = websocket(server.port(), "/rooms/r?as=watch&history=0");
-    hears(&mut silent, &["* watch joined"]);
+    receives(&mut silent, &["* watch joined"]);
     let mut last = None;
     for _ in 0..20 {
         match read_frame(&mut dead) {
@@ -558,7 +563,7 @@ fn silent_members_stay_as_long_as_they_answer_pings() {
         }
     }
     say(&mut silent, "still here");
-    python.hears("silent: still here");
+    python.receives("silent: still here");
 }
 
 fn curl(arguments: &[&str]) -> Option<Command> {
@@ -585,14 +590,14 @@ fn curl_is_in_the_same_room() {
     };
     let mut alice = join(&server, "r as alice");
     let listener = LineClient::start(listen);
-    listener.hears("data: * you are curl in r; here: alice");
-    hears(&mut alice, &["* curl joined"]);
+    listener.receives("data: * you are curl in r; here: alice");
+    receives(&mut alice, &["* curl joined"]);
     let id = output(post);
-    hears(&mut alice, &["poster: hello"]);
-    listener.hears(&format!("id: {}", id.trim_end()));
-    listener.hears("data: poster: hello");
+    receives(&mut alice, &["poster: hello"]);
+    listener.receives(&format!("id: {}", id.trim_end()));
+    listener.receives("data: poster: hello");
     say(&mut alice, "bye");
-    listener.hears("data: alice: bye");
+    listener.receives("data: alice: bye");
 
     let json = ["-H", "Accept: application/json", &room];
     let who: Value = serde_json::from_str(&output(curl(&json).unwrap())).unwrap();
@@ -603,7 +608,7 @@ fn curl_is_in_the_same_room() {
     assert_ne!(said["id"], who["last"], "{said}");
     assert!(read_line(&mut alice).ends_with(": in JSON"));
     drop(listener);
-    hears(&mut alice, &["* curl left"]);
+    receives(&mut alice, &["* curl left"]);
 
     let too_long = "x".repeat(1001);
     let not_text = "\u{fffd}".repeat(3);
@@ -623,8 +628,7 @@ fn curl_is_in_the_same_room() {
     }
 }
 
-/// A page of another host, which the server was told to let in: by WebSocket, EventSource and
-/// fetch.
+/// A page of another host that the server allows: by WebSocket, EventSource and fetch.
 #[test]
 fn a_page_in_a_browser_is_in_the_same_room() {
     talk_from_a_page("");
@@ -646,7 +650,7 @@ fn talk_from_a_page(s: &str) {
         const room = '//127.0.0.1:{}/rooms/r';
         const ws = new WebSocket('ws{s}:' + room + '?as=socket');
         ws.onmessage = event => {{
-            if (event.data.startsWith('alice:')) ws.send('I heard ' + event.data);
+            if (event.data.startsWith('alice:')) ws.send('I received ' + event.data);
         }};
         new EventSource('http{s}:' + room).onmessage = event => {{
             if (event.data.startsWith('alice:'))
@@ -680,21 +684,21 @@ fn talk_from_a_page(s: &str) {
     chromium.arg("--ignore-certificate-errors");
     chromium.arg(format!("--user-data-dir={}", profile.path().display())).arg(&origin);
     let _browser = LineClient::start(chromium);
-    hears(&mut alice, &["* socket joined"]);
+    receives(&mut alice, &["* socket joined"]);
     // Its two connections come in any order.
-    let (mut heard, started) = (Vec::new(), Instant::now());
-    while !heard.iter().any(|line: &String| line.starts_with("socket: posted as ")) {
-        assert!(started.elapsed() < Duration::from_secs(60), "{heard:?}");
-        if heard.is_empty() {
+    let (mut received, started) = (Vec::new(), Instant::now());
+    while !received.iter().any(|line: &String| line.starts_with("socket: posted as ")) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{received:?}");
+        if received.is_empty() {
             say(&mut alice, "hi");
         }
-        heard.push(read_line(&mut alice));
-        if heard == ["socket: I heard alice: hi"] && !is_listened_to(&server) {
+        received.push(read_line(&mut alice));
+        if received == ["socket: I heard alice: hi"] && !is_listened_to(&server) {
             // The stream was not there yet.
-            heard.clear();
+            received.clear();
         }
     }
-    assert!(heard.iter().any(|line| line == "poster: and I alice: hi"), "{heard:?}");
+    assert!(received.iter().any(|line| line == "poster: and I alice: hi"), "{received:?}");
 }
 
 fn is_listened_to(server: &Server) -> bool {
@@ -716,7 +720,7 @@ fn an_event_stream_resumes_after_the_last_id() {
         let field = format!("Last-Event-ID: {since}");
         LineClient::start(curl(&["-N", "-H", &field, &format!("{room}?json")]).unwrap())
     };
-    let told = |listener: &LineClient, count: usize| -> Vec<Value> {
+    let reported = |listener: &LineClient, count: usize| -> Vec<Value> {
         let data = || listener.next_line();
         let events = std::iter::repeat_with(data).filter_map(|line| {
             line.strip_prefix("data: ").map(|json| serde_json::from_str(json).unwrap())
@@ -728,13 +732,13 @@ fn an_event_stream_resumes_after_the_last_id() {
     let field = format!("Last-Event-ID: {first}");
     let url = format!("{room}?json&since=zzzzzz-1");
     let again = LineClient::start(curl(&["-N", "-H", &field, &url]).unwrap());
-    assert_eq!(told(&again, 1)[0]["message"]["text"], "2");
+    assert_eq!(reported(&again, 1)[0]["message"]["text"], "2");
     drop(again);
     let texts: Vec<_> =
-        told(&listener, 3).iter().map(|event| event["message"]["text"].clone()).collect();
+        reported(&listener, 3).iter().map(|event| event["message"]["text"].clone()).collect();
     assert_eq!(texts, [json!("2"), json!("3"), json!("4")]);
     (5..8).for_each(|number| drop(post(&number.to_string())));
-    let events = told(&listen(&first), 5);
+    let events = reported(&listen(&first), 5);
     assert_eq!(events[0], json!({ "lost": { "count": 2 } }));
     assert_eq!(events[4]["message"]["text"], "7");
 }
@@ -756,22 +760,29 @@ fn an_unknown_last_event_id_gets_all_that_is_kept_behind_a_loss() {
                 let listen = ["--http2-prior-knowledge", "-N", "-H", field, &room];
                 let listener = LineClient::start(curl(&listen).unwrap());
                 let lines = || listener.next_line();
-                let told: Vec<_> = std::iter::repeat_with(lines)
+                let reported: Vec<_> = std::iter::repeat_with(lines)
                     .filter(|line| line.starts_with("data: "))
                     .take(2)
                     .collect();
-                assert!(told[0].contains("lost") && told[1].contains(": kept"), "{id}: {told:?}");
+                assert!(
+                    reported[0].contains("lost") && reported[1].contains(": kept"),
+                    "{id}: {reported:?}"
+                );
                 continue;
             }
             let request = format!("GET /rooms/r HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
             stream.write_all(request.as_bytes()).unwrap();
             let head = read_head(&mut stream);
             assert!(head.starts_with("HTTP/1.1 200 "), "{id}: {head}");
-            let mut told = Vec::new();
-            while told.len() < 2 {
-                told.extend(Some(read_line(&mut stream)).filter(|line| line.starts_with("data: ")));
+            let mut reported = Vec::new();
+            while reported.len() < 2 {
+                reported
+                    .extend(Some(read_line(&mut stream)).filter(|line| line.starts_with("data: ")));
             }
-            assert!(told[0].contains("lost") && told[1].contains(": kept"), "{id}: {told:?}");
+            assert!(
+                reported[0].contains("lost") && reported[1].contains(": kept"),
+                "{id}: {reported:?}"
+            );
         }
     }
 }
@@ -781,8 +792,8 @@ fn members_are_notified_that_the_server_stops() {
     let mut server = Server::start(&[]);
     let mut raw = join(&server, "r as raw");
     let mut ws = websocket(server.port(), "/rooms/r?as=ws&history=0");
-    hears(&mut raw, &["* ws joined"]);
-    hears_text(&mut ws, &["* you are ws in r; here: raw"]);
+    receives(&mut raw, &["* ws joined"]);
+    receives_text(&mut ws, &["* you are ws in r; here: raw"]);
     server.signal("TERM");
     let mut rest = String::new();
     raw.read_to_string(&mut rest).unwrap();

@@ -102,7 +102,7 @@ fn every_service_answers_over_every_protocol_that_carries_it() {
     }
 }
 
-/// The same rows, through somebody else's TLS.
+/// The same rows, through a third-party TLS client.
 #[test]
 fn every_service_answers_under_tls_too() {
     for (service, way, sent, expected) in TABLE {
@@ -126,7 +126,7 @@ struct Tunnel {
 impl Tunnel {
     fn to(server: &Server) -> Option<Self> {
         let mut socat = peer("socat")?;
-        // Nobody else is given the port meanwhile: the kernel hands them out in turn.
+        // No other socket gets the port meanwhile: the kernel assigns them in turn.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         socat.arg("-t10").arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr"));
         socat.arg(format!("OPENSSL:127.0.0.1:{},verify=0", server.port()));

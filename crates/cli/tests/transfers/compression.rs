@@ -163,7 +163,7 @@ fn pd_9_the_close_for_garbage_names_the_rule() {
 }
 
 #[test]
-fn pd_1_an_offer_is_passed_over_without_deflate_and_rsv1_is_refused() {
+fn pd_1_an_offer_is_ignored_without_deflate_and_rsv1_is_refused() {
     let server = Server::start(&[]);
     let mut stream = connect(server.port());
     stream.write_all(upgrade("/echo", OFFER).as_bytes()).unwrap();
@@ -187,7 +187,7 @@ fn deflate_without_the_built_in_websocket_is_a_usage_error() {
         .says("not supported by --engine library");
 }
 
-/// The bombs fit the limits: each goes on for as long as the server reads.
+/// The bombs are within the limits: each continues as long as the server reads.
 #[test]
 fn members_receive_messages_beside_members_that_inflate_a_lot() {
     let server = Server::start(&["--deflate"]);

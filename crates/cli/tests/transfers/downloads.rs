@@ -127,14 +127,17 @@ fn files_of_many_sizes_arrive_over_each_protocol() {
                 assert_eq!((&event["bytes"], &event["offset"]), (&size.into(), &0.into()));
                 assert_same_bytes(&here.read(&name), &content);
                 assert_eq!(here.names(), [name.as_str()]);
-                let told = sent(&server);
-                assert_eq!(told["protocol"], if scheme == "tcp" { "raw" } else { scheme });
-                assert_eq!((&told["name"], &told["bytes"]), (&name.as_str().into(), &size.into()));
-                assert_eq!(told["digest"], event["digest"], "{told}");
+                let reported = sent(&server);
+                assert_eq!(reported["protocol"], if scheme == "tcp" { "raw" } else { scheme });
+                assert_eq!(
+                    (&reported["name"], &reported["bytes"]),
+                    (&name.as_str().into(), &size.into())
+                );
+                assert_eq!(reported["digest"], event["digest"], "{reported}");
                 match digest {
-                    "blake3" => assert_eq!(told["digest"], blake3(&content)),
-                    "none" => assert_eq!(told["digest"], Value::Null),
-                    _ => assert!(told["digest"].as_str().unwrap().starts_with("sha256:")),
+                    "blake3" => assert_eq!(reported["digest"], blake3(&content)),
+                    "none" => assert_eq!(reported["digest"], Value::Null),
+                    _ => assert!(reported["digest"].as_str().unwrap().starts_with("sha256:")),
                 }
             }
         }
@@ -269,7 +272,7 @@ fn a_listing_shows_what_can_be_received_and_nothing_else() {
     assert_eq!(scratch.anyport(&["ls", &empty.url("tcp", "")]).succeeds().stdout, "");
 }
 
-/// What nobody may receive, asked by hand; the connection goes on after each answer.
+/// Requests for forbidden files, by hand; the connection continues after each reply.
 #[test]
 fn nothing_outside_and_nothing_hidden_leaves_the_server() {
     let server = tempting();
@@ -451,9 +454,9 @@ fn fg_6_pings_and_closes_are_handled_in_the_middle_of_a_file() {
             }
         };
         assert_eq!(opcode, CLOSE);
-        let told = unsent(&server);
-        assert_eq!(told["reason"], "the receiver closed before the end", "{told}");
-        assert!(told["bytes"].as_u64().unwrap() < size, "{told}");
+        let reported = unsent(&server);
+        assert_eq!(reported["reason"], "the receiver closed before the end", "{reported}");
+        assert!(reported["bytes"].as_u64().unwrap() < size, "{reported}");
         assert_eq!(server.stop(), Vec::<Value>::new());
     }
 }
@@ -503,8 +506,11 @@ fn a_killed_client_resumes() {
         assert_eq!((&event["offset"], &event["digest"]), (&kept.into(), &blake3(&content).into()));
         assert_same_bytes(&here.read("large.bin"), &content);
         assert_eq!(here.names(), ["large.bin"]);
-        let told = sent(&server);
-        assert_eq!((&told["offset"], &told["digest"]), (&event["offset"], &event["digest"]));
+        let reported = sent(&server);
+        assert_eq!(
+            (&reported["offset"], &reported["digest"]),
+            (&event["offset"], &event["digest"])
+        );
     }
 }
 
@@ -598,7 +604,7 @@ fn two_clients_do_not_write_to_one_part() {
     first.kill();
 }
 
-/// What cannot be sent is never padded: the client hears of it by the end of the stream.
+/// A file that cannot be sent is never padded: the client is notified by the end of the stream.
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_breaks_the_connection() {
     for (scheme, digest) in [("tcp", "blake3"), ("tcp", "none"), ("ws", "blake3"), ("ws", "none")] {
@@ -616,8 +622,8 @@ fn a_file_that_shrinks_while_it_is_sent_breaks_the_connection() {
         // Discarded, as a terabyte fits nowhere.
         std::io::copy(&mut content, &mut std::io::sink()).unwrap();
         assert_eq!(client.wait().unwrap().code(), Some(6), "{scheme} {digest}");
-        let told = unsent(&server);
-        assert!(told["reason"].as_str().unwrap().contains("was truncated"), "{told}");
+        let reported = unsent(&server);
+        assert!(reported["reason"].as_str().unwrap().contains("was truncated"), "{reported}");
     }
 }
 
@@ -644,9 +650,9 @@ fn bp_1_a_receiver_that_never_reads_needs_no_memory_and_is_disconnected() {
         let question = format!(r#"{{"get":{{"name":"large.bin","digest":"{digest}"}}}}"#);
         messages.write_all(&frame(TEXT, question.as_bytes())).unwrap();
         for _ in 0..2 {
-            let told = unsent(&server);
-            let reason = told["reason"].as_str().unwrap();
-            assert!(reason.contains("does not read the replies"), "{told}");
+            let reported = unsent(&server);
+            let reason = reported["reason"].as_str().unwrap();
+            assert!(reason.contains("does not read the replies"), "{reported}");
         }
         drop((lines, messages));
     }
@@ -738,7 +744,7 @@ fn mistakes_of_users_are_reported() {
     assert!(help.stdout.contains("--on-exists <POLICY>"), "{}", help.stdout);
 }
 
-/// A digest of a terabyte takes many minutes, for which nobody waits any more.
+/// The digest of a terabyte takes many minutes, for which the client does not wait any more.
 #[test]
 fn hashing_for_a_client_that_is_gone_ends() {
     let server = Server::start(&[]);

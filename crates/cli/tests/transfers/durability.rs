@@ -1,5 +1,5 @@
-//! What a receipt promises is on the disk, and faults of the disk and the network cost nobody but
-//! the transfer they hit.
+//! A receipt means that the file is on the disk, and faults of disk and network affect only one
+//! transfer.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -70,17 +70,17 @@ fn a_receipt_follows_the_fsync_of_file_and_directory() {
         let last = |what: &str| calls.iter().rposition(|call| call.contains(what));
         let stored = last("pwrite64(").unwrap();
         let renamed = last(r#""film""#).unwrap();
-        let told = calls.iter().position(|call| call.contains("ANYPORT/1 RECEIPT")).unwrap();
+        let reported = calls.iter().position(|call| call.contains("ANYPORT/1 RECEIPT")).unwrap();
         let synced: Vec<usize> = (0..calls.len())
             .filter(|at| calls[*at].contains("fsync(") || calls[*at].contains("fdatasync("))
             .collect();
-        assert!(stored < renamed && renamed < told, "{calls:#?}");
+        assert!(stored < renamed && renamed < reported, "{calls:#?}");
         assert_eq!(synced.len(), syncs, "{calls:#?}");
         if let [file, directory] = synced[..] {
             assert!(stored < file && file < renamed, "{calls:#?}");
             let set = [last("fchmod(").unwrap(), last("utimensat(").unwrap()];
             assert!(set.iter().all(|set| stored < *set && *set < file), "{calls:#?}");
-            assert!(renamed < directory && directory < told, "{calls:#?}");
+            assert!(renamed < directory && directory < reported, "{calls:#?}");
         }
     }
 }
@@ -223,7 +223,7 @@ fn a_hundred_uploads_of_one_name_are_a_hundred_files() {
     assert_eq!(server.published().len(), 100);
 }
 
-/// Two attempts at one name at once, of which only one may win: the other hears it, and its content
+/// Of two concurrent attempts at one name only one may win: the other is refused, and its content
 /// is not lost silently.
 #[test]
 fn of_two_files_that_want_one_name_without_renaming_one_is_refused() {
@@ -243,8 +243,8 @@ fn of_two_files_that_want_one_name_without_renaming_one_is_refused() {
     b.write_all(&[&second[500..], b"END\n"].concat()).unwrap();
     assert!(read_line(&mut b).starts_with("ANYPORT/1 ERROR exists "));
     assert_eq!(std::fs::read(server.dir().join("one")).unwrap(), first);
-    let told: Value = server.next_receipt();
-    assert_eq!(told["digest"], blake3(&first));
+    let reported: Value = server.next_receipt();
+    assert_eq!(reported["digest"], blake3(&first));
 }
 
 /// A name of a directory that leads out of the served one by a link is not followed.

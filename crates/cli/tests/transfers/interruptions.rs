@@ -1,5 +1,4 @@
-//! Transfers that break off: nothing is published, one event says what happened, and the server
-//! lives on.
+//! Interrupted transfers: nothing is published, one event reports it, and the server continues.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -47,7 +46,8 @@ fn killed(engine: &str, scheme: &str, flags: &[&str], protocol: &str) {
     assert_eq!(event["name"], "large.bin", "{event}");
 }
 
-/// A file that gets shorter while it is sent cannot be whole, whether it is read or sent unseen.
+/// A file that becomes shorter while it is sent is incomplete, whether it is read or sent by the
+/// kernel.
 #[test]
 fn a_source_that_shrinks_is_an_interruption() {
     for digest in ["blake3", "none"] {
@@ -65,16 +65,16 @@ fn a_source_that_shrinks_is_an_interruption() {
 }
 
 #[test]
-fn a_server_that_dies_is_a_connection_that_broke_off() {
+fn a_dead_server_is_a_lost_connection() {
     for scheme in ["tcp", "ws", "frames"] {
         server_dies(scheme, &[]);
     }
 }
 
-/// Several times, as chance decides whether the sender hears a FIN or a RST first.
+/// Several times, because chance decides whether the sender receives a FIN or a RST first.
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
-fn a_server_that_dies_is_a_connection_that_broke_off_on_the_library_too() {
+fn a_dead_server_is_a_lost_connection_on_the_library_too() {
     for _ in 0..12 {
         server_dies("ws", &["--engine", "library"]);
     }
@@ -190,8 +190,8 @@ fn io_6_a_fin_inside_a_frame_or_message_is_an_interruption() {
             stream.write_all(&wire).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
             let event = interrupted_once(server, "ws");
-            let told = event["bytes"].as_u64().unwrap();
-            assert!(bytes.contains(&told), "{engine} {wire:02x?}: {event}");
+            let reported = event["bytes"].as_u64().unwrap();
+            assert!(bytes.contains(&reported), "{engine} {wire:02x?}: {event}");
         }
     }
 }
@@ -317,10 +317,14 @@ fn a_wrong_digest_or_count_over_websocket_is_reported_too() {
                 frame(TEXT, end.as_bytes()),
             ];
             stream.write_all(&wire.concat()).unwrap();
-            let (opcode, told) = read_frame(&mut stream);
+            let (opcode, reported) = read_frame(&mut stream);
             assert_eq!(opcode, TEXT, "{engine}");
-            let told: Value = serde_json::from_slice(&told).unwrap();
-            assert_eq!(told["error"]["code"], format!("{code}-mismatch"), "{engine} {told}");
+            let reported: Value = serde_json::from_slice(&reported).unwrap();
+            assert_eq!(
+                reported["error"]["code"],
+                format!("{code}-mismatch"),
+                "{engine} {reported}"
+            );
             assert_eq!(read_close(&mut stream).0, Some(1007), "{engine}");
             drop(stream);
             assert_eq!(server.published(), Vec::<String>::new());
@@ -481,7 +485,7 @@ fn an_idle_bulk_transfer_is_interrupted_too() {
     }
 }
 
-/// Trickling is not silence.
+/// Slow is not idle.
 #[test]
 fn a_slow_client_within_the_idle_time_is_served() {
     let server = Server::start(&["--idle-timeout", "1s"]);
@@ -495,7 +499,7 @@ fn a_slow_client_within_the_idle_time_is_served() {
     assert_eq!(server.stored(&server.next_receipt()), content);
 }
 
-/// Nothing is left behind of a sender that broke off: its socket, its thread, its lane.
+/// An interrupted sender leaves nothing behind: no socket, no thread, no permit.
 #[test]
 fn a_hundred_broken_transfers_leave_no_descriptor_open() {
     let server = Server::start(&["--bulk-threads", "2"]);

@@ -5,16 +5,16 @@
 //! - `durability` what a receipt promises, and faults of disks
 //! - `faults` one fault on every protocol, with one outcome
 //! - `folding` names that a file system does not distinguish
-//! - `interruptions` transfers that break off; nothing is published
+//! - `interruptions` interrupted transfers; nothing is published
 //! - `lookalikes` files that begin like something else, and bare frames that are some
 //! - `matrix` each of our clients against each engine
 //! - `names` what files are called, and what is said of those that have no way over
 //! - `real_clients` tools that know nothing of anyport
-//! - `refusals` mistakes of peers and users, and what they are told
-//! - `resuming` transfers that break off go on where they stopped
+//! - `refusals` mistakes of peers and users, and their errors
+//! - `resuming` interrupted transfers resume
 //! - `same_file` files that are there already, and sources that change while they are read
 //! - `storage` storage backends and file systems
-//! - `unseen` files that the kernel stores, because no digest is wanted
+//! - `splicing` files that the kernel stores, without a digest
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -31,5 +31,5 @@ mod real_clients;
 mod refusals;
 mod resuming;
 mod same_file;
+mod splicing;
 mod storage;
-mod unseen;

@@ -49,7 +49,7 @@ fn every_websocket_client_brings_every_size_to_the_library_engine() {
     every_size("library", &ON_LIBRARY);
 }
 
-/// Without a digest nobody looks at the content on its way out, and the kernel sends it.
+/// Without a digest the kernel sends the content unread.
 #[test]
 fn every_size_arrives_by_splicing() {
     let server = Server::start(&[]);
@@ -107,8 +107,8 @@ fn both_sides_tell_the_same_rate() {
     }
 }
 
-/// Each end's kernel is asked for what it knows; a transfer of one read is told of, as is one with
-/// a thread of its own.
+/// Each end reports its kernel's statistics; a transfer of one read too, and one with a bulk
+/// thread.
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn both_ends_name_their_congestion_control_and_what_tcp_saw() {

@@ -25,7 +25,7 @@ fn nc_brings_a_file_and_reads_its_receipt() {
     let receipt = server.next_receipt();
     raw(&content).check(&server, &receipt);
 
-    // What came back is one line, and says what the server printed.
+    // The reply is one line, equal to what the server printed.
     let fields = outcome.stdout.strip_prefix("ANYPORT/1 RECEIPT ").unwrap_or_default();
     let fields = fields.strip_suffix('\n').unwrap_or_default();
     assert!(!fields.contains('\n'), "{outcome:#?}");
@@ -235,8 +235,8 @@ with connect('/', subprotocols=['anyport.file.1']) as ws:
             let expected = Expected { protocol: "ws", engine, end: "size", content: &content };
             expected.check(&server, &receipt);
             assert_eq!(receipt["path"], name);
-            for (key, told) in line["receipt"].as_object().unwrap() {
-                assert_eq!(told, &receipt[key], "{key}");
+            for (key, reported) in line["receipt"].as_object().unwrap() {
+                assert_eq!(reported, &receipt[key], "{key}");
             }
         }
         assert_eq!(server.published(), ["a ü.bin", "b.bin"]);

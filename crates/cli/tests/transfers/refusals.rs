@@ -1,5 +1,4 @@
-//! Mistakes of peers and users: each is named, with what it concerns, and costs nobody else
-//! anything.
+//! Mistakes of peers and users: each error names its object, and affects no other client.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -105,7 +104,7 @@ fn hs_10_only_a_page_of_exactly_an_allowed_origin_is_accepted() {
     anyport(&["serve", "--allow-origin", "https://a/"]).exits(2).says("expected SCHEME://HOST");
 }
 
-/// Field names in any case, lists, blanks and fields that are nobody's business (RFC 9110 §5).
+/// Field names in any case, lists, blanks and unknown fields (RFC 9110 §5).
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn hs_1_a_handshake_written_differently_is_accepted() {
@@ -126,7 +125,7 @@ fn hs_1_a_handshake_written_differently_is_accepted() {
     }
 }
 
-/// Clients must wait (RFC 6455 §4.1), but what came with the head is not lost.
+/// Clients must wait (RFC 6455 §4.1), but frames in the same read as the head are not lost.
 #[test]
 fn io_3_frames_that_come_with_the_handshake_are_not_lost() {
     let server = Server::start(&[]);
@@ -244,10 +243,10 @@ fn invalid_messages_of_the_subprotocol_are_refused() {
             let server = Server::start(&["--engine", engine]);
             let mut stream = announced(server.port());
             stream.write_all(&frame(TEXT, text.as_bytes())).unwrap();
-            let (opcode, told) = read_frame(&mut stream);
+            let (opcode, reported) = read_frame(&mut stream);
             assert_eq!(opcode, TEXT, "{engine} {text}");
-            let told: Value = serde_json::from_slice(&told).unwrap();
-            assert_eq!(told["error"]["code"], "bad-request", "{engine} {text} {told}");
+            let reported: Value = serde_json::from_slice(&reported).unwrap();
+            assert_eq!(reported["error"]["code"], "bad-request", "{engine} {text} {reported}");
             assert_eq!(read_close(&mut stream).0, Some(1008), "{engine} {text}");
             server.next_refused();
             server.takes_a_good_file();
@@ -258,7 +257,7 @@ fn invalid_messages_of_the_subprotocol_are_refused() {
 #[test]
 #[cfg_attr(not(feature = "library-engine"), ignore = "needs library-engine")]
 fn a_closed_port_is_unreachable_with_a_hint() {
-    // Bound once and closed, so nobody listens there.
+    // Bound once and closed, so there is no listener.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let sample = Sample::new("x", b"x");
     for (scheme, flags) in
@@ -461,13 +460,13 @@ fn hostile_names_in_an_offer_stay_in_the_directory() {
                 frame(TEXT, br#"{"end":{"bytes":1}}"#),
             ];
             stream.write_all(&wire.concat()).unwrap();
-            let (_, told) = read_frame(&mut stream);
-            let told: Value = serde_json::from_slice(&told).unwrap();
+            let (_, reported) = read_frame(&mut stream);
+            let reported: Value = serde_json::from_slice(&reported).unwrap();
             if let Some(lands) = lands {
-                assert_eq!(told["receipt"]["path"], lands, "{asked:?} {told}");
+                assert_eq!(reported["receipt"]["path"], lands, "{asked:?} {reported}");
                 server.next_receipt();
             } else {
-                assert_eq!(told["error"]["code"], "bad-name", "{asked:?} {told}");
+                assert_eq!(reported["error"]["code"], "bad-name", "{asked:?} {reported}");
                 server.next_refused();
             }
         }
@@ -537,9 +536,9 @@ fn more_than_was_announced_is_refused() {
     let mut stream = announced(server.port());
     let wire = [frame(TEXT, br#"{"offer":{"name":"x","size":3}}"#), frame(BINARY, b"four")];
     stream.write_all(&wire.concat()).unwrap();
-    let (_, told) = read_frame(&mut stream);
-    let told: Value = serde_json::from_slice(&told).unwrap();
-    assert_eq!(told["error"]["code"], "size-mismatch", "{told}");
+    let (_, reported) = read_frame(&mut stream);
+    let reported: Value = serde_json::from_slice(&reported).unwrap();
+    assert_eq!(reported["error"]["code"], "size-mismatch", "{reported}");
     server.next_interrupted();
     server.takes_a_good_file();
 }
@@ -587,14 +586,14 @@ fn tls_is_refused_with_an_alert() {
     server.takes_a_good_file();
 }
 
-/// Trickling does not help: the time counts from the first byte.
+/// Sending slowly does not help: the time counts from the first byte.
 #[test]
 fn hs_7_a_slow_handshake_times_out_with_408() {
     let server = Server::start(&["--handshake-timeout", "300ms", "--detect-timeout", "10s"]);
     let mut stream = connect(server.port());
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
     let mut slow = stream.try_clone().unwrap();
-    let trickle = std::thread::spawn(move || {
+    let send_slowly = std::thread::spawn(move || {
         while slow.write_all(b"A").is_ok() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
@@ -602,7 +601,7 @@ fn hs_7_a_slow_handshake_times_out_with_408() {
     let status = read_line(&mut stream);
     assert!(status.starts_with("HTTP/1.1 408 "), "{status:?}");
     stream.shutdown(Shutdown::Both).unwrap();
-    trickle.join().unwrap();
+    send_slowly.join().unwrap();
     server.next_refused();
     server.takes_a_good_file();
 }
@@ -741,7 +740,7 @@ fn an_impossible_target_is_wrong_usage() {
     }
 }
 
-/// A digest that was sent is never passed over: none was computed to hold it against.
+/// A received digest is never ignored: none was computed to compare it with.
 #[test]
 fn a_digest_beside_digest_none_is_refused() {
     let server = Server::start(&[]);

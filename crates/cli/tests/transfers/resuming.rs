@@ -1,5 +1,4 @@
-//! Transfers that break off go on where they stopped, whoever broke them, and end with the same
-//! digest.
+//! Interrupted transfers resume, whichever side caused it, and end with the same digest.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -141,7 +140,7 @@ fn leave_without_id(server: &Server, address: &str, content: &[u8]) {
     assert_eq!(server.next_interrupted()["bytes"], content.len());
 }
 
-/// Whoever knows path and size could leave a beginning that is not the file's.
+/// A client that knows path and size could leave a wrong beginning.
 #[test]
 fn a_part_without_an_id_is_continued_from_its_own_address_alone() {
     let server = Server::start(&[]);
@@ -260,7 +259,7 @@ fn a_returning_sender_takes_over_in_messages() {
     }
 }
 
-/// Two that cannot be told apart do not disturb each other.
+/// Two equal offers do not disturb each other.
 #[test]
 fn two_senders_without_ids_are_two_files() {
     let server = Server::start(&[]);
@@ -350,8 +349,7 @@ fn times_are_kept_and_permissions_when_asked() {
     assert_ne!(look("new").permissions().mode() & 0o777, 0o751);
 }
 
-/// As if the machine had lost power under the server, and a supervisor had started it again: nobody
-/// does anything.
+/// As after a power failure of the server and a restart by a supervisor, without a user's action.
 #[test]
 fn a_sender_outlives_its_server() {
     for scheme in ["tcp", "ws", "frames"] {
@@ -420,7 +418,7 @@ fn a_changed_source_is_not_resumed() {
     sender.outcome().exits(1).says("changed during the transfer");
 }
 
-/// What is there is worth keeping, as the same command goes on when there is room again.
+/// The stored part is worth keeping, because the same command resumes when there is space again.
 #[test]
 fn a_transfer_resumes_after_a_full_disk() {
     let Some(disk) = anyport_testkit::harness::SmallDisk::mount() else { return };
@@ -481,7 +479,7 @@ fn a_directory_is_sent_with_its_names_and_its_emptiness() {
     }
 }
 
-/// A refused file among many is passed over, and the connection takes the next.
+/// The content of a refused file is discarded, and the connection accepts the next.
 #[test]
 fn a_refused_file_does_not_end_the_connection() {
     let server = Server::start(&["--max-size", "1000000"]);
@@ -524,7 +522,7 @@ fn many_small_files_go_one_behind_the_other() {
     assert!(again.iter().all(|receipt| receipt["end"] == "already-here"));
 }
 
-/// One that is refused, or gone, is told of; the others are there.
+/// A refused or missing file is reported; the others are sent.
 #[test]
 fn a_file_that_fails_does_not_stop_the_others() {
     let scratch = tempfile::tempdir().unwrap();
@@ -634,9 +632,9 @@ fn a_format_says_what_is_printed_of_each_file() {
         .says("expected one of bytes, ");
 }
 
-/// Exit code 6 says that the same command goes on, whatever became of the server.
+/// Exit code 6 means that the same command resumes, whatever happened to the server.
 #[test]
-fn a_server_that_stays_away_is_a_transfer_that_broke_off() {
+fn a_server_that_does_not_return_is_an_interrupted_transfer() {
     let mut server = Server::start(&["--fsync", "none"]);
     let sample = Sample::new("film", &noise(8 * 1024 * 1024, 1));
     let flags = ["send", "--limit-rate", "20MB", "--retry", "2", sample.path()];
@@ -670,7 +668,7 @@ fn retries_end_after_their_time() {
     }
 }
 
-/// Whoever gave no id cannot be told from another one with a file of the same path and size.
+/// A sender without an ID looks like another one with a file of the same path and size.
 #[test]
 fn a_partial_file_of_another_sender_is_resumed_only_if_the_digest_matches() {
     let server = Server::start(&[]);

@@ -162,9 +162,10 @@ fn get_writes_to_fifos_and_devices_and_replaces_neither() {
             assert_eq!(got.stdout, "content", "{policy} {stdout}");
         }
     }
-    let nobody = ["get", "--connect-timeout", "100ms", &server.url("tcp", "x"), "-o", &at("fifo")];
-    anyport(&nobody).exits(1).says("no process opened it for reading");
-    // A device of this test's own: /dev/null is everybody's.
+    let other_user =
+        ["get", "--connect-timeout", "100ms", &server.url("tcp", "x"), "-o", &at("fifo")];
+    anyport(&other_user).exits(1).says("no process opened it for reading");
+    // A device of this test's own: /dev/null is shared.
     if run("mknod", &[&at("null"), "c", "1", "3"]) {
         let url = server.url("http", "x");
         anyport(&["get", "--on-exists", "overwrite", &url, "-o", &at("null")]).succeeds();
@@ -332,7 +333,7 @@ fn partial_files_are_bounded_in_number_and_for_each_address() {
     let one = |id: &str| interrupt(&server, connect(server.port()), id, 10);
     let kept: Vec<String> = (0..5).map(|number| one(&format!("a{number}"))).collect();
     assert_eq!(parts(&server), sorted(kept[3..].to_vec()), "a fourth of 8 for one address");
-    // Nobody else's is removed for them, and there is no state without its file.
+    // No other sender's is removed for them, and there is no state without its file.
     let other = interrupt(&server, connect_from("127.0.0.2", server.port()), "other", 10);
     let last = one("b");
     assert_eq!(parts(&server), sorted(vec![kept[4].clone(), other.clone(), last.clone()]));

@@ -199,14 +199,14 @@ impl Received {
 
 /// Receives the file or directory that `target` names, telling `tell` how it goes.
 ///
-/// Gives the count of files. Where the connection breaks off, another one goes on; what changed on
-/// the server meanwhile begins anew. Of a directory one entry that cannot be received does not stop
-/// the others.
+/// Returns the number of files. A lost connection is replaced, and the transfer resumes; a file
+/// that changed on the server starts again. An entry of a directory that cannot be received does
+/// not stop the others.
 ///
 /// # Errors
-/// What went wrong and cannot be mended by trying again; files before it have been reported. What
-/// came of one that broke off is kept, and the same call goes on with it. After all files of a
-/// directory, [`ErrorKind::Some`] if there were such that did not stop the others.
+/// An error that retries do not fix; files before it have been reported. An interrupted file is
+/// kept, and the same call resumes it. After all files of a directory, [`ErrorKind::Some`] if some
+/// entries failed.
 pub fn get(
     target: &Target,
     into: &Destination,
@@ -378,7 +378,7 @@ fn not_written(cause: std::io::Error) -> Error {
 
 /// Receives one file into `out`, and checks its digest at the end.
 ///
-/// Where the connection breaks off, another one goes on.
+/// A lost connection is replaced, and the transfer resumes.
 ///
 /// # Errors
 /// An error that retries do not fix, such as a file that changed meanwhile. Written output remains.

@@ -143,8 +143,8 @@ pub trait Observer {
 
 /// Sends `sources` in order over one connection (plain: one each; HTTP/2: several at once).
 ///
-/// Where it breaks off, and the source can be read again, another one goes on. Of several files one
-/// that cannot be read, or is refused for its own sake, does not stop the others.
+/// A lost connection is replaced if the source can be read again. Of several files one that cannot
+/// be read, or is refused by itself, does not stop the others.
 ///
 /// Two sources that would be stored under one name are refused before anything is sent.
 ///

@@ -197,7 +197,7 @@ pub fn detect_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> Detecti
     for row in PRECEDENCE.into_iter().filter(|row| row.is_probed(allowed)) {
         match ((row.probe)(prefix, limits), pending) {
             (Probe::Yes, None) => return Detection::Known(row.protocol),
-            // A probe of higher precedence is still undecided, so this result cannot count yet.
+            // A probe of higher precedence may still match, so this result cannot count yet.
             (Probe::Yes, Some(_)) => break,
             (Probe::NeedMore { at_least }, None) => pending = Some(at_least),
             (Probe::NeedMore { at_least }, Some(other)) => pending = Some(other.min(at_least)),

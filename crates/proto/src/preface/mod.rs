@@ -11,7 +11,7 @@
 //!
 //!   member    ANYPORT/1 JOIN lobby as alice LF                  ANYPORT/1 ECHO LF
 //!   server    ANYPORT/1 JOINED … LF   lines of the room         all that comes, back
-//!   giver     ANYPORT/1 PIPE key LF   content                   ANYPORT/1 TAKE key LF
+//!   sender    ANYPORT/1 PIPE key LF   content                   ANYPORT/1 TAKE key LF
 //!   server    ANYPORT/1 PIPED … LF                            content, FIN
 //!
 //!   anybody   ANYPORT/1 TIME LF                ANYPORT/1 GREET LF

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Join    which room, as whom, from which event on      preface line · path and query of a URL
-//!   Event   what a member is told                         plain text · JSON of anyport.chat.1
+//!   Event   output for a member                           plain text · JSON of anyport.chat.1
 //!   Command    what a member says                            a line · JSON of anyport.chat.1
 //! ```
 //!

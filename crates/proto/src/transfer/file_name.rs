@@ -1,7 +1,7 @@
 //! Names of files as peers send them, safe to create in a directory.
 //!
-//! Every name that comes from a peer passes [`FileName::exact`] or [`FileName::sanitize`]; whoever
-//! holds a [`FileName`] may join it to a directory and print it. Safe means: one component, no
+//! Every name that comes from a peer passes [`FileName::exact`] or [`FileName::sanitize`]; code
+//! with a [`FileName`] may join it to a directory and print it. Safe means: one component, no
 //! control characters and none that change the direction of text (a terminal or a log would show
 //! another name), short enough for common file systems, and never one of anyport's partial files.
 //!

@@ -1,6 +1,6 @@
 //! Paths of files as peers send them, safe to follow below a directory.
 //!
-//! A [`FilePath`] is a relative path of [`FileName`]s: whoever holds one may join it to a directory
+//! A [`FilePath`] is a relative path of [`FileName`]s: code with one may join it to a directory
 //! and stays below it, may print it, and never names one of the server's own partial files. Two
 //! ways lead here:
 //!

@@ -1,10 +1,10 @@
-//! Hashes content as it passes, and can go on later from a checkpoint.
+//! Hashes content as it passes, and can continue later from a checkpoint.
 //!
-//! A transfer that breaks off goes on where it stopped, and its digest still covers the whole
-//! content. Reading all of it again would take minutes for a large file, so the state is told every
-//! [`UNIT`] bytes as a line of text, a [`Checkpoint`]. SHA-256 has a state that can be saved.
-//! BLAKE3 is a tree: each aligned unit is a subtree of its own, and what is saved is the subtree's
-//! chaining value (`blake3::hazmat`).
+//! An interrupted transfer resumes, and its digest still covers the whole content. Reading all of
+//! it again would take minutes for a large file, so the state is stored every [`UNIT`] bytes as a
+//! line of text, a [`Checkpoint`]. SHA-256 has a state that can be saved. BLAKE3 is a tree: each
+//! aligned unit is a subtree of its own, and what is saved is the subtree's chaining value
+//! (`blake3::hazmat`).
 //!
 //! ```text
 //!             root

@@ -31,8 +31,9 @@ impl ListingWriter {
         format!("{before}\n{}", json(entry))
     }
 
-    /// Returns the text after all entries. The entries that were left out are named and counted, if
-    /// there are any.
+    /// Returns the text after all entries.
+    ///
+    /// The entries that were left out are named and counted, if there are any.
     pub fn end(self, left_out: &[LeftOut], end: &ListEnd) -> String {
         let begin = if self.has_entries { "" } else { BEGIN };
         match end.words() {
@@ -186,7 +187,8 @@ mod tests {
                 true
             });
             let entries = entries.into_iter().map(Listed::Entry);
-            let expected: Vec<_> = entries.chain(left_out.into_iter().map(Listed::LeftOut)).collect();
+            let left_out = left_out.into_iter().map(Listed::LeftOut);
+            let expected: Vec<_> = entries.chain(left_out).collect();
             prop_assert_eq!(listed, expected);
             prop_assert_eq!(found, Ok(end.words().map(|_| end)));
         }

@@ -427,7 +427,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn facts_of_a_later_version_are_passed_over() {
+    fn keys_of_a_later_version_are_ignored() {
         let json = serde_json::to_string(&whole()).unwrap();
         let later = json.replace(r#""tcp":{"#, r#""colour":"red","tcp":{"ecn":1,"#);
         assert_ne!(json, later);

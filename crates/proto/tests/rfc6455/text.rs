@@ -73,7 +73,7 @@ fn ut_3_surrogates_overlong_forms_and_codes_beyond_unicode_are_refused_with_1007
             let wire = frame(Kind::Text, fragment, &hex(bad));
             refuses(&wire, Violation::NotUtf8, CloseCode::INVALID_DATA);
         }
-        // The same bytes are nobody's business in a binary message.
+        // The same bytes are valid in a binary message.
         let wire = frame(Kind::Binary, Fragment::Whole, &hex(bad));
         tells(&wire, &[Seen::Message(Kind::Binary, hex(bad))]);
     }

@@ -2,8 +2,8 @@
 //!
 //! A forged datagram can still make two services on unusual ports reply to each other, and each
 //! further datagram adds to the loop: this bounds its cost. The table never grows. Addresses that
-//! hash to the same row share its count; the hash is keyed for each process, so nobody can choose
-//! whose row to fill.
+//! hash to the same row share its count; the hash is keyed for each process, so an attacker cannot
+//! choose whose row to fill.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;

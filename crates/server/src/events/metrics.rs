@@ -136,7 +136,7 @@ impl Page {
         let _ = write!(self.0, "# HELP anyport_{name} {help}\n# TYPE anyport_{name} {kind}\n");
     }
 
-    /// Labels are words of ours, so nothing in them has to be escaped.
+    /// Appends a row. Labels are constant words, so nothing in them has to be escaped.
     fn row(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let labels: Vec<_> =
             labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();

@@ -16,7 +16,7 @@ pub trait Observer: Send + Sync + 'static {
     fn interrupted(&self, transfer: &Interrupted);
     /// A peer was refused before any transfer began.
     fn refused(&self, peer: &Refused);
-    /// Further peers were refused: so many that they are not reported one by one.
+    /// Further peers were refused, too many to report them one by one.
     fn suppressed(&self, refusals: u64) {
         let _ = refusals;
     }

@@ -19,7 +19,7 @@ pub(super) enum Sending {
 
 /// The next piece, which the session encodes.
 pub(super) enum Output {
-    /// So many bytes of the buffer; 0 where there is nothing to send yet.
+    /// This many bytes of the buffer; 0 if there is nothing to send yet.
     Content(usize),
     /// Content that the kernel can send from the file.
     Kernel(Piece),

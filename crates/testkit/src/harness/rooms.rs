@@ -74,11 +74,11 @@ impl LineClient {
 
     /// Waits until the program writes `line`; skips lines before it.
     #[track_caller]
-    pub fn hears(&self, line: &str) {
+    pub fn receives(&self, line: &str) {
         let mut before = Vec::new();
-        while before.last().is_none_or(|heard| heard != line) {
+        while before.last().is_none_or(|received| received != line) {
             match self.lines.recv_timeout(DEADLINE) {
-                Ok(heard) => before.push(heard),
+                Ok(received) => before.push(received),
                 Err(_) => panic!("{line:?} never came, but {before:?}"),
             }
         }

@@ -124,7 +124,7 @@ impl Server {
         let (listening, bound) = (Vec::new(), Vec::new());
         let mut server =
             Self { child, events, stderr, directory, scratch: None, listening, addresses: bound };
-        // A listener that the server inherits is announced too, without an address of ours.
+        // An inherited listener is announced too, without an address of the test's own.
         for _ in 0..addresses.len().max(1) {
             let event = server.next_event();
             assert_eq!(event["event"], "listening", "{event}");

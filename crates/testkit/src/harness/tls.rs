@@ -62,7 +62,7 @@ impl TlsPeer {
     }
 
     /// Reads until the received text contains `expected`, and discards it.
-    pub fn hears(&mut self, expected: &str) {
+    pub fn receives(&mut self, expected: &str) {
         while !String::from_utf8_lossy(&self.plain).contains(expected) {
             assert!(self.connection.read_tls(&mut self.stream).unwrap() > 0, "the server closed");
             let received = self.connection.process_new_packets().unwrap().plaintext_bytes_to_read();

@@ -4,7 +4,7 @@
 //! four bytes that the peer left away, and an empty final block as a probe. zlib reaches the end of
 //! the probe only if the payload ended at the border of a block, so a message that was cut is
 //! found, which appending the four bytes alone does not show. What earlier messages said (context
-//! takeover) is given to the stream as its dictionary; so is what came before a block with BFINAL
+//! takeover) is given to the stream as its dictionary; so is the content before a block with BFINAL
 //! inside a message, which ends zlib's stream and not the message (§7.2.3.4).
 
 use flate2::{Decompress, FlushDecompress, Status};

@@ -113,7 +113,7 @@ fn a_buffer_holds_pieces_as_well_as_bytes() {
     let limits = PipeLimits { buffer: 256 * 1024, ..PipeLimits::default() };
     let pipes = Arc::new(Pipes::new(limits));
     let mut sender = give(&pipes, "a", 1).unwrap();
-    let _taker = take(&pipes, "a").unwrap();
+    let _receiver = take(&pipes, "a").unwrap();
     let mut pieces = 0;
     while sender.waits_for().is_none() {
         push(&mut sender, b"x");

@@ -127,8 +127,8 @@ impl MessageRoom {
         self.context.refused(protocol, reason);
     }
 
-    /// Ends the membership of an idle or late peer. A client of the JSON form is told that it may
-    /// join again.
+    /// Ends the membership of an idle or late peer. A client of the JSON form gets an error after
+    /// which it may join again.
     pub(in crate::session) fn idle(&self, reason: &str, outlet: &mut dyn Outlet) {
         let refusal = Refusal::new(RefusalCode::Interrupted, reason);
         if self.join.json {

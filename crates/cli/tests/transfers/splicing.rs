@@ -1,5 +1,5 @@
-//! Files whose bytes nobody looks at, because no digest is wanted: the kernel moves them from the
-//! socket into the file, and everything that holds for other files holds for them.
+//! Files without a digest, whose bytes the kernel moves from the socket into the file: all other
+//! rules hold for them.
 
 use std::io::Write;
 

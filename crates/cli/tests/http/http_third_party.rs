@@ -1,5 +1,5 @@
-//! `http://` and servers of others: nginx and Python as they are, and servers by hand that break
-//! off, lie, or never end.
+//! `http://` and third-party servers: nginx and Python, and hand-written servers that interrupt,
+//! lie, or never end.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,14 +18,14 @@ use anyport_testkit::harness::{
 
 const LARGE: usize = 3 * 1024 * 1024 + 7;
 
-/// A program of somebody else that serves a directory, ended when dropped.
-struct Foreign {
+/// A third-party program that serves a directory, ended when dropped.
+struct ThirdParty {
     child: Child,
     address: SocketAddr,
     scratch: TempDir,
 }
 
-impl Foreign {
+impl ThirdParty {
     /// Starts it on a port that was free a moment ago: neither can say which one it got.
     fn start(command: impl FnOnce(&Path, SocketAddr) -> Command) -> Self {
         let scratch = tempfile::tempdir().unwrap();
@@ -63,8 +63,8 @@ impl Foreign {
             let config = format!(
                 "daemon off; master_process off; {user} pid {path}/pid; error_log {path}/error.log;
                  events {{}}
-                 http {{ log_format told '$connection $server_protocol $request';
-                   access_log {path}/access.log told; {places} client_max_body_size 4m;
+                 http {{ log_format reported '$connection $server_protocol $request';
+                   access_log {path}/access.log reported; {places} client_max_body_size 4m;
                    ssl_certificate {path}/cert; ssl_certificate_key {path}/key;
                    server {{ listen {address} {listen}; root {path}/served;
                      location / {{ dav_methods PUT; create_full_put_path on; }} }} }}"
@@ -90,7 +90,7 @@ impl Foreign {
     }
 }
 
-impl Drop for Foreign {
+impl Drop for ThirdParty {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -100,7 +100,7 @@ impl Drop for Foreign {
 /// HTTP/1.0: each request has a connection of its own, and there are no parts.
 #[test]
 fn a_file_of_python_is_received_and_its_listing_is_none() {
-    let Some(python) = Foreign::python() else { return };
+    let Some(python) = ThirdParty::python() else { return };
     let content = noise(LARGE, 1);
     std::fs::create_dir(python.served("d")).unwrap();
     std::fs::write(python.served("50% a.bin"), &content).unwrap();
@@ -123,13 +123,13 @@ fn a_file_of_python_is_received_and_its_listing_is_none() {
 
 #[test]
 fn nginx_accepts_and_serves_files_unchanged() {
-    let Some(nginx) = Foreign::nginx("") else { return };
+    let Some(nginx) = ThirdParty::nginx("") else { return };
     let content = noise(LARGE, 2);
     let sample = Sample::new("50% a.bin", &content);
     let help = Sample::new("help", b"");
     let url = nginx.url("dav/in/");
-    let told = anyport(&["send", sample.path(), help.path(), &url]).succeeds();
-    told.says("bytes to ").says("it sends no receipt");
+    let reported = anyport(&["send", sample.path(), help.path(), &url]).succeeds();
+    reported.says("bytes to ").says("it sends no receipt");
     assert_same_bytes(&std::fs::read(nginx.served("dav/in/50% a.bin")).unwrap(), &content);
     assert_eq!(std::fs::read(nginx.served("dav/in/help")).unwrap(), b"");
     // One connection for both.
@@ -138,8 +138,8 @@ fn nginx_accepts_and_serves_files_unchanged() {
     assert_same_bytes(&std::fs::read(nginx.served("stdin.bin")).unwrap(), &content);
 
     let too_large = Sample::sparse("large", 9_000_000);
-    let told = anyport(&["send", too_large.path(), help.path(), &nginx.url("more/")]).exits(4);
-    told.says("413 ").says("1 of 2 files were not sent");
+    let reported = anyport(&["send", too_large.path(), help.path(), &nginx.url("more/")]).exits(4);
+    reported.says("413 ").says("1 of 2 files were not sent");
     assert!(nginx.served("more/help").exists());
 
     let back = nginx.here("back");
@@ -151,7 +151,7 @@ fn nginx_accepts_and_serves_files_unchanged() {
 #[test]
 fn nginx_selects_the_protocol_by_alpn() {
     for (listen, version) in [("ssl http2", "HTTP/2.0"), ("ssl", "HTTP/1.1")] {
-        let Some(nginx) = Foreign::nginx(listen) else { return };
+        let Some(nginx) = ThirdParty::nginx(listen) else { return };
         let contents: Vec<_> = (0..20).map(|n| noise(10_000 * n, n as u64)).collect();
         let samples: Vec<_> = contents
             .iter()
@@ -304,7 +304,7 @@ fn content_of_an_unknown_length_is_received_to_its_end() {
     let (outcome, files) = get(address, "whole", &[]);
     outcome.succeeds();
     assert_eq!(files, [("whole".to_owned(), b"hello, w".to_vec())]);
-    // Where the end of the connection is that of the file, nobody can know that it is whole.
+    // If the end of the connection ends the file, its completeness is unknown.
     let (outcome, files) = get(address, "untold", &[]);
     assert!(outcome.succeeds().stdout.contains("size not announced"));
     assert_eq!(files, [("untold".to_owned(), b"hello".to_vec())]);
@@ -388,8 +388,8 @@ fn a_response_without_an_end_is_not_read_completely() {
         false
     });
     let sample = Sample::new("x", b"content");
-    let told = anyport(&["send", sample.path(), &format!("http://{address}/")]).succeeds();
-    told.says("no receipt");
+    let reported = anyport(&["send", sample.path(), &format!("http://{address}/")]).succeeds();
+    reported.says("no receipt");
     let listed = anyport(&["ls", &format!("http://{address}/")]).exits(4);
     listed.says("an entry of it is longer than 65536 bytes").says("tcp:// or ws://");
     let (outcome, files) = get(address, "fields", &["--retry", "0"]);
@@ -406,11 +406,11 @@ fn a_silent_server_is_given_up_after_the_timeout() {
     });
     let url = format!("http://{address}/x");
     let sample = Sample::sparse("x", 64 * 1024 * 1024);
-    let patience = ["--timeout", "300ms", "--retry", "0"];
-    let told = anyport(&[&["send"], &patience[..], &[sample.path(), &url]].concat()).exits(6);
-    told.says("neither accepted data nor replied for too long (--timeout)");
-    let told = anyport(&[&["get", &url, "-o", "-"], &patience[..]].concat()).exits(6);
-    told.says("no data from the server for too long (--timeout)");
+    let wait_limit = ["--timeout", "300ms", "--retry", "0"];
+    let reported = anyport(&[&["send"], &wait_limit[..], &[sample.path(), &url]].concat()).exits(6);
+    reported.says("neither accepted data nor replied for too long (--timeout)");
+    let reported = anyport(&[&["get", &url, "-o", "-"], &wait_limit[..]].concat()).exits(6);
+    reported.says("no data from the server for too long (--timeout)");
 }
 
 #[test]
@@ -423,8 +423,8 @@ fn a_server_without_http_is_an_error_without_retry() {
     });
     let sample = Sample::new("x", b"content");
     let url = format!("http://{address}/x");
-    let told = anyport(&["send", sample.path(), &url]).exits(4).says("does not speak HTTP");
-    assert!(!told.stderr.contains("retrying"), "{told:?}");
+    let reported = anyport(&["send", sample.path(), &url]).exits(4).says("does not speak HTTP");
+    assert!(!reported.stderr.contains("retrying"), "{reported:?}");
     anyport(&["get", &url, "-o", "-"]).exits(4).says("does not speak HTTP");
 }
 
@@ -469,8 +469,8 @@ fn an_early_response_is_read_while_content_is_sent() {
         false
     });
     let sample = Sample::sparse("x", 256 * 1024 * 1024);
-    let told = anyport(&["send", sample.path(), &format!("http://{address}/x")]).exits(4);
-    told.says("507 Insufficient Storage: disk is full");
+    let reported = anyport(&["send", sample.path(), &format!("http://{address}/x")]).exits(4);
+    reported.says("507 Insufficient Storage: disk is full");
 }
 
 #[test]
