@@ -26,7 +26,9 @@ pub use connect::ConnectOptions;
 pub use content::{OpenError, Source};
 pub use download::pipe::{Taken, take, take_into};
 pub use download::{Destination, GetOptions, Got, Listed, Progress, Received, get, get_into, list};
-pub use error::{Blame, Error, ErrorKind, LIST_HINT, RESUME_HINT, Transferred, congestion_hint};
+pub use error::{
+    Error, ErrorKind, ErrorOrigin, LIST_HINT, RESUME_HINT, Transferred, congestion_hint,
+};
 pub use proxy::{Proxies, Proxy, ProxyError, ProxyUrlError, ProxyVariables};
 pub use send::pipe::give;
 pub use send::{Engine, Observer, Options, Sent, send};

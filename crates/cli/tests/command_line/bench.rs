@@ -264,7 +264,7 @@ fn tools_that_are_absent_are_named_with_the_way_to_get_them() {
 
 /// Whatever this machine has: `scripts/test` brings most of them.
 #[test]
-fn tools_that_are_installed_are_measured_and_give_the_file_back() {
+fn installed_tools_are_measured_and_return_the_same_file() {
     let outcome = compare(&["bench", "--size", "3000007", "-n", "1", "--json", "--against"]);
     let events = outcome.json();
     let rows = of_kind(&events, "row");

@@ -19,7 +19,7 @@ use anyport_store::LocalError;
 use anyport_tls::TlsError;
 use http::StatusCode;
 
-use super::consequence::{Blame, Consequence};
+use super::consequence::{Consequence, ErrorOrigin};
 use super::trust;
 use crate::proxy::{ProxyError, ProxyUrlError};
 use crate::target::{Target, TargetError};
@@ -262,7 +262,7 @@ impl ErrorKind {
             }
             Self::Congestion(_) => (LOCAL, hint(congestion_hint())),
             Self::Tls(error) => {
-                (Consequence::new(Blame::Untrusted, Retry::Never), trust::hint_of(error))
+                (Consequence::new(ErrorOrigin::Untrusted, Retry::Never), trust::hint_of(error))
             }
             // Either a server without TLS, or a connection that was cut at its beginning.
             Self::NoTls => (

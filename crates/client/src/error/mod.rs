@@ -7,6 +7,7 @@ mod text;
 mod trust;
 
 pub(crate) use consequence::Consequence;
+pub use consequence::ErrorOrigin;
 pub(crate) use kind::token_hint;
 pub use kind::{ErrorKind, LIST_HINT, RESUME_HINT, Transferred, congestion_hint};
 
