@@ -111,12 +111,14 @@ impl Listing {
         if let Some(entry) = self.single.take() {
             return Ok(Some(self.list(entry)));
         }
-        if let Some(path) = self.unreadable.take()
-            && let Some(left_out) = self.leave_out(path.as_bytes(), LeftOutReason::Unreadable)
-        {
-            return Ok(Some(left_out));
-        }
-        while let Some(level) = self.levels.last_mut() {
+        loop {
+            // A directory that entering or turning a page found unreadable.
+            if let Some(path) = self.unreadable.take()
+                && let Some(left_out) = self.leave_out(path.as_bytes(), LeftOutReason::Unreadable)
+            {
+                return Ok(Some(left_out));
+            }
+            let Some(level) = self.levels.last_mut() else { return Ok(None) };
             let Some(name) = level.names.pop() else {
                 self.turn_page()?;
                 continue;
@@ -150,7 +152,6 @@ impl Listing {
                 return Ok(Some(left_out));
             }
         }
-        Ok(None)
     }
 
     /// Returns the counts for the end of the listing.

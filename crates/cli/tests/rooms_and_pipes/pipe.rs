@@ -463,6 +463,7 @@ fn pi_10_content_that_a_browser_would_execute_is_served_as_bytes() {
     let server = Server::start(&[]);
     for (media, passed) in [
         ("image/png", "image/png"),
+        ("Multipart/Mixed; boundary=AbC", "Multipart/Mixed; boundary=AbC"),
         ("text/html; charset=utf-8", "application/octet-stream"),
         ("image/svg+xml", "application/octet-stream"),
         ("text/javascript", "application/octet-stream"),

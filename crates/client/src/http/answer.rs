@@ -118,7 +118,8 @@ impl Answer {
 
     fn is_json(&self) -> bool {
         let media = self.fields.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
-        media.is_some_and(|media| media.starts_with("application/json"))
+        let media = media.and_then(|media| media.split(';').next());
+        media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
     }
 
     /// Returns the first line of text, shortened. A page has no useful line.

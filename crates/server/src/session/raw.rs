@@ -56,10 +56,13 @@ impl Raw {
     }
 
     fn broken(&mut self, reason: &str) {
-        // An unconfirmed candidate is raw, and an interrupted raw transfer keeps its content.
-        let _ = self.settle_raw();
-        if let Some(upload) = self.upload.take() {
-            upload.interrupt(reason);
+        // An unconfirmed candidate is raw. An interrupted raw transfer keeps its content, unless
+        // the listener does not accept raw.
+        let settled = self.settle_raw();
+        let Some(upload) = self.upload.take() else { return };
+        match settled {
+            Ok(()) => upload.interrupt(reason),
+            Err(refusal) => drop(upload.abandon(refusal)),
         }
     }
 
@@ -141,8 +144,9 @@ impl Raw {
             // Bytes that cannot be read back cannot be decoded later, so they are raw.
             self.context.events.counters.settled(Class::Unconfirmed);
             let reason = "bare frames not confirmed, and the storage backend cannot rewrite";
+            self.context.record.decided("raw", reason.to_owned());
             tracing::debug!(peer = %self.context.peer, protocol = "raw", reason, "decided");
-            self.candidate = None;
+            self.settle_raw()?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyport_net::copy::Placement;
-use anyport_proto::detect::detect_at_end;
+use anyport_proto::detect::{Allowed, ProtocolName, detect_at_end};
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::receipt::Receipt;
@@ -311,6 +311,32 @@ pub(super) fn frame(kind: Kind, fragment: Fragment, payload: &[u8], key: u64) ->
 fn messages(count: usize, length: usize) -> Vec<u8> {
     let one = |i| frame(Kind::Binary, Fragment::Whole, &noise(length, i), i);
     (0..count as u64).flat_map(one).collect()
+}
+
+#[test]
+fn a_candidate_that_is_not_confirmed_leaves_nothing_where_raw_is_not_accepted() {
+    let input = &frame(Kind::Binary, Fragment::Whole, &noise(1000, 1), 1)[..500];
+    for sink in [crate::config::SinkKind::File, crate::config::SinkKind::Discard] {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut config = Config::new(scratch.path());
+        (config.startup.sink, config.limits.held_candidate) = (sink, 100);
+        let seen = Arc::new(Seen::default());
+        let allowed = Allowed::NONE.allow(ProtocolName::Frames);
+        let listener = Arc::new(ListenerConfig { allowed, ..ListenerConfig::default() });
+        let context = Context { listener, ..context(config, &seen) };
+        let mut session = AnySession::new(DetectedProtocol::FrameCandidate, context).unwrap();
+        let mut out = Vec::new();
+        let next = session.handle(Event::Bytes(&mut input.to_vec()), Instant::now(), &mut out);
+        match next {
+            copy::Next::Continue => {
+                session.handle(Event::Lost("reset"), Instant::now(), &mut out);
+            }
+            _ => assert!(out.starts_with(b"ANYPORT/1 ERROR "), "{out:?}"),
+        }
+        drop(session);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "{sink:?}");
+        assert_eq!(seen.receipts.lock().unwrap().len(), 0);
+    }
 }
 
 #[test]

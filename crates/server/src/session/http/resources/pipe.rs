@@ -225,11 +225,13 @@ impl Handler for Receiver {
     }
 }
 
-/// Returns the announced media type of the content, if it is one that no browser executes.
+/// Returns the sender's media type, unless a browser would execute such content. Parameters keep
+/// their case: a boundary depends on it.
 fn media_of(head: &RequestHead) -> Option<String> {
-    let media = head.fields.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
-    let is_harmless = media.len() <= LONGEST_MEDIA && !runs_in_a_browser(&media);
-    (is_harmless && !media.contains("script")).then_some(media)
+    let media = head.fields.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let lower = media.to_ascii_lowercase();
+    let is_harmless = media.len() <= LONGEST_MEDIA && !runs_in_a_browser(&lower);
+    (is_harmless && !lower.contains("script")).then(|| media.to_owned())
 }
 
 /// Returns the response for the sender.
