@@ -55,19 +55,19 @@ pub struct Bench {
 
     /// Number of concurrent senders of one row
     ///
-    /// With several, the result is the total rate, and how far the slowest sender is behind.
+    /// With several senders, the result is the total rate, and how much longer the slowest took.
     #[arg(long, short = 'P', value_name = "COUNT", default_value_t = 1, help_heading = "Runs")]
     #[arg(value_parser = values::number(1_u32..=256))]
     pub(super) parallel: u32,
 
-    /// Run only these rows, as raw-own,ws-own, and their baselines
+    /// Run only these rows and their baselines, for example raw-own,ws-own
     ///
     /// A name is CLIENT-SERVER: the protocol of anyport's client (library: tokio-tungstenite as
     /// client), and the implementation of the server. Rows of anyport: raw-own, ws-own, frames-own,
     /// library-own, library-library, ws-library; raw-own-file, ws-own-file, raw-own-blake3,
     /// tls-own, wss-own, wss-library. Baselines: bare-tcp, bare-tcp-read, bare-tcp-file, bare-ws,
     /// bare-ws-read; bare-own, bare-ws-own, bare-ws-library. Rows with WebSocket frames of other
-    /// sizes end in -64k or -1m; an unknown name prints them all.
+    /// sizes end in -64k or -1m; an unknown name prints them all. raw-own always runs.
     #[arg(long, value_name = "ROW", value_delimiter = ',', help_heading = "Runs")]
     pub(super) pairs: Vec<String>,
 
@@ -177,7 +177,7 @@ pub struct Echo {
 
     /// Unanswered messages per connection
     ///
-    /// Of several numbers, separated by commas, each is measured.
+    /// Separate several numbers with commas; each is measured.
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1")]
     #[arg(value_parser = values::number(1_u32..=65_536))]
     pub(super) in_flight: Vec<u32>,
@@ -219,7 +219,7 @@ pub struct Echo {
 
 /// Measure the memory of a server per idle WebSocket connection
 ///
-/// Opens connections, waits until the memory of the server no longer changes, and compares. Then
+/// Opens connections, waits for the time of --settle, and measures the memory of the server. Then
 /// each connection is pinged: a result is printed only if all of them answer.
 #[derive(Debug, Args)]
 pub struct Idle {
@@ -241,7 +241,7 @@ pub struct Idle {
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = values::duration)]
     pub(super) settle: Duration,
 
-    /// Maximum time to open a connection, and for an answer
+    /// Maximum time to connect, and to wait for an answer
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = values::duration)]
     pub(super) timeout: Duration,
 
@@ -252,9 +252,9 @@ pub struct Idle {
 
 /// Measure the message rate and latency of a room with many members
 ///
-/// The latency is the time until the last member has a message. Works with any WebSocket server
-/// that sends each message to all members of the room that the URL names, also with a prefix. Every
-/// delivery is counted, and a lost message is an error. Start anyport serve with a sufficient
+/// The latency is the time until the last member has received a message. Works with any WebSocket
+/// server that sends each message, with or without a prefix, to all members of the room in the URL.
+/// Every delivery is counted, and a lost message is an error. Start anyport serve with a sufficient
 /// --room-rate and --max-conns.
 #[derive(Debug, Args)]
 pub struct Rooms {
@@ -262,7 +262,7 @@ pub struct Rooms {
     #[arg(value_name = "URL")]
     pub(super) url: String,
 
-    /// Receiving members; one more sends
+    /// Number of receiving members; one additional member sends
     #[arg(long, short = 'm', value_name = "COUNT", default_value_t = 1000)]
     #[arg(value_parser = values::number(1_u32..=100_000))]
     pub(super) members: u32,
@@ -276,14 +276,15 @@ pub struct Rooms {
 
     /// Messages sent but not yet received by all members
     ///
-    /// Of several numbers, separated by commas, each is a run. [default: 1,16,64,256]
+    /// Separate several numbers with commas; each is one run. [default: 1,16,64,256]
     #[arg(long, value_name = "COUNT", value_delimiter = ',')]
     #[arg(value_parser = values::number(1_u32..=65_536))]
     pub(super) in_flight: Vec<u32>,
 
-    /// Number of messages per write, for each run
+    /// Number of messages per write
     ///
-    /// Separate several with commas. [default: 1,16,1,64; with --in-flight 1 for each]
+    /// One number for each run, separated by commas. [default: 1,16,1,64; with --in-flight, 1 for
+    /// each run]
     #[arg(long, value_name = "COUNT", value_delimiter = ',')]
     #[arg(value_parser = values::number(1_u32..=65_536))]
     pub(super) burst: Vec<u32>,
@@ -292,7 +293,7 @@ pub struct Rooms {
     #[arg(long, value_name = "SIZE", default_value = "128", value_parser = values::some_bytes)]
     pub(super) payload: u64,
 
-    /// Number of rounds, each with every run
+    /// Number of rounds; each round repeats all runs
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 3)]
     #[arg(value_parser = values::number(1_u32..=1000))]
     pub(super) rounds: u32,
@@ -331,7 +332,7 @@ pub struct Peer {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Part {
-    /// Execute PROGRAM, and exit with the bench
+    /// Execute PROGRAM, and terminate it when the benchmark exits
     Exec {
         #[arg(value_name = "PROGRAM", trailing_var_arg = true, required = true)]
         command: Vec<std::ffi::OsString>,

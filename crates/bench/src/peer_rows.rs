@@ -3,7 +3,7 @@
 use anyport_console::Engine;
 
 use crate::peers::{Tool, Which};
-use crate::rows::{Bare, Framing, Kind, Receiver, Row, Sender, Twist};
+use crate::rows::{Bare, Extra, Framing, Kind, Receiver, Row, Sender};
 
 impl Tool {
     /// Returns the rows of this program.
@@ -25,7 +25,7 @@ impl Tool {
                 sender: from,
                 receiver: to,
                 yardstick: Some(String::from(yardstick)),
-                twist: Twist::None,
+                extra: Extra::None,
                 frame_size: None,
             }
         };

@@ -1,24 +1,24 @@
-//! The rows of a bench: one table. A later transport joins by one line here.
+//! The rows of the benchmark, in one table: a new transport is one line.
 
 use anyport_console::choices::HAS_LIBRARY;
 use anyport_console::{Engine, SinkKind};
 
 use super::peers::Tool;
 
-/// One way of sending, measured: a sender and a receiver.
+/// A row of the benchmark: a sender and a receiver that are measured together.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
-    /// For `--pairs` and for machines.
+    /// Name in `--pairs`, JSON and CSV.
     pub(super) id: String,
-    /// For people.
+    /// Name in tables and charts.
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
-    /// The baseline: a row with bare sockets.
+    /// Id of the row that this one is compared to.
     pub(super) yardstick: Option<String>,
-    /// The difference to the other rows.
-    pub(super) twist: Twist,
+    /// Work in addition to the transfer.
+    pub(super) extra: Extra,
     /// Payload of a frame, if it differs from `--frame-size`.
     pub(super) frame_size: Option<usize>,
 }
@@ -30,17 +30,18 @@ pub(super) struct Skipped {
     pub(super) reason: String,
 }
 
-/// The heading of a row.
+/// The group of a row; each group has a heading in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Yardstick,
-    /// A sender of a baseline, which compares receivers.
+    /// A bare sender with anyport as the receiver, to compare receivers.
     Receiving,
     Pair,
-    /// A pair once more, with something switched on.
+    /// A pair with additional work: storage, digest or TLS.
     Variant,
-    /// A row once more, with frames of another size.
+    /// A row with another frame size.
     Sized,
+    /// Another installed program.
     Peer,
     /// A running server.
     Server,
@@ -88,7 +89,7 @@ pub(super) enum Receiver {
         frames: bool,
     },
     Tool(Tool),
-    /// The sender knows both ends of its tool, or the server runs already.
+    /// A server that the benchmark does not start.
     Running {
         url: String,
     },
@@ -97,13 +98,13 @@ pub(super) enum Receiver {
 /// The transport of anyport's client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Client {
-    /// Nothing but the bytes.
+    /// Raw TCP without a preface.
     Raw,
     /// Raw TCP with the preface, so that any anyport server sends a receipt.
     Preface,
-    /// Own WebSocket with a handshake.
+    /// Built-in WebSocket implementation, with the opening handshake.
     Ws,
-    /// Own WebSocket frames without a handshake.
+    /// Built-in WebSocket implementation, bare frames.
     Frames,
     /// tokio-tungstenite.
     Library,
@@ -113,7 +114,7 @@ pub(super) enum Client {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bare {
     pub(super) framing: Framing,
-    /// The file through a buffer, or one buffer again and again.
+    /// Whether it reads the file; if not, it sends one buffer repeatedly.
     pub(super) reads_file: bool,
 }
 
@@ -125,13 +126,13 @@ pub(super) enum Framing {
     WebSocket,
 }
 
-/// The difference to the other rows.
+/// Work in addition to the transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Twist {
+pub(super) enum Extra {
     None,
-    /// Stored in a file, in spite of `--sink`.
+    /// The receiver stores a file, whatever `--sink` says.
     Stored,
-    /// BLAKE3 at both ends, in spite of `--digest`.
+    /// BLAKE3 at both ends, whatever `--digest` says.
     Hashed,
     /// Under TLS.
     Encrypted,
@@ -150,19 +151,19 @@ const WEBSOCKET: Bare = Bare { framing: Framing::WebSocket, reads_file: false };
 const FILE_FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: true };
 const FRAMES: Bare = Bare { framing: Framing::Frames, reads_file: false };
 
-type Line = (&'static str, &'static str, Kind, Sender, Receiver, Option<&'static str>, Twist);
+type Line = (&'static str, &'static str, Kind, Sender, Receiver, Option<&'static str>, Extra);
 
 /// The table: id, name, kind, sender, receiver, baseline, difference.
 const TABLE: [Line; 20] = {
     use Client as C;
     use Kind::{Pair, Receiving, Variant, Yardstick};
-    use Sender::{Anyport as From, Bare as Loop};
+    use Sender::{Anyport, Bare as Loop};
     const TCP: Receiver = Receiver::Bare { frames: false };
     const WS: Receiver = Receiver::Bare { frames: true };
     const OWN: Receiver = Receiver::Anyport(Engine::Own);
     const LIBRARY: Receiver = Receiver::Anyport(Engine::Library);
     [
-        (BARE_TCP, "bare tcp", Yardstick, Loop(MEMORY), TCP, None, Twist::None),
+        (BARE_TCP, "bare tcp", Yardstick, Loop(MEMORY), TCP, None, Extra::None),
         (
             "bare-tcp-read",
             "bare tcp, reads file",
@@ -170,9 +171,9 @@ const TABLE: [Line; 20] = {
             Loop(FILE),
             TCP,
             Some(BARE_TCP),
-            Twist::None,
+            Extra::None,
         ),
-        (BARE_WS, "bare ws", Yardstick, Loop(FRAMES), WS, Some(BARE_TCP), Twist::None),
+        (BARE_WS, "bare ws", Yardstick, Loop(FRAMES), WS, Some(BARE_TCP), Extra::None),
         (
             "bare-ws-read",
             "bare ws, reads file",
@@ -180,7 +181,7 @@ const TABLE: [Line; 20] = {
             Loop(FILE_FRAMES),
             WS,
             Some(BARE_WS),
-            Twist::None,
+            Extra::None,
         ),
         (
             BARE_TCP_FILE,
@@ -189,9 +190,9 @@ const TABLE: [Line; 20] = {
             Loop(MEMORY),
             TCP,
             Some(BARE_TCP),
-            Twist::Stored,
+            Extra::Stored,
         ),
-        ("bare-own", "bare tcp → own", Receiving, Loop(MEMORY), OWN, Some(BARE_TCP), Twist::None),
+        ("bare-own", "bare tcp → own", Receiving, Loop(MEMORY), OWN, Some(BARE_TCP), Extra::None),
         (
             "bare-ws-own",
             "bare ws → own",
@@ -199,7 +200,7 @@ const TABLE: [Line; 20] = {
             Loop(WEBSOCKET),
             OWN,
             Some(BARE_WS),
-            Twist::None,
+            Extra::None,
         ),
         (
             "bare-ws-library",
@@ -208,65 +209,80 @@ const TABLE: [Line; 20] = {
             Loop(WEBSOCKET),
             LIBRARY,
             Some(BARE_WS),
-            Twist::None,
+            Extra::None,
         ),
-        (BASE, "raw → own", Pair, From(C::Raw), OWN, Some(BARE_TCP), Twist::None),
-        ("ws-own", "ws → own", Pair, From(C::Ws), OWN, Some(BARE_WS), Twist::None),
-        ("frames-own", "frames → own", Pair, From(C::Frames), OWN, Some(BARE_WS), Twist::None),
-        ("library-own", "library → own", Pair, From(C::Library), OWN, Some(BARE_WS), Twist::None),
+        (BASE, "raw → own", Pair, Anyport(C::Raw), OWN, Some(BARE_TCP), Extra::None),
+        ("ws-own", "ws → own", Pair, Anyport(C::Ws), OWN, Some(BARE_WS), Extra::None),
+        ("frames-own", "frames → own", Pair, Anyport(C::Frames), OWN, Some(BARE_WS), Extra::None),
+        (
+            "library-own",
+            "library → own",
+            Pair,
+            Anyport(C::Library),
+            OWN,
+            Some(BARE_WS),
+            Extra::None,
+        ),
         (
             "library-library",
             "library → library",
             Pair,
-            From(C::Library),
+            Anyport(C::Library),
             LIBRARY,
             Some(BARE_WS),
-            Twist::None,
+            Extra::None,
         ),
-        ("ws-library", "ws → library", Pair, From(C::Ws), LIBRARY, Some(BARE_WS), Twist::None),
+        ("ws-library", "ws → library", Pair, Anyport(C::Ws), LIBRARY, Some(BARE_WS), Extra::None),
         (
             "raw-own-file",
             "raw → own → file",
             Variant,
-            From(C::Raw),
+            Anyport(C::Raw),
             OWN,
             Some(BARE_TCP_FILE),
-            Twist::Stored,
+            Extra::Stored,
         ),
         (
             "ws-own-file",
             "ws → own → file",
             Variant,
-            From(C::Ws),
+            Anyport(C::Ws),
             OWN,
             Some("raw-own-file"),
-            Twist::Stored,
+            Extra::Stored,
         ),
         (
             "raw-own-blake3",
             "raw → own, BLAKE3",
             Variant,
-            From(C::Raw),
+            Anyport(C::Raw),
             OWN,
             Some(BARE_TCP),
-            Twist::Hashed,
+            Extra::Hashed,
         ),
-        ("tls-own", "raw → own, TLS", Variant, From(C::Raw), OWN, Some(BASE), Twist::Encrypted),
-        ("wss-own", "ws → own, TLS", Variant, From(C::Ws), OWN, Some("ws-own"), Twist::Encrypted),
+        ("tls-own", "raw → own, TLS", Variant, Anyport(C::Raw), OWN, Some(BASE), Extra::Encrypted),
+        (
+            "wss-own",
+            "ws → own, TLS",
+            Variant,
+            Anyport(C::Ws),
+            OWN,
+            Some("ws-own"),
+            Extra::Encrypted,
+        ),
         (
             "wss-library",
             "library → library, TLS",
             Variant,
-            From(C::Library),
+            Anyport(C::Library),
             LIBRARY,
             Some("library-library"),
-            Twist::Encrypted,
+            Extra::Encrypted,
         ),
     ]
 };
 
-/// Frames of these sizes are measured beside those of `--frame-size`: what follows a row's id and
-/// name.
+/// Additional frame sizes, each with the suffixes for a row's id and its name.
 const SIZES: [(usize, &str, &str); 2] =
     [(64 * 1024, "-64k", ", 64 KiB"), (1024 * 1024, "-1m", ", 1 MiB")];
 
@@ -274,14 +290,14 @@ const SIZES: [(usize, &str, &str); 2] =
 const SIZED: [&str; 7] =
     [BARE_WS, "bare-ws-read", "bare-ws-own", "ws-own", "library-library", "wss-own", "wss-library"];
 
-/// The cost of one layer: the ratio of this row to that one.
+/// The cost of one layer: the time of `row` divided by the time of `over`.
 pub(super) struct Layer {
     pub(super) name: &'static str,
     pub(super) row: &'static str,
     pub(super) over: &'static str,
 }
 
-/// Comparisons of rows, if both were measured.
+/// The layers whose cost is reported if both rows were measured.
 pub(super) const LAYERS: [Layer; 23] = [
     Layer { name: "reading the file", row: "bare-tcp-read", over: BARE_TCP },
     Layer { name: "anyport's raw client and server", row: BASE, over: BARE_TCP },
@@ -316,23 +332,23 @@ pub(super) const LAYERS: [Layer; 23] = [
     },
 ];
 
-/// The rows of the table, but for those that would repeat another one with this sink, digest and
-/// size of frames.
+/// Returns the rows of the table, without those that would equal another row with this sink, digest
+/// and frame size.
 pub(super) fn rows(sink: SinkKind, hashed: bool, frame_size: usize) -> Vec<Row> {
-    let line = |(id, name, kind, sender, receiver, yardstick, twist): Line| Row {
+    let line = |(id, name, kind, sender, receiver, yardstick, extra): Line| Row {
         id: id.to_owned(),
         name: name.to_owned(),
         kind,
         sender,
         receiver,
         yardstick: yardstick.map(str::to_owned),
-        twist,
+        extra,
         frame_size: None,
     };
-    let repeats = |row: &Row| match row.twist {
-        Twist::None | Twist::Encrypted => false,
-        Twist::Stored => sink == SinkKind::File,
-        Twist::Hashed => hashed,
+    let repeats = |row: &Row| match row.extra {
+        Extra::None | Extra::Encrypted => false,
+        Extra::Stored => sink == SinkKind::File,
+        Extra::Hashed => hashed,
     };
     let is_measured = |row: &Row| row.is_built() && !repeats(row);
     let mut rows: Vec<Row> = TABLE.into_iter().map(line).filter(is_measured).collect();
@@ -344,10 +360,10 @@ pub(super) fn rows(sink: SinkKind, hashed: bool, frame_size: usize) -> Vec<Row> 
     rows
 }
 
-/// Those that are wanted, and what these are compared to.
+/// Returns the wanted rows, their baselines and the base row; all rows if none is wanted.
 ///
 /// # Errors
-/// The name that is no row's.
+/// The first name that is not a row.
 pub(super) fn chosen(rows: Vec<Row>, wanted: &[String]) -> Result<Vec<Row>, String> {
     if let Some(unknown) = wanted.iter().find(|id| !rows.iter().any(|row| row.id == **id)) {
         return Err(unknown.clone());
@@ -364,7 +380,7 @@ pub(super) fn chosen(rows: Vec<Row>, wanted: &[String]) -> Result<Vec<Row>, Stri
 }
 
 impl Row {
-    /// A running server at `url`, met by `client`.
+    /// Returns the row of a running server at `url`, to which `client` sends.
     pub(super) fn server(url: &str, client: Client) -> Self {
         let suffix = if client == Client::Library { " (library)" } else { "" };
         Self {
@@ -374,14 +390,14 @@ impl Row {
             sender: Sender::Anyport(client),
             receiver: Receiver::Running { url: url.to_owned() },
             yardstick: None,
-            twist: Twist::None,
+            extra: Extra::None,
             frame_size: None,
         }
     }
 
     /// Returns the row with frames of this size, compared to the baseline with the same size.
     fn with_frames_of(&self, (size, id, name): &(usize, &str, &str)) -> Self {
-        let beside = |yardstick: &String| {
+        let with_suffix = |yardstick: &String| {
             if SIZED.contains(&yardstick.as_str()) {
                 format!("{yardstick}{id}")
             } else {
@@ -392,7 +408,7 @@ impl Row {
             id: format!("{}{id}", self.id),
             name: format!("{}{name}", self.name),
             kind: Kind::Sized,
-            yardstick: self.yardstick.as_ref().map(beside),
+            yardstick: self.yardstick.as_ref().map(with_suffix),
             frame_size: Some(*size),
             ..self.clone()
         }
@@ -446,7 +462,7 @@ mod tests {
         let rows = rows(SinkKind::Discard, false, USUAL);
         assert_eq!(rows.len(), TABLE.len() + SIZES.len() * SIZED.len());
         let known: HashSet<&str> = ids(&rows).into_iter().collect();
-        assert_eq!(known.len(), rows.len(), "an id twice");
+        assert_eq!(known.len(), rows.len(), "duplicate id");
         assert!(known.contains(BASE));
         for row in &rows {
             assert!(row.yardstick.as_deref().is_none_or(|id| known.contains(id)), "{row:?}");
@@ -465,13 +481,13 @@ mod tests {
     #[cfg(feature = "library-engine")]
     fn rows_that_would_repeat_another_are_left_out() {
         let stored = rows(SinkKind::File, true, 64 * 1024);
-        assert!(stored.iter().all(|row| matches!(row.twist, Twist::None | Twist::Encrypted)));
+        assert!(stored.iter().all(|row| matches!(row.extra, Extra::None | Extra::Encrypted)));
         assert_eq!(stored.len(), TABLE.len() - 4 + SIZED.len());
         assert!(stored.iter().all(|row| row.frame_size.is_none_or(|size| size == 1024 * 1024)));
     }
 
     #[test]
-    fn frames_of_another_size_stand_beside_yardsticks_of_that_size() {
+    fn rows_with_another_frame_size_have_baselines_of_that_size() {
         let rows = rows(SinkKind::Discard, false, USUAL);
         let beside = |id: &str| {
             let row = rows.iter().find(|row| row.id == id).unwrap();
@@ -493,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_rows_bring_what_they_are_compared_to() {
+    fn chosen_rows_include_their_baselines_and_the_base_row() {
         let all = rows(SinkKind::Discard, false, USUAL);
         let some = chosen(all.clone(), &["ws-own".to_owned()]).unwrap();
         assert_eq!(ids(&some), ["bare-ws", "raw-own", "ws-own"]);

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::child::{Deadline, Process, Start};
 use super::flags::Bench;
 use super::peers::{Job, Tells, read_iperf3};
-use super::rows::{Client, Framing, Receiver, Row, Sender, Twist};
+use super::rows::{Client, Extra, Framing, Receiver, Row, Sender};
 use super::work::{self, Workplace};
 
 /// The result of one run.
@@ -51,7 +51,7 @@ impl From<anyhow::Error> for Broken {
     }
 }
 
-/// The settings of all runs.
+/// Runs rows with the settings of this benchmark.
 #[derive(Debug)]
 pub(super) struct Track<'a> {
     pub(super) flags: &'a Bench,
@@ -68,7 +68,7 @@ enum Purpose {
     Verify,
 }
 
-/// A receiver, ready.
+/// A receiver that accepts connections.
 struct Ready {
     process: Process,
     address: SocketAddr,
@@ -99,7 +99,7 @@ enum Event {
 }
 
 impl Track<'_> {
-    /// A timed run, its bytes checked.
+    /// Performs a timed run, and checks the number of received bytes.
     pub(super) fn time(&self, row: &Row) -> Result<Sample, Broken> {
         let done = self.run(row, Purpose::Time).map(|(sample, _)| sample);
         self.work.clear();
@@ -114,11 +114,11 @@ impl Track<'_> {
             let stored = receipt.path.map(|path| self.work.stored.join(path));
             let stored = stored.filter(|_| !matches!(row.receiver, Receiver::Running { .. }));
             let found = stored.map(|path| work::digest_of(&path)).transpose()?;
-            for (who, digest) in [("the receipt has", &reported), ("the stored file has", &found)] {
+            for (source, digest) in [("the receipt", &reported), ("the stored file", &found)] {
                 if let Some(digest) = digest
                     && digest != expected
                 {
-                    let reason = format!("the file has {expected}, but {who} {digest}");
+                    let reason = format!("the file has {expected}, but {source} has {digest}");
                     return Err(Broken { reason, mismatch: true });
                 }
             }
@@ -141,10 +141,10 @@ impl Track<'_> {
         }
         let (mut sender_cpu, mut reported, mut peak) = (0.0, Vec::new(), None);
         for sender in &mut senders {
-            // After a receiver exits by itself, its memory cannot be read any more.
+            // Sampled while it runs, since the memory of an exited process cannot be read.
             while row.receiver_ends_itself()
                 && !deadline.left().is_zero()
-                && !sender.ends_within(GLANCE)?
+                && !sender.ends_within(MEMORY_INTERVAL)?
             {
                 peak = memory(&receiver).map(|memory| memory.peak).max(peak);
             }
@@ -175,14 +175,14 @@ impl Track<'_> {
             .collect();
         let sum: f64 = each.iter().sum();
         let slowest = each.iter().copied().fold(0.0, f64::max);
-        let several = (receipts.len() > 1).then(|| slowest * each.len() as f64 / sum);
-        let seconds = if several.is_some() { wall } else { slowest };
+        let ratio = (receipts.len() > 1).then(|| slowest * each.len() as f64 / sum);
+        let seconds = if ratio.is_some() { wall } else { slowest };
         if purpose == Purpose::Time && seconds <= 0.0 {
             return Err(anyhow!("all bytes arrived in one read: too few to measure").into());
         }
         let receiver_cpu = ended.map(|ended| ended.cpu);
         let senders = count;
-        let slowest = several;
+        let slowest = ratio;
         let sample = Sample { seconds, sender_cpu, receiver_cpu, idle, peak, senders, slowest };
         let mut receipt = receipts.into_iter().next().context("no receipt")?;
         if let (Purpose::Verify, Some(store)) = (purpose, store) {
@@ -234,15 +234,15 @@ impl Track<'_> {
 
     /// Returns the storage backend of this row.
     fn sink(&self, row: &Row, purpose: Purpose) -> SinkKind {
-        match (purpose, row.twist) {
-            (Purpose::Verify, _) | (_, Twist::Stored) => SinkKind::File,
+        match (purpose, row.extra) {
+            (Purpose::Verify, _) | (_, Extra::Stored) => SinkKind::File,
             _ => self.flags.sink,
         }
     }
 
     fn digest(&self, row: &Row, purpose: Purpose) -> Algorithm {
-        match (purpose, row.twist) {
-            (Purpose::Verify, _) | (_, Twist::Hashed) => Algorithm::Blake3,
+        match (purpose, row.extra) {
+            (Purpose::Verify, _) | (_, Extra::Hashed) => Algorithm::Blake3,
             _ => self.flags.digest,
         }
     }
@@ -273,7 +273,7 @@ impl Track<'_> {
         let start = match &row.receiver {
             Receiver::Running { .. } => return Ok(None),
             Receiver::Anyport(engine) => {
-                let encrypted = row.twist == Twist::Encrypted;
+                let encrypted = row.extra == Extra::Encrypted;
                 let memory = self.work.size.saturating_mul(u64::from(self.flags.parallel) + 1);
                 Start::ourselves()?
                     .args(["serve", "--json", "--bind", "127.0.0.1:0", "--control", "none"])
@@ -312,7 +312,7 @@ impl Track<'_> {
     }
 
     /// Starts a receiver that prints its address.
-    #[expect(clippy::unused_self, reason = "one of a family of three")]
+    #[expect(clippy::unused_self, reason = "called like start_receiver and start_sender")]
     fn announced(&self, start: Start, store: Option<PathBuf>, deadline: Deadline) -> Result<Ready> {
         let mut process = start.start()?;
         match parse(&process.line(deadline)?)? {
@@ -331,7 +331,7 @@ impl Track<'_> {
     ) -> Result<Process> {
         let (flags, work) = (self.flags, self.work);
         let frame_size = self.frame_size(row).to_string();
-        let address_known =
+        let address =
             || receiver.map(|ready| ready.address).context("a receiver without an address");
         match &row.sender {
             Sender::Anyport(client) => {
@@ -342,11 +342,11 @@ impl Track<'_> {
                     Client::Frames => ("frames", "frames+tls", &[]),
                     Client::Library => ("ws", "wss", &["--engine", "library"]),
                 };
-                let scheme = if row.twist == Twist::Encrypted { encrypted } else { plain };
+                let scheme = if row.extra == Extra::Encrypted { encrypted } else { plain };
                 let pin = receiver.and_then(|ready| ready.fingerprint.as_deref());
                 let (url, reported) = match &row.receiver {
-                    Receiver::Running { url } => (under_new_name(url)?, "--json"),
-                    _ => (format!("{scheme}://{}/", address_known()?), "--quiet"),
+                    Receiver::Running { url } => (with_new_name(url)?, "--json"),
+                    _ => (format!("{scheme}://{}/", address()?), "--quiet"),
                 };
                 Start::ourselves()?
                     .args(["send", reported, "--congestion", &flags.congestion.to_string()])
@@ -361,7 +361,7 @@ impl Track<'_> {
             }
             Sender::Bare(bare) => {
                 let mut start = Start::ourselves()?
-                    .args(["bench-peer", "send", "--to", &address_known()?.to_string()])
+                    .args(["bench-peer", "send", "--to", &address()?.to_string()])
                     .args(["--size", &work.size.to_string(), "--buffer", &flags.buffer.to_string()])
                     .args(["--congestion", &flags.congestion.to_string()]);
                 if bare.framing != Framing::None {
@@ -376,7 +376,7 @@ impl Track<'_> {
                 start.stdout(Stdio::piped()).start()
             }
             Sender::Tool(tool) => {
-                let start = tool.sender(self.job(row), address_known()?)?;
+                let start = tool.sender(self.job(row), address()?)?;
                 // iperf3 prints a report; the others print a receipt like the receiver's.
                 start.stdout(Stdio::piped()).start()
             }
@@ -384,9 +384,9 @@ impl Track<'_> {
     }
 }
 
-/// The URL with a file name that was not used before: a server would refuse a second file of the
-/// same name, or answer that it has the file already.
-fn under_new_name(url: &str) -> Result<String> {
+/// Returns the URL with a new file name: a server would refuse a second file of the same name, or
+/// report that it already has the file.
+fn with_new_name(url: &str) -> Result<String> {
     let mut target: Target = url.parse()?;
     let (path, query) = target.path.split_at(target.path.find('?').unwrap_or(target.path.len()));
     let separator = if path.ends_with('/') { "" } else { "-" };
@@ -401,12 +401,12 @@ impl Row {
         matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() != Tells::Events)
     }
 
-    /// Returns whether a tool receives, which accepts one connection and has no choice of storage.
+    /// Returns whether the receiver is a tool, which accepts one connection and ignores `--sink`.
     pub(super) const fn is_received_by_a_tool(&self) -> bool {
         matches!(self.receiver, Receiver::Tool(_))
     }
 
-    /// Returns whether the receiver does not report its received bytes.
+    /// Returns whether the time is estimated from the report of the sender.
     pub(super) fn is_estimated(&self) -> bool {
         matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() == Tells::BySender)
     }
@@ -421,8 +421,8 @@ impl Row {
 }
 
 impl Broken {
-    fn bytes(came: u64, size: u64) -> Self {
-        Self { reason: format!("received {came} of {size} bytes"), mismatch: true }
+    fn bytes(received: u64, size: u64) -> Self {
+        Self { reason: format!("received {received} of {size} bytes"), mismatch: true }
     }
 }
 
@@ -448,14 +448,14 @@ fn parse(line: &str) -> Result<Event> {
 }
 
 /// Returns a free port, for tools that do not print theirs. It is below the range that the kernel
-/// assigns, so that no other socket gets it in between.
+/// assigns, so that the kernel does not assign it before the tool listens on it.
 fn free_port() -> Result<u16> {
     let mut tries = 0;
     loop {
         let random = u16::try_from(getrandom::u32()? % u32::from(PORTS.end - PORTS.start))?;
         match TcpListener::bind((Ipv4Addr::LOCALHOST, PORTS.start + random)) {
             Ok(listener) => return Ok(listener.local_addr()?.port()),
-            Err(_) if tries < MOST_TRIES => tries += 1,
+            Err(_) if tries < MAX_TRIES => tries += 1,
             Err(error) => return Err(error).context("no free port"),
         }
     }
@@ -488,18 +488,18 @@ fn is_listened_on(table: &Path, port: u16) -> bool {
     })
 }
 
-/// Linux assigns 32768 and above (`net.ipv4.ip_local_port_range`).
+/// Ports below those that Linux assigns (32768 and above, `net.ipv4.ip_local_port_range`).
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// Ports that are tried.
-const MOST_TRIES: u32 = 100;
+/// Maximum number of ports to try.
+const MAX_TRIES: u32 = 100;
 
-/// Interval of reading the memory of a receiver that exits by itself.
-const GLANCE: Duration = Duration::from_millis(20);
+/// Interval at which the memory of a receiver that exits by itself is read.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(20);
 
 const TOOL_FILE: &str = "stored-by-tool.bin";
 
-/// Files use whole blocks, so small ones need more than their size.
+/// Minimum of `--max-memory`: files use whole blocks, so small ones need more than their size.
 const LEAST_MEMORY: u64 = 64 * 1024 * 1024;
 
 #[cfg(test)]
@@ -513,7 +513,7 @@ mod tests {
             ("tcp://h/d/", "tcp://h:8331/d/bench-"),
             ("ws://h/files/x?q", "ws://h:8331/files/x-bench-"),
         ] {
-            let [first, second] = [(); 2].map(|()| under_new_name(url).unwrap());
+            let [first, second] = [(); 2].map(|()| with_new_name(url).unwrap());
             assert!(first.starts_with(begins), "{first}");
             assert_ne!(first, second);
             assert_eq!(first.ends_with("?q"), url.ends_with("?q"));

@@ -1,5 +1,5 @@
-//! A WebSocket client that measures servers: the opening handshake with any of them, and one
-//! connection's two halves.
+//! A WebSocket client for benchmarks of any server: opens a connection, and returns its receiver
+//! and its sender.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -24,8 +24,10 @@ pub(super) struct WebSocket {
     pub(super) early: Vec<u8>,
 }
 
+/// Parses the URL of a WebSocket service.
+///
 /// # Errors
-/// Anything but `ws://`.
+/// The URL is invalid, or not `ws://`.
 pub(super) fn target(url: &str) -> Result<Target, Failure> {
     let usage = |error: anyhow::Error| {
         Failure::new(Exit::Usage, error).with_hint("write ws://HOST:PORT/PATH")
@@ -37,7 +39,7 @@ pub(super) fn target(url: &str) -> Result<Target, Failure> {
     }
 }
 
-/// Connects, and completes the handshake within `timeout`.
+/// Connects and completes the handshake; `timeout` limits each step.
 pub(super) fn open(target: &Target, timeout: Duration) -> Result<WebSocket> {
     let mut stream = dial(&target.host, target.port, timeout)?;
     stream.set_nodelay(true)?;
@@ -87,7 +89,7 @@ impl KeySource for TestKeys {
     }
 }
 
-/// Lets this process have as many open files as it may.
+/// Raises the soft limit on open files to the hard limit.
 ///
 /// # Errors
 /// The limit is too low for `connections`.

@@ -40,20 +40,20 @@ pub(crate) struct Access {
     /// Require a token listed in FILE (see anyport token)
     ///
     /// Each line of FILE is TOKEN or NAME TOKEN (the file of a client has HOST TOKEN instead);
-    /// # begins a comment. Clients send a token over HTTP
-    /// and WebSocket as password (curl -u :TOKEN) or as Authorization: Bearer TOKEN, in a preface
-    /// line as token=TOKEN, and from anyport with --token-file or ANYPORT_TOKEN. Raw bytes (nc) and
-    /// WebSocket frames without a handshake (frames://) cannot carry one and are refused. The
-    /// health check /healthz needs none.
+    /// # begins a comment. Clients send a token over HTTP and WebSocket as password (curl -u
+    /// :TOKEN) or as Authorization: Bearer TOKEN, in a preface line as token=TOKEN, and from
+    /// anyport with --token-file or ANYPORT_TOKEN. Raw bytes (nc) and WebSocket frames without a
+    /// handshake (frames://) cannot carry one and are refused. The health check /healthz needs
+    /// none.
     ///
-    /// Also allows addresses that other machines can reach. With --open, too, tokens are required.
+    /// Addresses that other machines can reach need no --open then; --open does not disable tokens.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
     /// Accept HTTP requests for the host name HOST; repeatable
     ///
     /// The server refuses requests for other names with 421, which protects against DNS rebinding.
-    /// IP addresses, localhost, names below it and names without a dot are always accepted. Without
+    /// IP addresses, localhost, *.localhost and names without a dot are always accepted. Without
     /// this flag, only requests of clients on this machine are checked. With --token-file, the name
     /// is not checked: the token protects.
     #[arg(long, value_name = "HOST")]
@@ -67,7 +67,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Reads the tokens too: a reload calls it again.
+    /// Applies the flags to `config`, and reads the token file, again at each reload.
     ///
     /// # Errors
     /// The file cannot be read, is open to others, or is no list of tokens.
@@ -146,7 +146,7 @@ impl Access {
 /// The token of a client.
 #[derive(Debug, Args)]
 pub(crate) struct Credential {
-    /// Take the token from FILE [default: the variable ANYPORT_TOKEN]
+    /// Read the token from FILE [default: the variable ANYPORT_TOKEN]
     ///
     /// Each line of FILE, and the value of ANYPORT_TOKEN, is TOKEN or HOST TOKEN. HOST is the host
     /// of the URL, or HOST:PORT for one port alone; the token is sent to no other host. A token
@@ -205,7 +205,7 @@ impl Bound {
     }
 }
 
-/// Reads lines of `TOKEN` or `HOST TOKEN`. No error shows a word of them, as any may be the secret.
+/// Parses lines of `TOKEN` or `HOST TOKEN`. Errors quote no input, since it may be the token.
 fn parse_bound(text: &str) -> Result<Vec<Bound>, anyhow::Error> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
@@ -229,7 +229,7 @@ fn parse_bound(text: &str) -> Result<Vec<Bound>, anyhow::Error> {
     Ok(found)
 }
 
-/// The token for `target`: the one with its host, else the only one without a host.
+/// Returns the token for `target`: the one with its host, else the only one without a host.
 fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
     let (mut bound, shown) = (parsed(path, parse_bound, CLIENT_HINT)?, path.display());
     if let Some(at) = bound.iter().position(|bound| bound.is_for(target)) {
@@ -259,8 +259,8 @@ fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
     }
 }
 
-/// The token for `target` in the environment, where any program may be started with it: one without
-/// a host is for this machine.
+/// Returns the token for `target` from the environment. A token without a host is for this machine
+/// only, because the variable is set for every command, whatever its target.
 fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
     let Some(value) = std::env::var_os(ENVIRONMENT).filter(|value| !value.is_empty()) else {
         return Ok(None);
@@ -298,13 +298,13 @@ pub(crate) fn scope(target: &Target) -> Result<Scope, Failure> {
         .map_err(|error| Failure { hint: error.hint(), ..Failure::new(Exit::Usage, error) })
 }
 
-/// A URL that is none, with advice that fits.
+/// Returns the failure for an invalid URL, with a hint.
 pub(crate) fn bad_target(error: TargetError, hint: &str) -> Failure {
     let hint = error.hint().unwrap_or_else(|| hint.to_owned());
     Failure::new(Exit::Usage, error).with_hint(hint)
 }
 
-/// The tokens of a server's file.
+/// Reads the token file of a server.
 fn read(path: &Path) -> Result<Vec<Named>, Failure> {
     let parse = |text: &str| parse_list(text).map_err(anyhow::Error::from);
     let hint = "each line is TOKEN or NAME TOKEN; anyport token prints a new token";
@@ -330,7 +330,7 @@ fn parsed<T>(
     };
     let file = File::open(path).map_err(|error| failed(error.into()))?;
     let metadata = file.metadata().map_err(|error| failed(error.into()))?;
-    // A group may read it: that is how a service gets a file of root's, systemd's credentials too.
+    // The group may read it: services read root's files that way, also systemd credentials.
     let open_to = metadata.mode() & 0o027;
     if metadata.is_file() && open_to != 0 {
         let error =
@@ -346,8 +346,8 @@ fn parsed<T>(
     parse(&text).map_err(|error| failed(error).with_hint(hint))
 }
 
-/// A new token: 32 random bytes in the Base64 of URLs (RFC 4648 §5), which stands everywhere as it
-/// is.
+/// Generates a token: 32 random bytes in base64url (RFC 4648 §5), which needs no escaping in URLs,
+/// headers or shells.
 pub(crate) fn draw() -> Result<String, Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("cannot generate a token: {error}"))?;
@@ -359,7 +359,7 @@ const ENVIRONMENT: &str = "ANYPORT_TOKEN";
 
 const CLIENT_HINT: &str = "each line is HOST TOKEN, or TOKEN alone for every host";
 
-/// The most tokens there may be, each with a comment of its own length.
+/// Maximum size of a token file in bytes: enough for the maximum number of tokens with comments.
 const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// Returns whether only this machine can reach the address.

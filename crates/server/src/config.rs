@@ -1,5 +1,5 @@
-//! The settings of a server: plain data, with the reasons of the defaults. How a program reads them
-//! (flags, a file, the environment) is its own business.
+//! The settings of a server: plain data, with the reasons of the defaults. The program decides how
+//! to read them (flags, a file, the environment).
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -32,21 +32,22 @@ pub struct Config {
     pub digest: Algorithm,
     /// Action if another file has the name, unless the sender requests another one.
     ///
-    /// `None`: offers with a size, and a time or an id, are refused, all others are renamed. A
-    /// sender can request to overwrite only if this is [`OnExists::Overwrite`].
+    /// `None`: the server refuses an offer that has a size and a time or an id, and renames any
+    /// other. A sender can request to overwrite only if this is [`OnExists::Overwrite`].
     pub on_exists: Option<OnExists>,
     /// Origins whose web pages may open a WebSocket, beside those of the host that they connect to.
     pub allowed_origins: Vec<Origin>,
-    /// Tokens of which clients need one, except for [`Service`]s that read none.
+    /// Accepted tokens; only [`Service::Any`] requires one.
     ///
     /// `None`: all clients are admitted.
     pub tokens: Option<Tokens>,
-    /// Host names that HTTP requests may have, beside addresses and local names, if no token is
-    /// required.
+    /// Accepted host names of HTTP requests, in addition to addresses and local names; not checked
+    /// if a token is required.
     ///
-    /// Empty: any name, except from this machine, where DNS rebinding may lead a browser here.
+    /// Empty: any name from other machines, but from this machine local names only, because DNS
+    /// rebinding could direct a local browser to the server.
     pub allowed_hosts: Vec<HostName>,
-    /// Whether `/metrics` is served, to all admitted clients.
+    /// Whether to serve `/metrics`, to every client that may connect.
     pub metrics: bool,
     /// The WebSocket implementation.
     pub engine: Engine,
@@ -69,18 +70,19 @@ pub struct Config {
     /// Maximum number of connections of one peer address, of an IPv6 peer those of its /64; a
     /// further one is closed.
     pub max_per_address: usize,
-    /// Whether that applies to peers on this machine too, which could do more harm in other ways.
+    /// Whether [`Self::max_per_address`] also limits local peers, which could do more harm anyway.
     pub counts_loopback: bool,
     /// Maximum rate of new connections of one peer address per second, of an IPv6 peer those of its
     /// /64, with bursts of twice as many; a further one is closed.
     ///
     /// `None`: no limit.
     pub max_rate_per_address: Option<u32>,
-    /// Whether that applies to peers on this machine too.
+    /// Whether [`Self::max_rate_per_address`] also limits peers on this machine.
     pub rate_counts_loopback: bool,
-    /// Maximum number of unclassified connections, at most [`Self::max_connections`].
+    /// Maximum number of connections without input or with a protocol that is not yet detected; at
+    /// most [`Self::max_connections`].
     ///
-    /// At the limit the one that has been silent longest is evicted.
+    /// At the limit, the server evicts the one that was idle longest.
     pub max_unclassified: usize,
     /// Maximum size of a file, in bytes.
     pub max_size: u64,
@@ -112,11 +114,11 @@ pub struct Config {
     ///
     /// One address may have a fourth of them.
     pub max_partial: usize,
-    /// Maximum size of all partial files in bytes, of one address a fourth of it.
+    /// Maximum size of all partial files in bytes; one address may use a quarter of it.
     ///
     /// `None`: half of the file system.
     pub max_partial_bytes: Option<u64>,
-    /// Whether requested permissions are set even beyond the umask.
+    /// Whether to set the permissions that a sender requests, regardless of the umask.
     pub perms: bool,
     /// The limits of rooms.
     pub rooms: RoomLimits,
@@ -124,7 +126,7 @@ pub struct Config {
     pub pipes: PipeLimits,
     /// Size limits of the protocols.
     pub limits: Limits,
-    /// Durations.
+    /// Timeouts of connections.
     pub timeouts: Timeouts,
 }
 
@@ -146,7 +148,7 @@ impl Config {
             bulk_buffer: 256 * 1024,
             max_connections: 1024,
             max_streams: 128,
-            // As many as connections: a file is what costs.
+            // As many as connections, since an open file is what a stream costs.
             max_stream_files: 1024,
             max_per_address: 256,
             counts_loopback: false,
@@ -188,7 +190,7 @@ pub struct Startup {
     pub file_access: FileAccess,
     /// The storage backend.
     pub sink: SinkKind,
-    /// Bulk transfers that have a thread of their own; the async loop serves further ones.
+    /// Number of bulk threads, one per bulk transfer; the async loop serves further transfers.
     pub bulk_threads: usize,
     /// Reactor threads, shared by all interactive connections (echo, rooms).
     pub reactor_threads: usize,
@@ -202,7 +204,7 @@ impl Startup {
             file_access: FileAccess::default(),
             sink: SinkKind::default(),
             bulk_threads: 2 * cores,
-            // One keeps a core busy, and the clients, the disk and the kernel want some too.
+            // One thread can use a whole core, and clients, disk and kernel need cores too.
             reactor_threads: cores.div_ceil(4),
         }
     }
@@ -223,11 +225,11 @@ pub struct ListenerConfig {
     pub service: Service,
     /// The accepted protocols.
     pub allowed: Allowed,
-    /// Time from a client's first byte until its protocol must be detected; then it is raw.
+    /// Maximum time to detect the protocol, from the first byte; after it, the input is raw bytes.
     ///
     /// Also the idle time that confirms bare frames.
     pub detect_timeout: Duration,
-    /// Action for a client that has sent no byte [`Self::detect_timeout`] after it connected.
+    /// Action for a client that sends nothing within [`Self::detect_timeout`] of connecting.
     pub on_timeout: OnTimeout,
     /// Whether clients use TLS.
     pub tls: TlsMode,
@@ -251,8 +253,8 @@ impl Default for ListenerConfig {
 pub struct RoomLimits {
     /// Maximum number of rooms, including those that became empty a short time ago.
     pub rooms: usize,
-    /// Maximum messages per second of one member, with bursts of as many, and of all posts to a
-    /// room together.
+    /// Maximum messages per second of one member, and of all members of a room together, each with
+    /// bursts of as many.
     ///
     /// `None`: no limit.
     pub rate: Option<u32>,
@@ -289,8 +291,8 @@ impl Default for RoomLimits {
 pub struct PipeLimits {
     /// Maximum number of keys in use, by senders or waiting receivers.
     pub pipes: usize,
-    /// Maximum queue of the slowest receiver of one pipe, in bytes; at the limit the sender is not
-    /// read.
+    /// Maximum queue of the slowest receiver of one pipe, in bytes; at the limit, the server stops
+    /// reading from the sender.
     ///
     /// One more read may be queued: [`Config::bulk_buffer`].
     pub buffer: usize,
@@ -300,7 +302,7 @@ pub struct PipeLimits {
 
 impl Default for PipeLimits {
     fn default() -> Self {
-        // As much as one read of the bulk loop, so that both sides have something to do.
+        // The size of one read of the bulk loop, so that both sides can work concurrently.
         Self { pipes: 256, buffer: 256 * 1024, wait: Duration::from_secs(5 * 60) }
     }
 }
@@ -308,10 +310,10 @@ impl Default for PipeLimits {
 /// The action for a member of a room that reads too slowly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SlowReader {
-    /// It misses events, and receives their number.
+    /// Drop events, and send the member their number.
     #[default]
     Drop,
-    /// It is closed.
+    /// Close its connection.
     Close,
 }
 
@@ -324,7 +326,7 @@ pub enum Service {
     Any,
     /// Echo (RFC 862); over UDP too.
     Echo,
-    /// A greeting that is sent first. Lines of the client are reported to the observer.
+    /// A greeting before any input; the observer receives the lines of the client.
     Greet,
     /// The local time, over HTTP.
     Time,
@@ -351,8 +353,9 @@ impl Service {
         }
     }
 
-    /// Whether silent connections count as unclassified, because the service needs input. Echo
-    /// connections may be silent, and the other services close without input.
+    /// Returns whether idle connections count as unclassified, because the service needs input.
+    ///
+    /// Echo connections may be idle, and the other services close without input.
     pub(crate) const fn limits_silence(self) -> bool {
         matches!(self, Self::Any | Self::Greet | Self::Time)
     }
@@ -377,8 +380,8 @@ impl FromStr for Service {
 /// The action for a client that sends no byte.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnTimeout {
-    /// Wait until the idle timeout. Most clients send first, and a greeting would get among their
-    /// output.
+    /// Wait until the idle timeout. In most protocols the client sends first, and a greeting would
+    /// be invalid input for it.
     #[default]
     Wait,
     /// Greet it, and continue with [`Service::Greet`]: its lines are reported and never stored, so
@@ -392,7 +395,7 @@ pub enum TlsMode {
     /// With or without TLS.
     #[default]
     Optional,
-    /// Only with TLS: plain HTTP is redirected to `https`, other clients get a refusal.
+    /// Only with TLS: plain HTTP is redirected to `https`, other clients are refused.
     Required,
     /// Only without TLS.
     Off,
@@ -429,9 +432,9 @@ pub struct Timeouts {
     /// Time from the first byte of an opening handshake to its last; also of a preface line and of
     /// an offer.
     pub handshake: Duration,
-    /// Time from the first byte of a message that a service assembles (echo) to its last.
+    /// Time from the first to the last byte of a message that a service buffers completely (echo).
     ///
-    /// Uploads are streamed, and have only [`Self::idle`].
+    /// Uploads are streamed, so only [`Self::idle`] applies to them.
     pub message: Duration,
     /// Idle timeout, after which a connection is closed, and a transfer is interrupted.
     pub idle: Duration,

@@ -20,7 +20,7 @@ use crate::session::Detached;
 /// The reactors of a server.
 #[derive(Clone)]
 pub(crate) struct Reactors {
-    /// The last one is for connections with compression, if the server was started with it.
+    /// The last one serves connections that use compression, if it was enabled at startup.
     reactors: Arc<[Reactor<Connection>]>,
     /// Number of reactors for connections without compression.
     plain: usize,
@@ -34,7 +34,7 @@ impl Reactors {
     /// Starts the threads.
     ///
     /// # Errors
-    /// The error of the system.
+    /// The system cannot create a thread or its descriptors.
     pub(crate) fn start(live: Arc<Live<Config>>, health: &mut Health) -> io::Result<Self> {
         let config = live.now();
         let times = times(&config.timeouts);
@@ -45,7 +45,7 @@ impl Reactors {
             let turns = Arc::<AtomicU64>::default();
             let room_loop =
                 RoomLoop { groups: Groups::new(rooms.clone(), number), turns: turns.clone() };
-            let reactor = Reactor::start(&format!("talk-{number}"), room_loop, times)?;
+            let reactor = Reactor::start(&format!("reactor-{number}"), room_loop, times)?;
             rooms.set_waker(number, Wake::Thread(reactor.waker()));
             health.watch_reactor(reactor.waker(), turns);
             Ok(reactor)
@@ -60,7 +60,7 @@ impl Reactors {
         self.rooms.clone()
     }
 
-    /// Returns the listeners of rooms that are tasks.
+    /// Returns the subscribers of rooms whose sessions run as tasks.
     pub(crate) fn room_listeners(&self) -> Arc<Listeners> {
         self.listeners.clone()
     }
@@ -71,9 +71,9 @@ impl Reactors {
             Ok(socket) => socket,
             Err(error) => return connection.broken(&error),
         };
-        // Idle connections are legal here, so only keepalive finds out that a peer is gone.
+        // Sessions here may stay idle, so only TCP keepalive detects a lost peer.
         if let Err(error) = keepalive::watch(&socket, self.config.now().timeouts.idle) {
-            tracing::warn!(%error, "cannot watch an idle connection for its end");
+            tracing::warn!(%error, "cannot enable TCP keepalive");
         }
         let number = if connection.inflates() && self.reactors.len() > self.plain {
             self.plain
@@ -111,7 +111,7 @@ pub(crate) fn times(timeouts: &Timeouts) -> Times {
 /// The room loop of one reactor thread.
 struct RoomLoop {
     groups: Groups,
-    /// Turns of the thread, counted for health checks.
+    /// Number of iterations of the reactor's loop, for health checks.
     turns: Arc<AtomicU64>,
 }
 

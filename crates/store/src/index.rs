@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-/// Limits for all kept partial files together. One address may have a [`SHARE`]th of either.
+/// Limits for all kept partial files together. One address may use one [`SHARE`]th of each limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartialLimits {
     pub(crate) files: usize,
@@ -23,7 +23,7 @@ struct Index {
     kept: HashMap<String, Kept>,
     /// Oldest first.
     order: BTreeMap<u64, String>,
-    /// By the address of their sender, which is unknown for those from before the start.
+    /// By sender address; without files from before the server started, whose sender is unknown.
     owners: HashMap<IpAddr, Owned>,
     bytes: u64,
     next: u64,
@@ -33,6 +33,7 @@ struct Index {
 struct Kept {
     owner: Option<IpAddr>,
     bytes: u64,
+    /// Sequence number; the oldest file has the lowest.
     number: u64,
 }
 
@@ -43,8 +44,8 @@ struct Owned {
 }
 
 impl Partials {
-    /// Adds a partial file, and returns the names of those that exceed the limits with it: the
-    /// oldest ones, never itself.
+    /// Adds a partial file, and returns the names of those that it evicts: the oldest ones, never
+    /// itself.
     pub(crate) fn keep(
         &self,
         name: &str,
@@ -83,13 +84,13 @@ impl Partials {
         evicted
     }
 
-    /// The name of the one that was kept first.
+    /// Returns the name of the oldest partial file.
     pub(crate) fn oldest(&self) -> Option<String> {
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         index.order.values().next().cloned()
     }
 
-    /// Names of all partial files in the index.
+    /// Returns the names of all partial files in the index.
     pub(crate) fn names(&self) -> Vec<String> {
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         index.kept.keys().cloned().collect()
@@ -125,7 +126,7 @@ impl Index {
     }
 }
 
-/// An address may have one in this many of all partial files, so it cannot evict all others.
+/// Divisor of the limits for one address, so that it cannot evict the files of all others.
 const SHARE: usize = 4;
 
 #[cfg(test)]
@@ -139,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_pushes_out_its_own_oldest_partial_files() {
+    fn an_address_evicts_its_own_oldest_partial_files() {
         let partials = Partials::default();
         let keep = |name: &str, owner, bytes| partials.keep(name, address(owner), bytes, LIMITS);
         assert_eq!(keep("other", 2, 10), [""; 0]);
         assert_eq!(keep("a", 1, 10), [""; 0]);
         assert_eq!(keep("b", 1, 10), [""; 0]);
         assert_eq!(keep("c", 1, 10), ["a"]);
-        // What is written to again is not among them until it is kept again.
+        // A file that is being written again is not in the index until it is kept again.
         partials.remove("b");
         assert_eq!(keep("d", 1, 10), [""; 0]);
         assert_eq!(keep("b", 1, 190), ["c"]);

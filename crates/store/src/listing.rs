@@ -1,9 +1,9 @@
 //! Lists files: sorted, each directory before its content. Entries that cannot be requested are
 //! left out, counted, and named to a client that asks for that.
 //!
-//! A listing holds names of the directories that it is in, within a limit of its own and a shared
-//! one. Of a directory with more names it holds the first ones, and reads the directory again
-//! afterwards. It holds no descriptor between two entries.
+//! A listing keeps the remaining names of each directory that it is listing in memory, within its
+//! own limit and a shared one. If a directory has more names, it keeps the first ones in sorted
+//! order, and reads the directory again for the rest. It keeps no descriptor open between entries.
 
 use std::collections::BinaryHeap;
 use std::io;
@@ -26,7 +26,7 @@ pub struct Listing {
     recursive: bool,
     /// Whether entries that are left out are named.
     names_left_out: bool,
-    /// A directory whose entry was returned and whose content cannot be read.
+    /// A directory whose content cannot be read; the next call reports it.
     unreadable: Option<FilePath>,
     levels: Vec<Level>,
     /// The one entry of a listing of one file.
@@ -49,7 +49,7 @@ pub enum ListError {
     Read(io::Error),
 }
 
-/// A directory that a listing is in.
+/// A directory whose content is being listed.
 #[derive(Debug)]
 struct Level {
     path: Option<FilePath>,
@@ -57,14 +57,14 @@ struct Level {
     names: Vec<Vec<u8>>,
     /// Size of its names when they were read, in bytes.
     bytes: usize,
-    /// The last of them, if the directory has more after it.
-    more_behind: Option<Vec<u8>>,
+    /// The last name of this page, if the directory has further names.
+    continue_after: Option<Vec<u8>>,
 }
 
 impl Listing {
     /// Begins to list a directory, the whole store without a `path`, or one file.
     ///
-    /// It holds at most `limit` bytes of names, and takes them from `reserve`.
+    /// It keeps at most `limit` bytes of names in memory, which it reserves with `reserve`.
     ///
     /// # Errors
     /// [`ListError`].
@@ -188,6 +188,7 @@ impl Listing {
                 return Ok(());
             }
         };
+        // Half of the rest, so that directories below this one can keep names too.
         let mut page = Page::new((self.limit - self.held.min(self.limit)) / 2, after);
         for name in found {
             let name = match (name, &path) {
@@ -201,12 +202,12 @@ impl Listing {
             };
             page.take(name, &mut *self.reserve)?;
         }
-        let more_behind = page.names.peek().filter(|_| page.is_full).cloned();
+        let continue_after = page.names.peek().filter(|_| page.is_full).cloned();
         let mut names = page.names.into_sorted_vec();
         names.reverse();
         self.held += page.bytes;
         self.reserve.shrink_to(self.held);
-        self.levels.push(Level { path, names, bytes: page.bytes, more_behind });
+        self.levels.push(Level { path, names, bytes: page.bytes, continue_after });
         Ok(())
     }
 
@@ -216,20 +217,20 @@ impl Listing {
         let Some(level) = self.levels.pop() else { return Ok(()) };
         self.held -= level.bytes;
         self.reserve.shrink_to(self.held);
-        match level.more_behind {
+        match level.continue_after {
             Some(last) => self.enter(level.path, Some(last)),
             None => Ok(()),
         }
     }
 }
 
-/// The first names of a directory after a certain one, within the limit.
+/// The first names of a directory after `after` in sorted order, within a size limit.
 struct Page {
     after: Option<Vec<u8>>,
     names: BinaryHeap<Vec<u8>>,
     bytes: usize,
     limit: usize,
-    /// Whether there are more.
+    /// Whether the directory has further names.
     is_full: bool,
 }
 
@@ -240,8 +241,8 @@ impl Page {
     }
 
     fn take(&mut self, name: Vec<u8>, reserve: &mut dyn Reserve) -> Result<(), ListError> {
-        let is_out = self.after.as_ref().is_some_and(|after| name <= *after);
-        if is_out || (self.is_full && self.names.peek().is_some_and(|last| name >= *last)) {
+        let is_listed = self.after.as_ref().is_some_and(|after| name <= *after);
+        if is_listed || (self.is_full && self.names.peek().is_some_and(|last| name >= *last)) {
             return Ok(());
         }
         let size = name.len() + NAME_OVERHEAD;
@@ -251,6 +252,7 @@ impl Page {
             if self.bytes < SMALLEST_PAGE {
                 return Err(ListError::NoMemory);
             }
+            // No more shared memory: the page is complete at its present size.
             (self.limit, self.is_full) = (self.bytes, true);
         }
         self.bytes += size;
@@ -338,7 +340,7 @@ mod tests {
             let (mut share, mut listed, mut pages) = (Limited::new(budget), Vec::new(), 0);
             loop {
                 let mut page = Page::new(120_000, listed.last().cloned());
-                // In no order, as a disk gives them.
+                // Unsorted, as a file system returns them.
                 for at in 0..all.len() {
                     page.take(all[at * 7 % all.len()].clone(), &mut share).unwrap();
                     assert!(page.bytes <= 120_000);

@@ -1,4 +1,4 @@
-//! `send`, again and again: plain bytes, or masked frames.
+//! The bare sender: a loop of writes, plain bytes or masked frames.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ pub(crate) fn send(flags: &BareSend) -> Result<()> {
     flags.congestion.apply(&socket, socket.local_addr()?, socket.peer_addr()?)?;
     socket.set_nodelay(true)?;
     if flags.handshake {
-        shake_hands(&mut socket, flags)?;
+        handshake(&mut socket, flags)?;
     }
     let begin = Instant::now();
     match flags.frame_size {
@@ -31,12 +31,12 @@ pub(crate) fn send(flags: &BareSend) -> Result<()> {
         Some(frame_size) => framed(&mut socket, &mut source, frame_size)?,
     }
     if flags.handshake {
-        // A Close of code 1000 with a key of zeros: no content, so nothing to hide.
+        // A Close frame with code 1000; a mask key of zeros leaves its payload unchanged.
         socket.write_all(&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8])?;
     }
     socket.shutdown(Shutdown::Write)?;
-    // A receiver that closes with bytes unread resets. So an orderly end is its word that it has
-    // read all of them.
+    // A receiver that closes with unread bytes resets the connection, so a FIN confirms that it
+    // has read all of them.
     let mut answer = [0; 4096];
     while socket.read(&mut answer).context("the receiver did not read all bytes")? > 0 {}
     let seconds = begin.elapsed().as_secs_f64();
@@ -54,7 +54,7 @@ fn plain(socket: &mut TcpStream, source: &mut Source) -> Result<()> {
     }
 }
 
-/// Lays frames into one buffer, masked on the way there, and sends it whenever it is full.
+/// Writes masked frames into one buffer, and sends the buffer when it is full.
 fn framed(socket: &mut TcpStream, source: &mut Source, frame_size: usize) -> Result<()> {
     let mut random = Rng::with_seed(source.left);
     let mut out = vec![0; source.buffer.len() + MAX_HEADER];
@@ -102,9 +102,9 @@ impl Source {
     }
 }
 
-/// Requests an upgrade, and expects 101. The key of the response is not verified, which takes no
-/// time.
-fn shake_hands(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
+/// Sends the upgrade request, and reads a 101 response. It does not verify Sec-WebSocket-Accept,
+/// whose cost would not be measurable.
+fn handshake(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
@@ -126,7 +126,7 @@ fn shake_hands(socket: &mut TcpStream, flags: &BareSend) -> Result<()> {
     bail!("WebSocket handshake refused: {}", line.lines().next().unwrap_or_default())
 }
 
-/// Bytes that are not all alike, in memory that has been touched.
+/// Returns pseudorandom bytes, in pages that are already mapped.
 fn noise(size: usize) -> Vec<u8> {
     let mut random = Rng::with_seed(size as u64);
     let mut noise = vec![0; size];

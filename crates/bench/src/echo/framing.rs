@@ -7,18 +7,19 @@ use anyport_proto::ws::{Event, Kind, Receiver, Sender};
 pub(super) enum Framing {
     /// WebSocket frames, which mark the end of a message.
     WebSocket { receiver: Box<Receiver>, sender: Sender },
-    /// Raw bytes; every message has this size. With the received bytes of the current one.
+    /// Raw bytes: a message has `size` bytes; `came` bytes of the current one were received.
     Plain { size: usize, came: usize },
 }
 
 /// A piece of an answer.
 pub(super) struct Piece<'a> {
     pub(super) data: &'a [u8],
-    /// Whether the reply ends with it.
+    /// Whether it is the last piece of the answer.
     pub(super) end: bool,
 }
 
 impl Framing {
+    /// Appends `message` to `out`.
     pub(super) fn say(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::WebSocket { sender, .. } => Ok(sender.message(Kind::Binary, message, out)?),
@@ -37,7 +38,8 @@ impl Framing {
     ) -> Result<(usize, Option<Piece<'a>>)> {
         match self {
             Self::WebSocket { receiver, sender } => {
-                let (used, event) = receiver.feed(bytes).context("the server")?;
+                let (used, event) =
+                    receiver.feed(bytes).context("invalid frame from the server")?;
                 match event {
                     Some(Event::Data { data, end, .. }) => Ok((used, Some(Piece { data, end }))),
                     Some(Event::Ping(payload)) => {
@@ -60,7 +62,7 @@ impl Framing {
         }
     }
 
-    /// Appends a Close.
+    /// Appends a Close frame to `out`; nothing without WebSocket.
     pub(super) fn close(&mut self, out: &mut Vec<u8>) {
         if let Self::WebSocket { sender, .. } = self {
             sender.close(None, "", out);

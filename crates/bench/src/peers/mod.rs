@@ -1,7 +1,6 @@
-//! Tools of others, where they are installed: how each is found, started as a receiver and started
-//! as a sender.
+//! Third-party tools: finds the installed ones, and starts them as receivers and senders.
 //!
-//! A later tool joins by one entry in [`KNOWN`] and its two commands.
+//! A new tool is one entry in [`KNOWN`] and its two commands.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -46,9 +45,9 @@ struct Known {
     name: &'static str,
     programs: &'static [&'static str],
     /// Arguments that print its version.
-    ask: &'static [&'static str],
-    /// A word that the answer must have: there are several programs called nc.
-    word: &'static str,
+    version_args: &'static [&'static str],
+    /// Text that this output must contain, since several programs are called nc.
+    marker: &'static str,
     install: &'static str,
 }
 
@@ -57,64 +56,64 @@ const KNOWN: [Known; 9] = [
         which: Which::Iperf3,
         name: "iperf3",
         programs: &["iperf3"],
-        ask: &["--version"],
-        word: "iperf 3",
+        version_args: &["--version"],
+        marker: "iperf 3",
         install: "apt-get install iperf3",
     },
     Known {
         which: Which::Nc,
         name: "nc (OpenBSD)",
         programs: &["nc.openbsd", "nc"],
-        ask: &["-h"],
-        word: "OpenBSD netcat",
+        version_args: &["-h"],
+        marker: "OpenBSD netcat",
         install: "apt-get install netcat-openbsd",
     },
     Known {
         which: Which::Ncat,
         name: "ncat",
         programs: &["ncat"],
-        ask: &["--version"],
-        word: "Ncat: Version",
+        version_args: &["--version"],
+        marker: "Ncat: Version",
         install: "apt-get install ncat",
     },
     Known {
         which: Which::Socat,
         name: "socat",
         programs: &["socat"],
-        ask: &["-V"],
-        word: "socat version",
+        version_args: &["-V"],
+        marker: "socat version",
         install: "apt-get install socat",
     },
     Known {
         which: Which::Websocat,
         name: "websocat",
         programs: &["websocat"],
-        ask: &["--version"],
-        word: "websocat",
+        version_args: &["--version"],
+        marker: "websocat",
         install: "cargo install websocat",
     },
     Known {
         which: Which::Websockets,
         name: "websockets (PyPI)",
         programs: &["python3", "python"],
-        ask: &[
+        version_args: &[
             "-c",
             "import websockets, platform as p; print('websockets', websockets.__version__ + ', \
             Python', p.python_version())",
         ],
-        word: "websockets",
+        marker: "websockets",
         install: "pip install websockets",
     },
     Known {
         which: Which::Ws,
         name: "ws (npm)",
         programs: &["node"],
-        ask: &[
+        version_args: &[
             "-e",
             "console.log('ws', require('ws/package.json').version + ', node', \
             process.versions.node)",
         ],
-        word: "ws",
+        marker: "ws",
         install: "npm install --global ws",
     },
     // Libraries have no program of their own; those for the benchmark are in bench/peers.
@@ -122,16 +121,16 @@ const KNOWN: [Known; 9] = [
         which: Which::Fastwebsockets,
         name: "fastwebsockets (Rust)",
         programs: &["anyport-peer-fastwebsockets"],
-        ask: &["--version"],
-        word: "fastwebsockets",
+        version_args: &["--version"],
+        marker: "fastwebsockets",
         install: "scripts/bench-peers in the source tree builds it",
     },
     Known {
         which: Which::Libwebsockets,
         name: "libwebsockets (C)",
         programs: &["anyport-peer-libwebsockets"],
-        ask: &["--version"],
-        word: "libwebsockets",
+        version_args: &["--version"],
+        marker: "libwebsockets",
         install: "scripts/bench-peers in the source tree builds it",
     },
 ];
@@ -143,7 +142,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) fn find() -> (Vec<Tool>, Vec<Absent>) {
     let (mut tools, mut absent) = (Vec::new(), Vec::new());
     for known in &KNOWN {
-        match known.programs.iter().find_map(|program| known.meet(program)) {
+        match known.programs.iter().find_map(|program| known.probe(program)) {
             Some(tool) => tools.push(tool),
             None => absent.push(Absent { name: known.name, install: known.install }),
         }
@@ -152,23 +151,27 @@ pub(super) fn find() -> (Vec<Tool>, Vec<Absent>) {
 }
 
 impl Known {
-    fn meet(&self, program: &str) -> Option<Tool> {
+    /// Searches `program` in PATH, and runs it to read its version.
+    fn probe(&self, program: &str) -> Option<Tool> {
         let path = std::env::var_os("PATH")?;
         let mut places = std::env::split_paths(&path).map(|folder| folder.join(program));
         let program = places.find(|place| place.is_file())?;
-        let start = Start::new(&program).args(self.ask).stdout(std::process::Stdio::piped());
+        let start =
+            Start::new(&program).args(self.version_args).stdout(std::process::Stdio::piped());
         let mut asked = with_modules(start, self.which).start().ok()?;
         // Some print it on stderr, and some exit with an error.
         let ended = asked.wait(Deadline::within(TIMEOUT)).ok()?;
-        let said = format!("{}\n{}", asked.rest(), ended.stderr);
-        let line = said.lines().find(|line| line.contains(self.word) && !line.contains("Error"))?;
+        let output = format!("{}\n{}", asked.rest(), ended.stderr);
+        let line =
+            output.lines().find(|line| line.contains(self.marker) && !line.contains("Error"))?;
+        // Without the build date of socat and the URL of ncat.
         let version = line.split(" on ").next()?.split(" ( ").next()?;
         Some(Tool { which: self.which, version: version.trim().to_owned(), program })
     }
 }
 
-/// Node looks for modules beside a script, and we have none; global ones are looked for where npm
-/// puts them.
+/// Adds the directories of npm's global modules to NODE_PATH for ws: node searches modules next to
+/// the script, and a script of `-e` has no directory.
 fn with_modules(start: Start, which: Which) -> Start {
     if which != Which::Ws {
         return start;
@@ -193,9 +196,9 @@ pub(super) struct Job<'a> {
 pub(super) enum Tells {
     /// Lines as `anyport serve --json` writes them.
     Events,
-    /// Not at all: it listens on the given port, and exits when it has received everything.
+    /// Neither: it listens on the given port, and exits after it has received everything.
     Nothing,
-    /// Only its sender reports.
+    /// No port, and the result in the sender's report.
     BySender,
 }
 
@@ -263,7 +266,7 @@ impl Tool {
             Which::Websocat => {
                 let mut to = OsString::from("writefile:");
                 to.push(store.unwrap_or_else(|| Path::new("/dev/null")));
-                // A frame must fit its buffer.
+                // The buffer must hold a whole frame.
                 let buffer = job.frame_size.saturating_add(65_536);
                 start
                     .args(["-b", "-u", "-q", "--oneshot", "-B", &buffer.to_string()])
@@ -276,7 +279,7 @@ impl Tool {
         })
     }
 
-    /// A sender of the file to `address`.
+    /// Returns a sender of the file to `address`.
     pub(super) fn sender(&self, job: Job<'_>, address: SocketAddr) -> Result<Start> {
         let (ip, port) = (address.ip().to_string(), address.port().to_string());
         let file = || File::open(job.file).context("cannot open the file to send");
@@ -321,10 +324,10 @@ impl Tool {
 /// Maximum buffer of iperf3.
 const IPERF3_LONGEST: usize = 1024 * 1024;
 
-/// Returns the seconds that the receiver took, or would have taken, for `size` bytes, from the
-/// report of iperf3's sender. iperf3 stops counting when the sender has written the last byte,
-/// without the bytes in flight: so the time of the counted bytes is scaled, and less than half of
-/// them is no measurement.
+/// Returns the receiver's time for `size` bytes in seconds, from the report of iperf3's sender.
+///
+/// iperf3 stops counting when the sender has written the last byte, so it misses bytes in flight.
+/// The time is therefore scaled to `size`; a report of less than half the bytes is an error.
 pub(super) fn read_iperf3(said: &str, size: u64) -> Result<f64> {
     let report: serde_json::Value = serde_json::from_str(said)
         .with_context(|| format!("iperf3: unexpected output {said:.200}"))?;
@@ -355,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tool_has_rows_of_its_own_and_yardsticks_that_exist() {
+    fn every_tool_has_its_own_rows_with_existing_baselines() {
         let table = super::super::rows::rows(anyport_console::SinkKind::Discard, false, 256 * 1024);
         let mut ids = HashSet::new();
         for known in &KNOWN {

@@ -1,4 +1,4 @@
-//! For machines: JSON lines, comma-separated values.
+//! Machine-readable reports: JSON Lines and CSV.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::stats::Ratio;
 use super::{Line, Report};
 
-/// Returns one JSON object per line: the environment, the rows, the layers, what was skipped.
+/// Returns one JSON object per line: the environment, the rows, the layers, the skipped rows.
 pub(crate) fn json(report: &Report) -> String {
     let mut environment = json!({ "event": "bench" });
     merge(&mut environment, report.environment.json());
@@ -86,7 +86,7 @@ fn merge(object: &mut Value, more: Value) {
     }
 }
 
-/// A header and a line each row; a broken row has its reason in the last field and nothing else.
+/// Returns CSV: a header, and a line per row. A broken row has id, name, kind and its reason only.
 pub(crate) fn csv(report: &Report) -> String {
     let mut out = format!("{}\n", COLUMNS.join(","));
     for line in &report.rows {
@@ -154,7 +154,7 @@ const COLUMNS: [&str; 26] = [
     "broken",
 ];
 
-/// A field as RFC 4180 wants it.
+/// Returns the field, quoted as in RFC 4180 if necessary.
 fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))

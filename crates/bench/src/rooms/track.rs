@@ -1,32 +1,33 @@
 //! Delivery of messages to members in one round.
 //!
-//! Members get the same messages in one order and in frames of one size, so how far a member is
-//! follows from how many bytes it got. A message counts as finished when the last of them has it.
+//! All members receive the same messages in the same order, in frames of one size, so the number of
+//! received bytes determines which messages a member has. A message is finished when the last
+//! member has received it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A round's accounts.
+/// The received bytes and unfinished messages of one round.
 #[derive(Debug)]
 pub(super) struct Track {
-    /// Bytes of each message as a member gets it.
+    /// Size of a message's frame, in bytes.
     frame: u64,
-    /// Bytes that each member got.
+    /// Number of bytes that each member has received.
     bytes: Vec<u64>,
-    /// Messages that all members have.
+    /// Number of messages that all members have.
     finished: u64,
-    /// Number of members with 0, 1, 2 … messages beyond those.
+    /// Number of members that have 0, 1, 2 … messages more than `finished`.
     ahead: VecDeque<usize>,
-    /// When each message beyond those was published.
+    /// Time at which each unfinished message was published.
     sent: VecDeque<Instant>,
 }
 
 /// The result of one read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Came {
-    /// Messages that this member has now and had not before.
+    /// Number of messages that the read completed for this member.
     pub(super) delivered: u64,
-    /// Latency of each message that all members have now.
+    /// Latency of each message that the read finished.
     pub(super) finished: Vec<Duration>,
 }
 
@@ -50,13 +51,13 @@ impl Track {
         }
     }
 
-    /// A message goes to the room.
+    /// Records that a message is published at `now`.
     pub(super) fn publish(&mut self, now: Instant) {
         self.sent.push_back(now);
         self.ahead.push_back(0);
     }
 
-    /// Messages that not all members have.
+    /// Returns the number of unfinished messages.
     pub(super) fn in_flight(&self) -> usize {
         self.sent.len()
     }
@@ -89,7 +90,7 @@ impl Track {
         Ok(Came { delivered: has - had, finished })
     }
 
-    /// The first member that lacks something, and how many bytes of how many it got.
+    /// Returns the first member with missing bytes, its received bytes and the sent bytes.
     pub(super) fn lacking(&self) -> Option<(usize, u64, u64)> {
         let most = (self.finished + self.sent.len() as u64) * self.frame;
         let at = self.bytes.iter().position(|bytes| *bytes < most)?;
@@ -116,7 +117,7 @@ mod tests {
         track.publish(at(0));
         track.publish(at(5));
         let came = |delivered, millis: &[u64]| Ok(Came { delivered, finished: finished(millis) });
-        assert_eq!(track.came(0, 25 - 5, at(6)), came(2, &[]));
+        assert_eq!(track.came(0, 20, at(6)), came(2, &[]));
         assert_eq!(track.came(1, 9, at(7)), came(0, &[]));
         assert_eq!(track.in_flight(), 2);
         assert_eq!(track.lacking(), Some((2, 9, 20)));
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn more_bytes_than_were_sent_are_no_delivery() {
+    fn more_bytes_than_were_sent_are_an_error() {
         let mut track = Track::new(3, 10);
         track.publish(at(0));
         let error = TooMuch { member: 3, bytes: 11, most: 10 };
@@ -148,9 +149,9 @@ mod tests {
         assert_eq!(error.to_string(), "member 3 received 11 bytes, but only 10 were sent to it");
     }
 
-    /// Against accounts that any eye can check: each member's messages one by one.
+    /// Compares with a naive count of the messages of each member.
     #[test]
-    fn the_accounts_are_those_of_a_naive_count() {
+    fn track_agrees_with_a_naive_count() {
         let (members, frame) = (5, 13_usize);
         let mut track = Track::new(members, frame as u64);
         let mut got = vec![0_usize; members];

@@ -33,14 +33,14 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     if let Some(key) = &flags.pipe {
         return super::pipe::send(flags, key);
     }
-    let forgotten = Path::new(&flags.target).exists().then(|| {
+    let missing_url = Path::new(&flags.target).exists().then(|| {
         format!("{} is a local file; the last argument is the URL of the server", flags.target)
     });
     let hint =
-        forgotten.as_deref().unwrap_or("the last argument is the URL of the server: HOST:PORT");
+        missing_url.as_deref().unwrap_or("the last argument is the URL of the server: HOST:PORT");
     let target = flags.credential.target(&flags.target, hint)?;
     let options = options(flags, &target)?;
-    let Found { sources, links, failed } = found(flags)?;
+    let Found { sources, links, failed } = collect(flags)?;
     check_names(flags, &target, &sources)?;
     for error in &failed {
         not_sent(flags, error.path(), error, None, Exit::Failed);
@@ -53,7 +53,7 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     let done = with_failed(done, failed.len(), sources.len());
     done.map_err(|error: Error| {
         let hint = match error.kind() {
-            ErrorKind::Dial(_) if forgotten.is_some() => forgotten.clone(),
+            ErrorKind::Dial(_) if missing_url.is_some() => missing_url.clone(),
             // `send a.txt b.txt`
             ErrorKind::Dial(DialError::Resolve { .. }) if is_bare(&flags.target) => error
                 .hint()
@@ -66,7 +66,7 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
         }
         Failure { hint, ..Failure::new(exit, error) }.at(&target, &options.connect)
     })?;
-    let lost = reporter.lost.take();
+    let lost = reporter.print_error.take();
     match lost {
         Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             let error = anyhow::anyhow!(error);
@@ -79,8 +79,8 @@ pub(crate) fn run(flags: &flags::Send, verbose: bool) -> Result<Exit, Failure> {
     }
 }
 
-/// Refuses a port as an argument of its own, as nc (`send FILE HOST PORT`) and ssh (`send -p PORT
-/// FILE HOST`) have it. Alone, a port is a server of this machine, and HOST would be a file.
+/// Refuses a separate port argument, as in nc (`send FILE HOST PORT`) and ssh (`send -p PORT FILE
+/// HOST`). A port alone means a server on this machine, so HOST would be taken for a file.
 fn refuse_separate_port(flags: &flags::Send) -> Result<(), Failure> {
     let typed: Vec<_> = flags.files.iter().map(|file| file.to_string_lossy()).collect();
     let (host, port, missing) = match typed.as_slice() {
@@ -119,8 +119,8 @@ fn after_interrupt(flags: &flags::Send, target: &Target) -> &'static str {
     if starts_over { progress::STARTS_OVER } else { progress::RESUMES }
 }
 
-/// Everything that the files and directories stand for.
-fn found(flags: &flags::Send) -> Result<Found, Failure> {
+/// Collects the files to send from the arguments, directories included.
+fn collect(flags: &flags::Send) -> Result<Found, Failure> {
     let links = flags.links;
     let mut all = Found::default();
     for file in &flags.files {
@@ -136,14 +136,14 @@ fn found(flags: &flags::Send) -> Result<Found, Failure> {
         }
         return Err(Failure::new(Exit::Failed, all.failed.remove(0)));
     }
-    if flags.plain && all.sources.iter().any(|source| source.name().is_some_and(is_below)) {
+    if flags.plain && all.sources.iter().any(|source| source.name().is_some_and(has_directory)) {
         let error = anyhow::anyhow!("--plain sends no names, so it cannot send directories");
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out --plain"));
     }
     Ok(all)
 }
 
-/// The outcome of a command of which `failed` files were not even offered, beside `of` others.
+/// Returns the result of the command: `failed` files were unreadable, `of` were to be sent.
 fn with_failed(done: Result<(), Error>, failed: usize, of: usize) -> Result<(), Error> {
     let (more, origin) = match done.as_ref().map_err(Error::kind) {
         Ok(()) => (0, ErrorOrigin::Local),
@@ -184,13 +184,13 @@ fn not_sent(
 }
 
 /// Returns whether a name has directories.
-fn is_below(name: &OsStr) -> bool {
+fn has_directory(name: &OsStr) -> bool {
     name.as_encoded_bytes().contains(&b'/')
 }
 
 fn check_names(flags: &flags::Send, target: &Target, sources: &[Source]) -> Result<(), Failure> {
     let scope = access::scope(target)?;
-    let is_one = |source: &Source| !source.name().is_some_and(is_below);
+    let is_one = |source: &Source| !source.name().is_some_and(has_directory);
     let one = flags.files.len() == 1 && sources.iter().all(is_one);
     if matches!(scope, Scope::File(_)) && !one {
         let error = match flags.files.as_slice() {
@@ -210,12 +210,12 @@ struct Reporter<'a> {
     flags: &'a flags::Send,
     verbose: bool,
     bar: ProgressBar,
-    /// Bytes of the files before.
+    /// Total size of the files that were sent.
     before: Cell<u64>,
-    /// The server has let a time limit pass.
-    was_silent: Cell<bool>,
-    /// The first receipt that could not be printed.
-    lost: Cell<Option<std::io::Error>>,
+    /// Whether the hint for a server that does not answer was printed.
+    hinted: Cell<bool>,
+    /// The first error of printing a receipt.
+    print_error: Cell<Option<std::io::Error>>,
 }
 
 impl<'a> Reporter<'a> {
@@ -226,8 +226,8 @@ impl<'a> Reporter<'a> {
             verbose,
             bar,
             before: Cell::new(0),
-            was_silent: Cell::new(false),
-            lost: Cell::new(None),
+            hinted: Cell::new(false),
+            print_error: Cell::new(None),
         }
     }
 }
@@ -244,12 +244,12 @@ impl Observer for Reporter<'_> {
     fn sent(&self, sent: Sent) {
         self.before.set(self.before.get() + sent.bytes);
         self.bar.set_position(self.before.get());
-        // The bar must not stand in the middle of a receipt.
+        // Hide the bar while a receipt is printed.
         self.bar.suspend(|| {
-            changed_name(self.flags, &sent);
+            note_new_name(self.flags, &sent);
             if let Err(error) = print(self.flags, self.verbose, &sent) {
-                let first = self.lost.take().unwrap_or(error);
-                self.lost.set(Some(first));
+                let first = self.print_error.take().unwrap_or(error);
+                self.print_error.set(Some(first));
             }
         });
     }
@@ -265,7 +265,7 @@ impl Observer for Reporter<'_> {
         }
         let reason = reason(error);
         // A server of another protocol never answers, so the hint does not wait for the last retry.
-        let hint = error.hint().filter(|_| error.is_silence() && !self.was_silent.replace(true));
+        let hint = error.hint().filter(|_| error.is_silence() && !self.hinted.replace(true));
         self.bar.suspend(|| {
             to_stderr(&format!("{reason}; retrying in {delay:?}"));
             if let Some(hint) = hint {
@@ -348,7 +348,7 @@ fn is_empty(file: &Path) -> bool {
 }
 
 /// Reports that a file has another name on the server.
-fn changed_name(flags: &flags::Send, sent: &Sent) {
+fn note_new_name(flags: &flags::Send, sent: &Sent) {
     let stored = sent.receipt.as_ref().and_then(Receipt::stored);
     if let (Some(asked), Some(stored), false) = (&sent.changed_from, stored, flags.quiet) {
         to_stderr(&format!("note: {asked} is stored under another name: {stored}"));
@@ -405,7 +405,7 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
     Ok(())
 }
 
-/// The receipt, and what only the sender's side of the connection knows.
+/// Returns the receipt as JSON, with the sender's TCP statistics.
 fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
     let mut event = json!({ "event": "receipt" });
     if let (Some(event), Ok(serde_json::Value::Object(receipt))) =

@@ -1,7 +1,8 @@
-//! How many connections the limit on open files bears. A server that runs out of descriptors can
-//! neither accept nor open the file of a transfer that it has accepted; so it takes no more
-//! connections than it can serve, and the others wait in the kernel's backlog, where they cost
-//! nothing.
+//! The number of connections that the limit on open files allows.
+//!
+//! A server without free descriptors can neither accept a connection nor open the file of an
+//! accepted transfer. So it accepts only as many connections as it can serve, and the others wait
+//! in the kernel's backlog, where they cost nothing.
 
 use anyport_console::to_stderr;
 use anyport_server::Config;
@@ -17,9 +18,9 @@ pub(crate) fn fit(config: &mut Config) {
         Err(_) => limit.current,
     };
     let Some(limit) = limit else { return };
-    let bears = Bears::with(limit, config.startup.bulk_threads, config.max_connections);
-    config.max_stream_files = bears.stream_files;
-    let most = bears.connections;
+    let capacity = Capacity::with(limit, config.startup.bulk_threads, config.max_connections);
+    config.max_stream_files = capacity.stream_files;
+    let most = capacity.connections;
     if config.max_connections > most {
         let wanted = config.max_connections;
         to_stderr(&format!(
@@ -36,31 +37,31 @@ pub(crate) fn fit(config: &mut Config) {
 
 /// The connections that a limit on open files permits.
 #[derive(Debug, PartialEq, Eq)]
-struct Bears {
+struct Capacity {
     connections: usize,
     /// Files of HTTP/2 streams beside the first of each connection.
     stream_files: usize,
 }
 
-impl Bears {
-    /// A quarter of the open files, and what `connections` leave, is for streams.
+impl Capacity {
+    /// Reserves a quarter of the files, and all that `connections` do not need, for streams.
     fn with(limit: u64, bulk_threads: usize, connections: usize) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let reserved = RESERVED.saturating_add(bulk_threads.saturating_mul(FOR_A_THREAD));
-        // Of very few at least half are for clients.
+        let reserved = RESERVED.saturating_add(bulk_threads.saturating_mul(PER_BULK_THREAD));
+        // With a very low limit, at least half of it is for clients.
         let left = limit - reserved.min(limit / 2);
-        let most = ((left - left / 4) / FOR_A_CONNECTION).max(1);
+        let most = ((left - left / 4) / PER_CONNECTION).max(1);
         let connections = connections.min(most);
-        let stream_files = left.saturating_sub(connections.saturating_mul(FOR_A_CONNECTION));
+        let stream_files = left.saturating_sub(connections.saturating_mul(PER_CONNECTION));
         Self { connections, stream_files }
     }
 }
 
-/// A socket, and the file that is received or sent.
-const FOR_A_CONNECTION: usize = 2;
+/// Descriptors per connection: the socket, and the file that is received or sent.
+const PER_CONNECTION: usize = 2;
 
-/// Both ends of the pipe that splice needs.
-const FOR_A_THREAD: usize = 2;
+/// Descriptors per bulk thread: both ends of the pipe for `splice`.
+const PER_BULK_THREAD: usize = 2;
 
 /// Reserved descriptors: listeners, epoll and event descriptors, the directory, logs, the control
 /// socket and its clients, and short uses: a directory that is listed, the checkpoints of a partial
@@ -73,12 +74,12 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_reserved() {
-        let bears = |connections, stream_files| Bears { connections, stream_files };
-        assert_eq!(Bears::with(1024, 4, 1024), bears(357, 238));
-        assert_eq!(Bears::with(1024, 4, 100), bears(100, 752), "what connections leave");
-        assert_eq!(Bears::with(128, 4, 1024), bears(24, 16), "few: half of them");
-        assert_eq!(Bears::with(20_000, 4, 1024), bears(1024, 17_880));
-        assert_eq!(Bears::with(2, 4, 1024), bears(1, 0));
-        assert_eq!(Bears::with(u64::MAX, usize::MAX, 1024).connections, 1024);
+        let capacity = |connections, stream_files| Capacity { connections, stream_files };
+        assert_eq!(Capacity::with(1024, 4, 1024), capacity(357, 238));
+        assert_eq!(Capacity::with(1024, 4, 100), capacity(100, 752), "what connections leave");
+        assert_eq!(Capacity::with(128, 4, 1024), capacity(24, 16), "few: half of them");
+        assert_eq!(Capacity::with(20_000, 4, 1024), capacity(1024, 17_880));
+        assert_eq!(Capacity::with(2, 4, 1024), capacity(1, 0));
+        assert_eq!(Capacity::with(u64::MAX, usize::MAX, 1024).connections, 1024);
     }
 }

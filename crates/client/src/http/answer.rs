@@ -12,22 +12,22 @@ use hyper::body::Incoming;
 
 use crate::error::{LIST_HINT, LONGEST_ANSWER, SHOWN, token_hint};
 
-/// A short answer, with its content as far as it matters.
+/// A response with its content, up to [`LONGEST_ANSWER`] bytes.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) fields: HeaderMap,
     text: String,
-    /// All of it was read, so the connection may carry another request.
+    /// Whether all content was read, so that the connection can be reused.
     pub(crate) is_whole: bool,
 }
 
 /// The outcome of a file.
-pub(crate) enum Judged {
+pub(crate) enum UploadResult {
     /// It is stored. Only anyport servers send a receipt.
     Stored(Option<Box<Receipt>>),
     Refused(Refusal),
-    /// Somewhere else is asked to be asked.
-    Elsewhere {
+    /// The server redirects the request.
+    Redirected {
         location: String,
     },
     /// A response that no anyport server sends.
@@ -64,22 +64,22 @@ impl Answer {
     }
 
     /// Returns the outcome of an uploaded file.
-    pub(crate) fn judge(&self) -> Judged {
+    pub(crate) fn upload_result(&self) -> UploadResult {
         let reply = self.is_json().then(|| FileReply::from_json(&self.text));
         match (self.status, reply) {
             (status, Some(Ok(FileReply::Receipt(receipt)))) if status.is_success() => {
-                Judged::Stored(Some(Box::new(receipt)))
+                UploadResult::Stored(Some(Box::new(receipt)))
             }
-            (status, Some(_)) if status.is_success() && !self.is_whole => Judged::Cut,
+            (status, Some(_)) if status.is_success() && !self.is_whole => UploadResult::Cut,
             // JSON without a valid receipt is that of a third-party server.
             (status, Some(_)) if status.is_success() && self.is_anyport() => {
-                Judged::Unclear(self.said())
+                UploadResult::Unclear(self.first_line())
             }
-            (status, _) if status.is_success() => Judged::Stored(None),
+            (status, _) if status.is_success() => UploadResult::Stored(None),
             (status, _) if status.is_redirection() => {
-                Judged::Elsewhere { location: self.location() }
+                UploadResult::Redirected { location: self.location() }
             }
-            _ => Judged::Refused(self.refusal()),
+            _ => UploadResult::Refused(self.refusal()),
         }
     }
 
@@ -94,13 +94,13 @@ impl Answer {
         if self.is_json()
             && let Ok(FileReply::Error(mut refusal)) = FileReply::from_json(&self.text)
         {
-            // Requests have no field for the policy.
+            // HTTP requests cannot carry --on-exists, so the hint names a transport that can.
             let rename = format!("with {ON_EXISTS} rename");
             let replaced = |hint: String| hint.replace(&rename, &format!("over tcp:// {rename}"));
             refusal.hint = refusal.hint.map(replaced);
             return refusal;
         }
-        let said = self.said();
+        let said = self.first_line();
         let colon = if said.is_empty() { "" } else { ": " };
         let message = format!("{}{colon}{said}", self.status);
         let refusal = Refusal::new(RefusalCode::of_status(self.status), message);
@@ -123,7 +123,7 @@ impl Answer {
     }
 
     /// Returns the first line of text, shortened. A page has no useful line.
-    fn said(&self) -> String {
+    fn first_line(&self) -> String {
         let text = self.text.trim_start();
         if text.starts_with('<') {
             return String::new();
@@ -158,8 +158,8 @@ mod tests {
     }
 
     fn refusal(status: u16, media: &'static str, text: &str) -> Refusal {
-        match answer(status, media, text).judge() {
-            Judged::Refused(refusal) => refusal,
+        match answer(status, media, text).upload_result() {
+            UploadResult::Refused(refusal) => refusal,
             _ => panic!("{status} is no refusal"),
         }
     }
@@ -210,19 +210,24 @@ mod tests {
         for (status, media, text) in
             [(201, "", ""), (204, "", ""), (200, JSON, "{\"ok\":true}"), (201, "text/html", "<a>")]
         {
-            assert!(matches!(answer(status, media, text).judge(), Judged::Stored(None)), "{text}");
+            assert!(
+                matches!(answer(status, media, text).upload_result(), UploadResult::Stored(None)),
+                "{text}"
+            );
         }
-        let broken = answer(201, JSON, "{\"receipt\":{}}").judge();
-        assert!(matches!(broken, Judged::Unclear(said) if said == "{\"receipt\":{}}"));
+        let broken = answer(201, JSON, "{\"receipt\":{}}").upload_result();
+        assert!(matches!(broken, UploadResult::Unclear(said) if said == "{\"receipt\":{}}"));
     }
 
     #[test]
     fn a_redirect_is_an_error_that_names_its_target() {
         let mut answer = answer(308, "text/plain", "");
-        assert!(matches!(answer.judge(), Judged::Elsewhere { location } if location == "(none)"));
+        assert!(
+            matches!(answer.upload_result(), UploadResult::Redirected { location } if location == "(none)")
+        );
         answer.fields.insert(header::LOCATION, header::HeaderValue::from_static("https://h/x"));
         assert!(
-            matches!(answer.judge(), Judged::Elsewhere { location } if location == "https://h/x")
+            matches!(answer.upload_result(), UploadResult::Redirected { location } if location == "https://h/x")
         );
     }
 }

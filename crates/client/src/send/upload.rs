@@ -23,7 +23,7 @@ use super::{Options, Sent, check};
 use crate::bottleneck::Measurements;
 use crate::content::{Content, Identity, Source};
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
-use crate::http::answer::{Answer, Judged};
+use crate::http::answer::{Answer, UploadResult};
 use crate::http::connection::Connection;
 use crate::http::content::{Moved, Outgoing, Reader, Want, streamed};
 use crate::http::request::{Destination, request};
@@ -131,7 +131,7 @@ impl Upload {
             }
         };
         let settled = settle(&connection, answered, feeding, &moved, wait_limit).await?;
-        let sent = settled.judge(&connection, before, began, &options)?;
+        let sent = settled.upload_result(&connection, before, began, &options)?;
         match sent.receipt {
             // The user who wrote the URL does not know that path.
             None if path.is_moved => Err(Error::at(connection.peer, ErrorKind::Renamed(path.path))),
@@ -293,7 +293,7 @@ async fn settle(
 }
 
 impl Settled {
-    fn judge(
+    fn upload_result(
         self,
         connection: &Connection,
         before: TcpInfo,
@@ -302,16 +302,20 @@ impl Settled {
     ) -> Result<Sent, Error> {
         let Self { answer, read, sent } = self;
         let peer = connection.peer;
-        let receipt = match answer.judge() {
-            Judged::Stored(receipt) => receipt.map(|receipt| *receipt),
-            Judged::Refused(refusal) => return Err(Error::at(peer, ErrorKind::Refused(refusal))),
-            Judged::Unclear(answer) => return Err(Error::at(peer, ErrorKind::NoReceipt(answer))),
-            Judged::Cut => {
+        let receipt = match answer.upload_result() {
+            UploadResult::Stored(receipt) => receipt.map(|receipt| *receipt),
+            UploadResult::Refused(refusal) => {
+                return Err(Error::at(peer, ErrorKind::Refused(refusal)));
+            }
+            UploadResult::Unclear(answer) => {
+                return Err(Error::at(peer, ErrorKind::NoReceipt(answer)));
+            }
+            UploadResult::Cut => {
                 let source = crate::stream::ended();
                 return Err(Error::at(peer, ErrorKind::Lost(Transferred::SentOverHttp(sent)))
                     .because(source));
             }
-            Judged::Elsewhere { location } => {
+            UploadResult::Redirected { location } => {
                 let status = answer.status.to_string();
                 return Err(Error::at(peer, ErrorKind::Elsewhere { status, location }));
             }

@@ -1,8 +1,8 @@
-//! Raw bytes: the file until FIN, or a candidate for bare frames (docs/PROTOCOLS.md).
+//! Raw bytes: a file that ends with a FIN, or a candidate for bare frames (docs/PROTOCOLS.md).
 //!
-//! A candidate is raw until confirmed. Up to `Limits::held_candidate` bytes are buffered in memory;
-//! beyond that they go raw into the sink. Once confirmed, buffered or stored bytes are decoded from
-//! the first one on, in place.
+//! A candidate counts as raw until it is confirmed. Up to `Limits::held_candidate` bytes are
+//! buffered in memory; if there are more, all are stored as raw bytes. When the candidate is
+//! confirmed, the session decodes the buffered or stored bytes in place, from the first one.
 
 use std::time::Instant;
 
@@ -29,10 +29,10 @@ pub(crate) struct Raw {
 struct Candidate {
     confirmation: Confirmation,
     /// Bytes that are not in the sink yet; all of them until the limit is reached, none afterwards.
-    held: Vec<u8>,
-    /// Their share of the server's budget.
+    buffered: Vec<u8>,
+    /// Share of the server's memory budget for these bytes.
     share: Share,
-    /// When the first of them was read.
+    /// Time at which the first byte was read.
     since: Option<Instant>,
 }
 
@@ -45,13 +45,13 @@ impl Raw {
         let confirmation =
             Confirmation::new(&context.config.limits, context.files.largest_possible());
         let share = context.buffer_share();
-        let candidate = Candidate { confirmation, held: Vec::new(), share, since: None };
+        let candidate = Candidate { confirmation, buffered: Vec::new(), share, since: None };
         Self { context, upload: None, candidate: Some(candidate) }
     }
 
     /// Returns whether no byte has arrived.
     fn is_idle(&self) -> bool {
-        let holds = |candidate: &Candidate| !candidate.held.is_empty();
+        let holds = |candidate: &Candidate| !candidate.buffered.is_empty();
         self.upload.is_none() && !self.candidate.as_ref().is_some_and(holds)
     }
 
@@ -73,12 +73,12 @@ impl Raw {
         };
         let since = *candidate.since.get_or_insert(at);
         match candidate.confirmation.feed(bytes) {
-            CandidateState::Open => self.hold(bytes, since)?,
+            CandidateState::Open => self.buffer_or_store(bytes, since)?,
             CandidateState::Confirmed(evidence) => {
                 return Ok(self.become_frames(evidence, since, bytes.to_vec(), replies));
             }
-            CandidateState::RuledOut(refutation) => {
-                self.settled(&refutation);
+            CandidateState::RuledOut(contradiction) => {
+                self.record_ruled_out(&contradiction);
                 self.settle_raw()?;
                 self.store(bytes, at)?;
             }
@@ -88,17 +88,17 @@ impl Raw {
 
     fn end_of_stream(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
         if let Some(candidate) = &mut self.candidate {
-            let standing = candidate.confirmation.end_of_stream();
+            let state = candidate.confirmation.end_of_stream();
             let since = candidate.since.unwrap_or_else(Instant::now);
-            if let CandidateState::Confirmed(evidence) = standing {
+            if let CandidateState::Confirmed(evidence) = state {
                 return Ok(self.become_frames(evidence, since, Vec::new(), replies));
             }
-            if let CandidateState::RuledOut(refutation) = standing {
-                self.settled(&refutation);
+            if let CandidateState::RuledOut(contradiction) = state {
+                self.record_ruled_out(&contradiction);
             }
             self.settle_raw()?;
         }
-        // Without a byte there is no file: a port scan, a health check.
+        // A connection without input (port scan, health check) stores no file.
         if let Some(upload) = self.upload.take() {
             let reply = match upload.finish(EndKind::Fin, &End::default()) {
                 Ok(receipt) => Reply::Receipt(receipt),
@@ -109,7 +109,8 @@ impl Raw {
         Ok(Next::Finish)
     }
 
-    fn silence(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
+    /// Handles the idle timeout: confirms a candidate, or interrupts the transfer.
+    fn idle(&mut self, replies: &mut Vec<u8>) -> Result<Next, Refusal> {
         if let Some(candidate) = &mut self.candidate
             && let CandidateState::Confirmed(evidence) = candidate.confirmation.idle()
         {
@@ -125,20 +126,20 @@ impl Raw {
     }
 
     /// Buffers an unconfirmed candidate's bytes, or stores them raw if they are too many.
-    fn hold(&mut self, bytes: &[u8], since: Instant) -> Result<(), Refusal> {
+    fn buffer_or_store(&mut self, bytes: &[u8], since: Instant) -> Result<(), Refusal> {
         let limit = self.context.config.limits.held_candidate;
         let Some(candidate) = &mut self.candidate else { return Ok(()) };
         let stored_already = self.upload.is_some();
         if !stored_already
-            && candidate.held.len() + bytes.len() <= limit
+            && candidate.buffered.len() + bytes.len() <= limit
             && candidate.share.grow(bytes.len())
         {
-            candidate.held.extend_from_slice(bytes);
+            candidate.buffered.extend_from_slice(bytes);
             return Ok(());
         }
-        let held = std::mem::take(&mut candidate.held);
+        let buffered = std::mem::take(&mut candidate.buffered);
         candidate.share.clear();
-        self.store(&held, since)?;
+        self.store(&buffered, since)?;
         self.store(bytes, since)?;
         if !self.upload.as_ref().is_some_and(Upload::can_rewrite) {
             // Bytes that cannot be read back cannot be decoded later, so they are raw.
@@ -151,17 +152,18 @@ impl Raw {
         Ok(())
     }
 
-    fn settled(&self, refutation: &Contradiction) {
-        self.context.record.decided("raw", refutation.to_string());
-        self.context.events.counters.settled(match refutation {
+    /// Records that the candidate was ruled out or not confirmed.
+    fn record_ruled_out(&self, contradiction: &Contradiction) {
+        self.context.record.decided("raw", contradiction.to_string());
+        self.context.events.counters.settled(match contradiction {
             Contradiction::Unfinished => Class::Unconfirmed,
             _ => Class::RuledOut,
         });
         let peer = self.context.peer;
-        tracing::debug!(%peer, protocol = "raw", reason = %refutation, "decided");
+        tracing::debug!(%peer, protocol = "raw", reason = %contradiction, "decided");
     }
 
-    /// Stores the buffered bytes of a candidate that is raw.
+    /// Ends the candidate as raw bytes, and stores what it buffered.
     fn settle_raw(&mut self) -> Result<(), Refusal> {
         let Some(candidate) = self.candidate.take() else { return Ok(()) };
         if !self.context.listener.allowed.raw {
@@ -172,7 +174,7 @@ impl Raw {
             return Err(Refusal::new(RefusalCode::NotSupported, reason));
         }
         match candidate.since {
-            Some(since) => self.store(&candidate.held, since),
+            Some(since) => self.store(&candidate.buffered, since),
             None => Ok(()),
         }
     }
@@ -192,7 +194,7 @@ impl Raw {
     }
 
     /// Decodes a confirmed candidate's buffered or stored bytes, from the first one on, in place.
-    /// `rest` follows them.
+    /// `rest` is the input after them.
     fn become_frames(
         &mut self,
         evidence: Evidence,
@@ -204,7 +206,8 @@ impl Raw {
         let reason = evidence.as_str();
         self.context.record.decided("frames", reason.to_owned());
         tracing::debug!(peer = %self.context.peer, protocol = "frames", reason, "decided");
-        let mut held = self.candidate.take().map(|candidate| candidate.held).unwrap_or_default();
+        let mut buffered =
+            self.candidate.take().map(|candidate| candidate.buffered).unwrap_or_default();
         let announced = evidence == Evidence::Greeting;
         let mut ws = Ws::bare(self.context.clone(), announced);
         let next = match self.upload.take() {
@@ -213,8 +216,8 @@ impl Raw {
                 stored.set_protocol(Protocol::Frames);
                 ws.decode_stored(stored, since, replies)
             }
-            None if held.is_empty() => Next::Continue,
-            None => ws.handle(Event::Bytes(&mut held), since, replies),
+            None if buffered.is_empty() => Next::Continue,
+            None => ws.handle(Event::Bytes(&mut buffered), since, replies),
         };
         match next {
             Next::Continue => Successor::session(AnySession::of(ws), rest),
@@ -238,9 +241,9 @@ impl Session for Raw {
         } else {
             self.context.config.timeouts.idle
         };
-        // Before the first byte there is no upload, and beginning one creates a file.
+        // Without an upload, the first byte creates a file, which may block.
         let may_block = self.upload.as_ref().is_none_or(Upload::may_block);
-        // A candidate is read, because it may be confirmed.
+        // The bytes of a candidate must not be spliced, because they may be frames.
         let upload = self.upload.as_ref().filter(|_| self.candidate.is_none());
         let read = upload.and_then(Upload::splice).into();
         Interest { read, may_block, place: Placement::Thread, ..Interest::input(idle) }
@@ -256,7 +259,7 @@ impl Session for Raw {
                 Ok(Next::Continue)
             }
             Event::EndOfStream => self.end_of_stream(out),
-            Event::Idle => self.silence(out),
+            Event::Idle => self.idle(out),
             Event::Shutdown if self.is_idle() => Ok(Next::Finish),
             Event::Lost(reason) => {
                 self.broken(reason);

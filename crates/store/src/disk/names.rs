@@ -18,13 +18,14 @@ use rustix::io::Errno;
 
 use super::At;
 
-/// The comparison of names in one open directory, known from its first entry on: then its entries
-/// need no lookup under other spellings.
+/// A cache of how one open directory compares names, so that later entries need no lookup under
+/// other spellings. The first entry that is found in the directory fills it.
 ///
-/// The `casefold` attribute can be changed only while a directory is empty, so what is kept can
-/// become wrong only if a served directory is emptied and changed while it is open.
+/// The `casefold` attribute can be changed only while a directory is empty, so the cache is wrong
+/// only if a served directory is emptied and changed while it is open.
 #[derive(Debug, Default)]
 pub struct NameComparison {
+    /// Whether names are compared as bytes; unset until an entry is found.
     is_exact: OnceLock<bool>,
 }
 
@@ -66,7 +67,7 @@ pub fn stored_as(at: At<'_>) -> io::Result<Option<OsString>> {
     let is_found =
         |other: &Vec<u8>| stat(&at.name.with_file_name(OsStr::from_bytes(other))).is_ok();
     let is_ambiguous = spellings(name).iter().any(is_found);
-    // ASCII alone has one normalization form.
+    // An ASCII name has only one normalization form.
     if !is_ambiguous && name.is_ascii() {
         return Ok(None);
     }
@@ -90,19 +91,20 @@ pub fn stored_as(at: At<'_>) -> io::Result<Option<OsString>> {
         if other == name {
             return Ok(None);
         }
-        // Some file systems in user space have inode numbers for each spelling.
+        // Some FUSE file systems have another inode number for each spelling.
         if entry.ino() == found.st_ino || folded(other) == folded(name) {
             stored.get_or_insert_with(|| other.to_vec());
         }
     }
+    // The entry may have been removed while the directory was read.
     if stat(at.name).is_err() {
         return Ok(None);
     }
     Ok(Some(OsString::from_vec(stored.unwrap_or_else(|| UNKNOWN.to_vec()))))
 }
 
-/// Other names that lead to the same entry where names are folded: the other case, and a dot that
-/// FAT drops.
+/// Returns other spellings that find the same entry if the file system folds names: the other case,
+/// and a trailing dot, which FAT drops.
 fn spellings(name: &[u8]) -> Vec<Vec<u8>> {
     // Every file system that folds case folds that of ASCII; which others it folds depends on its
     // tables.
@@ -119,7 +121,7 @@ fn spellings(name: &[u8]) -> Vec<Vec<u8>> {
     spellings
 }
 
-/// Returns whether names in `directory` are compared as bytes, as far as its file system is known.
+/// Returns whether the file system of `directory` is known to compare its names as bytes.
 fn compares_bytes(directory: impl AsFd) -> bool {
     let is_known = fstatfs(&directory).is_ok_and(|stat| {
         // The type of the field differs between platforms.
@@ -129,6 +131,7 @@ fn compares_bytes(directory: impl AsFd) -> bool {
     is_known && !is_folded()
 }
 
+/// Returns `name` in lower case, without trailing dots.
 fn folded(name: &[u8]) -> String {
     String::from_utf8_lossy(name).trim_end_matches('.').to_lowercase()
 }
@@ -140,15 +143,14 @@ const KNOWN: [i128; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_
 /// `FS_CASEFOLD_FL`.
 const CASEFOLD: u32 = 0x4000_0000;
 
-/// Shown where reading the directory does not find the entry.
+/// Name to show if no entry of the directory matches.
 const UNKNOWN: &[u8] = b"another name";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Its file system compares bytes, so each name is one of its own, whatever other spellings
-    /// there are.
+    /// The file system of the test compares bytes, so other spellings are other files.
     #[test]
     fn names_that_a_directory_has_are_exact() {
         let scratch = tempfile::tempdir().unwrap();

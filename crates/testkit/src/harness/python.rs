@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::process::{Outcome, Running, python_with};
 use super::server::Server;
 
-/// Runs a script against a server, where PyPI `websockets` is installed.
+/// Runs a script against a server; returns `None` if PyPI `websockets` is not installed.
 ///
-/// The script has `connect(path)`, `noise(length)`, and `out(data)`, which writes the file that
-/// [`sent`] reads.
+/// The script can call `connect(path)`, `noise(length)` for reproducible random bytes, and
+/// `out(data)`, which writes the file that [`sent`] reads.
 pub fn python_websockets(server: &Server, script: &str) -> Option<Outcome> {
     const PRELUDE: &str = r"
 import json, random, sys

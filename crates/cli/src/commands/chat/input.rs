@@ -26,7 +26,7 @@ pub(super) enum Input {
         editor: Box<Lines>,
         before: Termios,
     },
-    /// Something that has no cursor; `commands` if a person may be behind it all the same.
+    /// Input without line editing; `commands` if it is a terminal, so `/` begins a command.
     Stream {
         commands: bool,
     },
@@ -35,23 +35,24 @@ pub(super) enum Input {
 /// The way in which input ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    Command,
+    Done,
     /// Except for this many lines.
-    NotAllSaid(usize),
+    LinesSkipped(usize),
     /// By Ctrl-C.
     Interrupted,
 }
 
-/// The thread that reads.
+/// A running input thread.
 pub(super) struct Reading {
     interrupted: Arc<AtomicBool>,
     /// Lines that could not be sent.
     skipped: Arc<AtomicUsize>,
-    /// The terminal as it was, and whether the editor has left it so.
+    /// The original terminal settings, and whether the editor has restored them.
     terminal: Option<(Termios, Arc<AtomicBool>)>,
 }
 
 impl Input {
+    /// Opens stdin. If `edits`, with a line editor, and a printer that writes above its line.
     pub(super) fn open(edits: bool) -> anyhow::Result<(Self, Option<Printer>)> {
         if !edits {
             return Ok((Self::Stream { commands: io::stdin().is_terminal() }, None));
@@ -68,7 +69,7 @@ impl Input {
     }
 
     /// Reads on a thread of its own, until the end. Lines wait there until the room accepts them.
-    pub(super) fn start(self, said: Sender<Command>) -> Reading {
+    pub(super) fn start(self, queue: Sender<Command>) -> Reading {
         let interrupted = Arc::new(AtomicBool::new(false));
         let was_interrupted = interrupted.clone();
         let skipped = Arc::new(AtomicUsize::new(0));
@@ -78,15 +79,15 @@ impl Input {
                 let left = Arc::new(AtomicBool::new(false));
                 let has_left = left.clone();
                 std::thread::spawn(move || {
-                    let ending = edit(*editor, &said);
+                    let ending = edit(*editor, &queue);
                     was_interrupted.store(ending == Ending::Interrupted, Ordering::Release);
                     has_left.store(true, Ordering::Release);
-                    drop(said);
+                    drop(queue);
                 });
                 Reading { interrupted, skipped, terminal: Some((before, left)) }
             }
             Self::Stream { commands } => {
-                std::thread::spawn(move || stream(commands, &said, &were_skipped));
+                std::thread::spawn(move || stream(commands, &queue, &were_skipped));
                 Reading { interrupted, skipped, terminal: None }
             }
         }
@@ -94,43 +95,43 @@ impl Input {
 }
 
 impl Reading {
-    /// Leaves the terminal as it was: the editor may be in the middle of a line.
+    /// Restores the terminal, if the editor is in the middle of a line; returns how input ended.
     pub(super) fn stop(self) -> Ending {
         if let Some((before, left)) = self.terminal
             && !left.load(Ordering::Acquire)
         {
-            // A terminal that is gone needs nothing any more.
+            // An error means that the terminal is gone.
             let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &before);
             to_stderr("");
         }
         match self.skipped.load(Ordering::Acquire) {
             _ if self.interrupted.load(Ordering::Acquire) => Ending::Interrupted,
-            0 => Ending::Command,
-            lines => Ending::NotAllSaid(lines),
+            0 => Ending::Done,
+            lines => Ending::LinesSkipped(lines),
         }
     }
 }
 
 /// Dropping the editor at the end notifies its printer that there is no input line any more.
-fn edit(mut editor: Lines, said: &Sender<Command>) -> Ending {
+fn edit(mut editor: Lines, queue: &Sender<Command>) -> Ending {
     loop {
         let line = match editor.readline("> ") {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => return Ending::Interrupted,
             // Ctrl-D, or a terminal that is gone.
-            Err(_) => return Ending::Command,
+            Err(_) => return Ending::Done,
         };
         // Between two lines nothing else writes to the terminal.
-        let mut tell = |text: &str| {
+        let mut print = |text: &str| {
             let _ = lines_to_stdout(text);
         };
-        if !typed(line.as_bytes(), said, &mut tell) {
-            return Ending::Command;
+        if !typed(line.as_bytes(), queue, &mut print) {
+            return Ending::Done;
         }
     }
 }
 
-fn stream(commands: bool, said: &Sender<Command>, skipped: &AtomicUsize) {
+fn stream(commands: bool, queue: &Sender<Command>, skipped: &AtomicUsize) {
     let mut input = BufReader::new(Waiting(io::stdin()));
     let most = Limits::default().room_message;
     // A longer line is discarded, and never buffered.
@@ -152,9 +153,9 @@ fn stream(commands: bool, said: &Sender<Command>, skipped: &AtomicUsize) {
             return;
         }
         let continues = if commands {
-            typed(&line, said, &mut to_stderr)
+            typed(&line, queue, &mut to_stderr)
         } else {
-            piped(&line, most, said, skipped)
+            piped(&line, most, queue, skipped)
         };
         if !continues {
             return;
@@ -163,27 +164,27 @@ fn stream(commands: bool, said: &Sender<Command>, skipped: &AtomicUsize) {
 }
 
 /// Handles a typed line. Returns `false` if the chat has ended.
-fn typed(line: &[u8], said: &Sender<Command>, tell: &mut dyn FnMut(&str)) -> bool {
+fn typed(line: &[u8], queue: &Sender<Command>, print: &mut dyn FnMut(&str)) -> bool {
     match Command::from_line(line, Limits::default().room_message) {
         Ok(Line::Nothing) => true,
         Ok(Line::Help) => {
-            HELP.iter().for_each(|line| tell(line));
-            tell("* press Ctrl-D to leave");
+            HELP.iter().for_each(|line| print(line));
+            print("* press Ctrl-D to leave");
             true
         }
-        Ok(Line::Command(words)) => said.blocking_send(words).is_ok(),
+        Ok(Line::Command(words)) => queue.blocking_send(words).is_ok(),
         Err(error) => {
-            tell(&Event::Error(error.refusal()).to_text());
+            print(&Event::Error(error.refusal()).to_text());
             true
         }
     }
 }
 
 /// Handles a line of a program, which is sent unchanged, also with a slash at its front.
-fn piped(line: &[u8], most: usize, said: &Sender<Command>, skipped: &AtomicUsize) -> bool {
+fn piped(line: &[u8], most: usize, queue: &Sender<Command>, skipped: &AtomicUsize) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match Command::say(String::from_utf8_lossy(line).into_owned(), None, most) {
-        Ok(words) => said.blocking_send(words).is_ok(),
+        Ok(words) => queue.blocking_send(words).is_ok(),
         Err(CommandError::Empty) => true,
         Err(error) => {
             skipped.fetch_add(1, Ordering::Release);

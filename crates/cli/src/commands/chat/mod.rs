@@ -38,8 +38,10 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
     match done {
         Ok(Left { refused: 0, unconfirmed: 0, .. }) => match ending {
             Ending::Interrupted => Ok(Exit::Interrupted),
-            Ending::Command => Ok(Exit::Done),
-            Ending::NotAllSaid(lines) => Err(anyhow::anyhow!("{lines} lines were not sent").into()),
+            Ending::Done => Ok(Exit::Done),
+            Ending::LinesSkipped(lines) => {
+                Err(anyhow::anyhow!("{lines} lines were not sent").into())
+            }
         },
         Ok(Left { refused, unconfirmed: 0, .. }) => {
             let error = anyhow::anyhow!("{refused} of the messages were refused");

@@ -40,6 +40,7 @@ pub(super) fn run(flags: &Show) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Returns the JSON member of one setting: its key, and its value with its source.
 fn member(argument: &Arg, setting: &Setting) -> (String, Value) {
     let mut member = json!({ "from": "default" });
     match &setting.source {
@@ -67,7 +68,7 @@ fn value(argument: &Arg, values: &[OsString]) -> Value {
     let one = |value: &OsString| {
         let text = value.to_string_lossy();
         match text.parse::<i64>() {
-            // 007 is a word, and not the number 7.
+            // 007 stays a string, since it is not how the number 7 is written.
             Ok(number) if number.to_string() == text => json!(number),
             _ => json!(text),
         }
@@ -84,7 +85,7 @@ fn value(argument: &Arg, values: &[OsString]) -> Value {
 pub(super) fn written(argument: &Arg, values: &[OsString]) -> Option<String> {
     match value(argument, values) {
         Value::Null => None,
-        // Strings, numbers and lists of them are written alike, but for one character.
+        // JSON and TOML agree on strings, numbers and lists, except that TOML escapes DEL.
         value => Some(value.to_string().replace('\u{7f}', "\\u007f")),
     }
 }

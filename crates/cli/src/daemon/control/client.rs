@@ -1,4 +1,4 @@
-//! The side of `anyport status`, `reload` and `stop`.
+//! Client of the control socket, for `anyport status`, `reload` and `stop`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::{LONGEST_ANSWER, directories, has_generated_name, is_safe};
 
-/// A running server that listens to us.
+/// A connection to the control socket of a running server.
 pub(crate) struct Server {
     stream: BufReader<UnixStream>,
     path: PathBuf,
 }
 
 impl Server {
-    /// The one at `control`, or the only one that runs.
+    /// Connects to the server at `control`, or to the only running one.
     pub(crate) fn find(control: Option<&Path>) -> Result<Self, Failure> {
         let mut found = Self::all(control)?;
         match found.pop() {
@@ -33,7 +33,7 @@ impl Server {
         }
     }
 
-    /// The one at `control`, or all that run; at least one.
+    /// Connects to the server at `control`, or to all running ones, at least one.
     pub(crate) fn all(control: Option<&Path>) -> Result<Vec<Self>, Failure> {
         if let Some(path) = control {
             return Self::connect(path).map(|server| vec![server]).map_err(|error| {
@@ -44,12 +44,12 @@ impl Server {
             });
         }
         let mut found = Vec::new();
-        let mut closed = None;
+        let mut denied = None;
         for path in candidates() {
             match Self::connect(&path) {
                 Ok(server) => found.push(server),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    closed = Some(path)
+                    denied = Some(path)
                 }
                 // A server that was killed left its socket behind.
                 Err(_) => {}
@@ -57,7 +57,7 @@ impl Server {
         }
         if found.is_empty() {
             let error = anyhow!("no running server found");
-            let hint = match closed {
+            let hint = match denied {
                 Some(path) => format!("{} belongs to another user; try as root", path.display()),
                 None => "a server started with --control PATH is found only with --control PATH"
                     .to_owned(),
@@ -67,7 +67,7 @@ impl Server {
         Ok(found)
     }
 
-    /// The path of its control socket.
+    /// Returns the path of the control socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -108,12 +108,12 @@ impl Server {
         }
     }
 
-    /// Until its process has ended.
+    /// Waits until the server process has exited.
     pub(crate) fn wait(mut self) -> Result<(), Failure> {
         let stream = self.stream.get_mut();
         stream.set_read_timeout(None).context("cannot wait for the server to exit")?;
         match stream.read(&mut [0; 16]) {
-            // A reset is an end too.
+            // A FIN or a reset: the process has exited.
             Ok(0) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
             Ok(_) => Err(anyhow!("unexpected data from the server").into()),
@@ -122,7 +122,7 @@ impl Server {
     }
 }
 
-/// Sockets that are named as those of servers.
+/// Returns the paths that are named like control sockets of servers.
 fn candidates() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for directory in directories().into_iter().filter(|directory| is_safe(directory)) {

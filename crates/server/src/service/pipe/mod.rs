@@ -6,9 +6,9 @@
 //!     ▲ gate: closed while a queue is full         ▲ gate: closed while its queue is empty
 //! ```
 //!
-//! A sender and the number of receivers that it wants meet by a key; further receivers wait for
-//! the next sender of that key. The fullest queue closes the sender's gate, so the slowest receiver
-//! sets the pace, and a pipe buffers at most one buffer and one read.
+//! A key connects one sender with the number of receivers that it requests; further receivers wait
+//! for the next sender with that key. The fullest queue closes the sender's gate, so the slowest
+//! receiver sets the pace, and a pipe holds at most its buffer size plus one read.
 
 mod progress;
 mod receiver;
@@ -40,7 +40,7 @@ use progress::{Pipe, Queue};
 #[derive(Debug)]
 pub(crate) struct Pipes {
     limits: Live<PipeLimits>,
-    /// Key of the hash that names pipes in the log.
+    /// Secret key of the hash that replaces the keys of pipes in the log.
     secret: [u8; 32],
     table: Mutex<HashMap<PipeKey, Rendezvous>>,
     /// Budget of keys, with a fair share for each address.
@@ -51,7 +51,7 @@ pub(crate) struct Pipes {
 #[derive(Debug)]
 struct Rendezvous {
     /// Share of the budget of keys, for the address that used the key first.
-    _place: Share,
+    _share: Share,
     /// A sender that waits or that is sending.
     sender: Option<Arc<Pipe>>,
     /// Receivers that wait, in the order of arrival.
@@ -66,7 +66,7 @@ pub(crate) struct ContentInfo {
     pub(crate) media: Option<String>,
 }
 
-/// A receiver that waits for a pipe; then the pipe and its index there.
+/// A connected receiver: it waits, then has a pipe and an index there.
 #[derive(Debug, Default)]
 struct Waiting {
     gate: Arc<Gate>,
@@ -93,7 +93,7 @@ impl Pipes {
         hash.to_hex()[..ALIAS_LEN].to_owned()
     }
 
-    /// Changes the limits of later pipes, and the number of pipes.
+    /// Sets the limits: the number of pipes immediately, the others for pipes that begin later.
     pub(crate) fn set_limits(&self, limits: PipeLimits) {
         self.keys.set_limit(limits.pipes as u64);
         self.limits.replace(limits);
@@ -122,14 +122,15 @@ impl Pipes {
         });
         tracing::info!(pipe = %self.alias(key), receivers, "pipe sender connected");
         rendezvous.sender = Some(pipe.clone());
-        rendezvous.begin_if_all_are_there();
+        rendezvous.begin_if_complete();
         let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
         Ok(PipeSender { pipes, key, pipe, gathered: Vec::new(), wait, until, last_content: None })
     }
 
-    /// Registers a receiver, which waits for a sender and for the other receivers. Where its
-    /// session does not check whether its peer reads, the pipe continues without it after
-    /// `idle_timeout`.
+    /// Registers a receiver, which waits for a sender and for the other receivers.
+    ///
+    /// `idle_timeout` is for a receiver whose session cannot detect that its peer stopped reading:
+    /// after that time the pipe removes it.
     pub(crate) fn take(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -145,11 +146,12 @@ impl Pipes {
         tracing::info!(pipe = %self.alias(key), "pipe receiver connected");
         let waiting = Arc::new(Waiting { idle_timeout, ..Waiting::default() });
         rendezvous.receivers.push_back(waiting.clone());
-        rendezvous.begin_if_all_are_there();
+        rendezvous.begin_if_complete();
         let (pipes, key, (wait, until)) = (self.clone(), key.clone(), self.wait());
         Ok(PipeReceiver { pipes, key, waiting, wait, until, finished: false })
     }
 
+    /// Returns the entry of `key`; creates it if the budget allows.
     fn rendezvous<'a>(
         &self,
         table: &'a mut HashMap<PipeKey, Rendezvous>,
@@ -160,9 +162,9 @@ impl Pipes {
             Entry::Occupied(rendezvous) => return Ok(rendezvous.into_mut()),
             Entry::Vacant(entry) => entry,
         };
-        let mut place = self.keys.share(peer);
-        if !place.grow(1) {
-            let limit = place.limit();
+        let mut share = self.keys.share(peer);
+        if !share.grow(1) {
+            let limit = share.limit();
             let message = match self.keys.is_exhausted() {
                 true => format!("all {limit} pipes are in use ({MAX_PIPES})"),
                 false => {
@@ -172,18 +174,18 @@ impl Pipes {
             let refusal = Refusal::new(RefusalCode::Busy, message);
             return Err(refusal.with_hint("try again later"));
         }
-        Ok(entry.insert(Rendezvous { _place: place, sender: None, receivers: VecDeque::new() }))
+        Ok(entry.insert(Rendezvous { _share: share, sender: None, receivers: VecDeque::new() }))
     }
 
-    /// Returns how long one side waits for the other, and until when.
+    /// Returns the maximum wait for the other side, and its deadline.
     fn wait(&self) -> (Duration, Option<Instant>) {
         let wait = self.limits.now().wait;
         // A deadline that the clock cannot represent is none.
         (wait, Instant::now().checked_add(wait))
     }
 
-    /// Removes a key without sender and receivers.
-    fn tidy(table: &mut HashMap<PipeKey, Rendezvous>, key: &PipeKey) {
+    /// Removes `key` from the table if it has neither a sender nor receivers.
+    fn remove_if_unused(table: &mut HashMap<PipeKey, Rendezvous>, key: &PipeKey) {
         let is_empty = |rendezvous: &Rendezvous| {
             rendezvous.sender.is_none() && rendezvous.receivers.is_empty()
         };
@@ -203,7 +205,8 @@ impl Pipes {
 }
 
 impl Rendezvous {
-    fn begin_if_all_are_there(&mut self) {
+    /// Begins the pipe if the sender and all requested receivers are connected.
+    fn begin_if_complete(&mut self) {
         let Some(pipe) = &self.sender else { return };
         let mut progress = pipe.lock();
         if progress.begun.is_some() || self.receivers.len() < pipe.wanted {
@@ -211,14 +214,14 @@ impl Rendezvous {
         }
         progress.begun = Some(Instant::now());
         let early = std::mem::take(&mut progress.early);
-        for (place, waiting) in self.receivers.drain(..pipe.wanted).enumerate() {
+        for (index, waiting) in self.receivers.drain(..pipe.wanted).enumerate() {
             progress.queues.push(Some(Queue::new(
                 waiting.gate.clone(),
                 waiting.idle_timeout,
                 &early,
             )));
-            // Set once: a receiver that is served leaves the waiting ones.
-            let _ = waiting.pipe.set((pipe.clone(), place));
+            // Cannot fail: the receiver has left the queue, so its pipe is set only once.
+            let _ = waiting.pipe.set((pipe.clone(), index));
             waiting.gate.open();
         }
         pipe.update_gate(&progress);

@@ -16,7 +16,9 @@ pub(crate) struct PipeReceiver {
     pub(super) pipes: Arc<Pipes>,
     pub(super) key: PipeKey,
     pub(super) waiting: Arc<Waiting>,
+    /// Maximum time until the pipe begins, named in the refusal.
     pub(super) wait: Duration,
+    /// End of that time; `None` if the clock cannot represent it.
     pub(super) until: Option<Instant>,
     pub(super) finished: bool,
 }
@@ -26,7 +28,7 @@ pub(crate) struct PipeReceiver {
 pub(crate) enum Output {
     /// Number of bytes in the buffer.
     Bytes(usize),
-    /// Nothing yet; its gate is closed.
+    /// No content yet; the receiver's gate is closed.
     Nothing,
     /// The end of complete content.
     End,
@@ -35,7 +37,7 @@ pub(crate) enum Output {
 }
 
 impl PipeReceiver {
-    /// Returns what it waits for: the sender and the other receivers, or more content.
+    /// Returns the wait for the pipe to begin or for more content; `None` if it can read now.
     pub(crate) fn waits_for(&self) -> Option<Wait> {
         let until = self.until.filter(|_| self.info().is_none());
         let wait = Wait { gate: self.waiting.gate.clone(), until, gone_below: 0 };
@@ -53,18 +55,18 @@ impl PipeReceiver {
 
     /// Reads the next content into `buffer`.
     pub(crate) fn next(&self, buffer: &mut [u8]) -> Output {
-        self.waiting.pipe.get().map_or(Output::Nothing, |(pipe, place)| pipe.fill(*place, buffer))
+        self.waiting.pipe.get().map_or(Output::Nothing, |(pipe, index)| pipe.fill(*index, buffer))
     }
 
-    /// Records that it received everything.
+    /// Records that this receiver received all content.
     pub(crate) fn finish(mut self) {
-        if let Some((pipe, place)) = self.waiting.pipe.get() {
-            pipe.leave(*place, true);
+        if let Some((pipe, index)) = self.waiting.pipe.get() {
+            pipe.leave(*index, true);
             self.finished = true;
         }
     }
 
-    /// Returns why the pipe did not begin in time.
+    /// Returns the refusal for a pipe that did not begin in time.
     pub(crate) fn never_began(&self) -> Refusal {
         let message = format!(
             "the pipe did not start within {:?}: no sender, or too few receivers",
@@ -80,14 +82,14 @@ impl Drop for PipeReceiver {
             return;
         }
         let mut table = self.pipes.lock();
-        // A pipe begins under the same lock.
-        if let Some((pipe, place)) = self.waiting.pipe.get() {
+        // A pipe begins under this lock, so it cannot begin between this check and the removal.
+        if let Some((pipe, index)) = self.waiting.pipe.get() {
             drop(table);
-            return pipe.leave(*place, false);
+            return pipe.leave(*index, false);
         }
         if let Some(rendezvous) = table.get_mut(&self.key) {
             rendezvous.receivers.retain(|waiting| !Arc::ptr_eq(waiting, &self.waiting));
         }
-        Pipes::tidy(&mut table, &self.key);
+        Pipes::remove_if_unused(&mut table, &self.key);
     }
 }

@@ -164,7 +164,7 @@ impl Drop for PipeSender {
         if let Some(rendezvous) = table.get_mut(&self.key) {
             rendezvous.sender = None;
         }
-        Pipes::tidy(&mut table, &self.key);
+        Pipes::remove_if_unused(&mut table, &self.key);
     }
 }
 

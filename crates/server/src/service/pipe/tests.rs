@@ -4,7 +4,7 @@ use super::progress::PIECE_LOAD;
 use super::*;
 use crate::budget::tests::peer;
 
-/// Buffer size, which counts bytes and pieces of the slowest receiver.
+/// Buffer size: bytes of the slowest receiver's queue, plus [`PIECE_LOAD`] for each piece.
 const BUFFER: usize = 4 * PIECE_LOAD;
 
 fn pipes() -> Arc<Pipes> {
@@ -12,11 +12,11 @@ fn pipes() -> Arc<Pipes> {
     Arc::new(Pipes::new(limits))
 }
 
-fn give(pipes: &Arc<Pipes>, key: &str, receivers: usize) -> Result<PipeSender, Refusal> {
+fn connect_sender(pipes: &Arc<Pipes>, key: &str, receivers: usize) -> Result<PipeSender, Refusal> {
     pipes.give(peer(1), &Give { key: key.parse().unwrap(), size: None, receivers }, None)
 }
 
-fn take(pipes: &Arc<Pipes>, key: &str) -> Result<PipeReceiver, Refusal> {
+fn connect_receiver(pipes: &Arc<Pipes>, key: &str) -> Result<PipeReceiver, Refusal> {
     pipes.take(peer(1), &key.parse().unwrap(), None)
 }
 
@@ -39,27 +39,27 @@ fn drain(receiver: &PipeReceiver) -> (Vec<u8>, Output) {
 #[test]
 fn a_pipe_begins_when_all_are_connected_and_each_receives_all() {
     let pipes = pipes();
-    let first = take(&pipes, "a").unwrap();
-    let mut sender = give(&pipes, "a", 2).unwrap();
+    let first = connect_receiver(&pipes, "a").unwrap();
+    let mut sender = connect_sender(&pipes, "a", 2).unwrap();
     // Content that arrives with the request waits.
     push(&mut sender, b"early ");
     assert!(
         sender.waits_for().unwrap().until.is_some() && first.waits_for().unwrap().until.is_some()
     );
-    let second = take(&pipes, "a").unwrap();
+    let second = connect_receiver(&pipes, "a").unwrap();
     assert!(
         sender.waits_for().is_none() && first.waits_for().is_none() && second.waits_for().is_none()
     );
     push(&mut sender, b"and late");
     assert_eq!(drain(&first), (b"early and late".to_vec(), Output::Nothing));
-    assert!(first.waits_for().unwrap().until.is_none(), "it waits as long as it takes");
+    assert!(first.waits_for().unwrap().until.is_none(), "no deadline after the pipe has begun");
     sender.end();
     assert!(first.waits_for().is_none());
     assert_eq!(drain(&first), (Vec::new(), Output::End));
     assert_eq!(drain(&second), (b"early and late".to_vec(), Output::End));
     first.finish();
     assert_eq!(sender.outcome(), None);
-    assert!(sender.waits_for().is_some(), "one of them may still go away");
+    assert!(sender.waits_for().is_some(), "the second receiver has not finished");
     second.finish();
     assert!(sender.waits_for().is_none());
     let piped = sender.outcome().unwrap().unwrap();
@@ -71,15 +71,16 @@ fn a_pipe_begins_when_all_are_connected_and_each_receives_all() {
 #[test]
 fn bp_the_fullest_queue_stops_the_sender_until_half_of_it_is_read() {
     let pipes = pipes();
-    let mut sender = give(&pipes, "a", 2).unwrap();
-    let (fast, slow) = (take(&pipes, "a").unwrap(), take(&pipes, "a").unwrap());
+    let mut sender = connect_sender(&pipes, "a", 2).unwrap();
+    let (fast, slow) =
+        (connect_receiver(&pipes, "a").unwrap(), connect_receiver(&pipes, "a").unwrap());
     push(&mut sender, &[1; 3 * PIECE_LOAD - 1]);
     assert!(sender.waits_for().is_none());
     drain(&fast);
     drain(&slow);
     push(&mut sender, &[1; 3 * PIECE_LOAD]);
     drain(&fast);
-    assert!(sender.waits_for().is_some_and(|held| held.until.is_none()));
+    assert!(sender.waits_for().is_some_and(|wait| wait.until.is_none()));
     let mut half = [0; BUFFER / 2];
     assert_eq!(slow.next(&mut half[1..]), Output::Bytes(BUFFER / 2 - 1));
     assert!(sender.waits_for().is_some());
@@ -97,8 +98,8 @@ fn bp_the_fullest_queue_stops_the_sender_until_half_of_it_is_read() {
 #[test]
 fn the_pieces_of_one_read_become_one() {
     let pipes = pipes();
-    let mut sender = give(&pipes, "a", 1).unwrap();
-    let receiver = take(&pipes, "a").unwrap();
+    let mut sender = connect_sender(&pipes, "a", 1).unwrap();
+    let receiver = connect_receiver(&pipes, "a").unwrap();
     (0..90).for_each(|_| sender.write(b"x"));
     sender.pass_on();
     let progress = sender.pipe.lock();
@@ -107,13 +108,13 @@ fn the_pieces_of_one_read_become_one() {
     drop(receiver);
 }
 
-/// Content in single bytes costs more than its bytes.
+/// A piece of one byte counts as one byte plus [`PIECE_LOAD`].
 #[test]
 fn a_buffer_holds_pieces_as_well_as_bytes() {
     let limits = PipeLimits { buffer: 256 * 1024, ..PipeLimits::default() };
     let pipes = Arc::new(Pipes::new(limits));
-    let mut sender = give(&pipes, "a", 1).unwrap();
-    let _receiver = take(&pipes, "a").unwrap();
+    let mut sender = connect_sender(&pipes, "a", 1).unwrap();
+    let _receiver = connect_receiver(&pipes, "a").unwrap();
     let mut pieces = 0;
     while sender.waits_for().is_none() {
         push(&mut sender, b"x");
@@ -122,13 +123,13 @@ fn a_buffer_holds_pieces_as_well_as_bytes() {
     assert_eq!(pieces, 128);
 }
 
-/// Applies only where the session of the receiver cannot check it.
+/// The pipe checks only receivers with an idle timeout, whose session cannot check it.
 #[test]
 fn a_receiver_that_reads_nothing_for_too_long_is_removed() {
     const TIMEOUT: Duration = Duration::from_millis(50);
     let pipes = pipes();
     let key = "a".parse().unwrap();
-    let mut sender = give(&pipes, "a", 3).unwrap();
+    let mut sender = connect_sender(&pipes, "a", 3).unwrap();
     let reading = pipes.take(peer(1), &key, Some(TIMEOUT)).unwrap();
     let blocked = pipes.take(peer(1), &key, Some(TIMEOUT)).unwrap();
     let unchecked = pipes.take(peer(1), &key, None).unwrap();
@@ -139,10 +140,10 @@ fn a_receiver_that_reads_nothing_for_too_long_is_removed() {
     assert!(sender.remove_slow_receivers() && !sender.remove_slow_receivers());
     assert!(matches!(blocked.next(&mut [0; 9]), Output::Broken(_)));
     drop(blocked);
-    // No other receiver can be overdue.
+    // None of the remaining receivers has an idle timeout that can expire.
     assert_eq!(sender.waits_for().unwrap().until, None);
     assert_eq!(drain(&unchecked), (vec![1; BUFFER], Output::Nothing));
-    assert!(sender.pipe.lock().resumed_at >= Some(until), "its silence is counted from here");
+    assert!(sender.pipe.lock().resumed_at >= Some(until), "the sender's idle time starts here");
     // A receiver may also fail to read the end.
     sender.end();
     let until = sender.waits_for().unwrap().until.unwrap();
@@ -158,16 +159,16 @@ fn a_receiver_that_reads_nothing_for_too_long_is_removed() {
 #[test]
 fn an_interrupted_sender_interrupts_every_receiver() {
     let pipes = pipes();
-    let mut sender = give(&pipes, "a", 1).unwrap();
-    let receiver = take(&pipes, "a").unwrap();
+    let mut sender = connect_sender(&pipes, "a", 1).unwrap();
+    let receiver = connect_receiver(&pipes, "a").unwrap();
     push(&mut sender, b"half");
     assert_eq!(drain(&receiver), (b"half".to_vec(), Output::Nothing));
     sender.broken("its connection broke");
     assert!(receiver.waits_for().is_none());
     assert_eq!(drain(&receiver), (Vec::new(), Output::Broken("its connection broke".to_owned())));
     drop((receiver, sender));
-    let sender = give(&pipes, "a", 1).unwrap();
-    let receiver = take(&pipes, "a").unwrap();
+    let sender = connect_sender(&pipes, "a", 1).unwrap();
+    let receiver = connect_receiver(&pipes, "a").unwrap();
     drop(sender);
     assert!(matches!(receiver.next(&mut [0; 9]), Output::Broken(_)));
 }
@@ -175,8 +176,9 @@ fn an_interrupted_sender_interrupts_every_receiver() {
 #[test]
 fn a_receiver_that_leaves_is_counted_and_the_last_one_ends_the_pipe() {
     let pipes = pipes();
-    let mut sender = give(&pipes, "a", 2).unwrap();
-    let (stays, goes) = (take(&pipes, "a").unwrap(), take(&pipes, "a").unwrap());
+    let mut sender = connect_sender(&pipes, "a", 2).unwrap();
+    let (stays, goes) =
+        (connect_receiver(&pipes, "a").unwrap(), connect_receiver(&pipes, "a").unwrap());
     drop(goes);
     push(&mut sender, b"x");
     sender.end();
@@ -185,8 +187,8 @@ fn a_receiver_that_leaves_is_counted_and_the_last_one_ends_the_pipe() {
     let piped = sender.outcome().unwrap().unwrap();
     assert_eq!((piped.receivers, piped.gone), (1, 1));
     drop(sender);
-    let sender = give(&pipes, "a", 1).unwrap();
-    drop(take(&pipes, "a").unwrap());
+    let sender = connect_sender(&pipes, "a", 1).unwrap();
+    drop(connect_receiver(&pipes, "a").unwrap());
     assert!(sender.waits_for().is_none());
     let refusal = sender.outcome().unwrap().unwrap_err();
     assert_eq!(refusal.to_string(), "the receiver of this pipe disconnected");
@@ -195,28 +197,30 @@ fn a_receiver_that_leaves_is_counted_and_the_last_one_ends_the_pipe() {
 #[test]
 fn a_key_has_one_sender_and_a_surplus_receiver_waits_for_the_next() {
     let pipes = pipes();
-    let sender = give(&pipes, "a", 1).unwrap();
-    let refusal = give(&pipes, "a", 1).unwrap_err();
+    let sender = connect_sender(&pipes, "a", 1).unwrap();
+    let refusal = connect_sender(&pipes, "a", 1).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::Exists);
-    let receiver = take(&pipes, "a").unwrap();
-    let next = take(&pipes, "a").unwrap();
+    let receiver = connect_receiver(&pipes, "a").unwrap();
+    let next = connect_receiver(&pipes, "a").unwrap();
     assert!(sender.waits_for().is_none() && next.waits_for().is_some());
-    // Also while the pipe runs.
-    assert_eq!(give(&pipes, "a", 1).unwrap_err().code, RefusalCode::Exists);
+    // A key in use by a running pipe accepts no second sender either.
+    assert_eq!(connect_sender(&pipes, "a", 1).unwrap_err().code, RefusalCode::Exists);
     drop((sender, receiver));
-    let sender = give(&pipes, "a", 1).unwrap();
+    let sender = connect_sender(&pipes, "a", 1).unwrap();
     assert!(sender.waits_for().is_none() && next.waits_for().is_none());
 }
 
 #[test]
 fn pipes_and_waiting_clients_are_bounded_and_freed() {
     let pipes = pipes();
-    let (sender, receiver) = (give(&pipes, "a", 1).unwrap(), take(&pipes, "b").unwrap());
-    assert_eq!(give(&pipes, "c", 1).unwrap_err().code, RefusalCode::Busy);
-    assert_eq!(take(&pipes, "c").unwrap_err().code, RefusalCode::Busy);
+    let (sender, receiver) =
+        (connect_sender(&pipes, "a", 1).unwrap(), connect_receiver(&pipes, "b").unwrap());
+    assert_eq!(connect_sender(&pipes, "c", 1).unwrap_err().code, RefusalCode::Busy);
+    assert_eq!(connect_receiver(&pipes, "c").unwrap_err().code, RefusalCode::Busy);
     drop(sender);
-    let receivers: Vec<_> = (0..MAX_PIPE_RECEIVERS).map(|_| take(&pipes, "c").unwrap()).collect();
-    assert_eq!(take(&pipes, "c").unwrap_err().code, RefusalCode::Busy);
+    let receivers: Vec<_> =
+        (0..MAX_PIPE_RECEIVERS).map(|_| connect_receiver(&pipes, "c").unwrap()).collect();
+    assert_eq!(connect_receiver(&pipes, "c").unwrap_err().code, RefusalCode::Busy);
     drop((receiver, receivers));
     assert!(pipes.lock().is_empty());
 }
@@ -224,15 +228,16 @@ fn pipes_and_waiting_clients_are_bounded_and_freed() {
 #[test]
 fn the_reason_of_a_pipe_that_never_began_names_the_missing_side() {
     let pipes = pipes();
-    let sender = give(&pipes, "a", 1).unwrap();
+    let sender = connect_sender(&pipes, "a", 1).unwrap();
     assert_eq!(sender.never_began().to_string(), "no receiver connected to this pipe within 60s");
-    let (three, _one) = (give(&pipes, "b", 3).unwrap(), take(&pipes, "b").unwrap());
+    let (three, _one) =
+        (connect_sender(&pipes, "b", 3).unwrap(), connect_receiver(&pipes, "b").unwrap());
     assert_eq!(
         three.never_began().to_string(),
         "1 of 3 receivers connected to this pipe within 60s"
     );
     drop(sender);
-    let receiver = take(&pipes, "a").unwrap();
+    let receiver = connect_receiver(&pipes, "a").unwrap();
     assert_eq!(
         receiver.never_began().to_string(),
         "the pipe did not start within 60s: no sender, or too few receivers"

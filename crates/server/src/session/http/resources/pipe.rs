@@ -1,4 +1,4 @@
-//! `/pipe/KEY`: the content that one client sends there others receive meanwhile (docs/pipe.md).
+//! `/pipe/KEY`: forwards content from one client to others while it arrives (docs/pipe.md).
 //!
 //! ```text
 //!   PUT, POST   waits ──► content ──► complete ──► 200; 502 without receivers
@@ -42,7 +42,7 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
     let side = Side { context: context.clone(), asked: asked.clone() };
     if head.method == Method::GET {
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
-        // A stream produces nothing while its client has no room, so its session does not notice.
+        // The session does not see an HTTP/2 stream whose flow-control window stays empty.
         let idle_timeout = asked.is_multiplexed().then_some(context.config.timeouts.idle);
         let receiver = context.pipes.take(peer, &key, idle_timeout).map_err(refused)?;
         return Ok(Opened::handler(Receiver {
@@ -53,7 +53,7 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
         }));
     }
     if head.content_codings().next().is_some() {
-        let reason = "a pipe does not accept a content coding: its receivers would not know of it";
+        let reason = "content codings are not supported: a pipe does not forward them to receivers";
         let refusal = Refusal::new(RefusalCode::NotSupported, reason);
         return Err(request.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal));
     }
@@ -77,7 +77,7 @@ impl Side {
         self.context.config.timeouts.idle
     }
 
-    /// Refuses the request; the connection ends with it.
+    /// Refuses the request, and closes the connection after the response.
     fn refuse(&self, status: StatusCode, refusal: Refusal) -> Next {
         Next::Respond(refuse(&self.context, &self.asked, status, refusal).and_end())
     }
@@ -91,8 +91,10 @@ impl Side {
     }
 }
 
-/// Until both sides are there, a client that closes its side has left: over HTTP no client
-/// half-closes to wait for a response.
+/// Returns the value of [`Wait::gone_below`].
+///
+/// Before the pipe begins, a FIN means that the client has left, because no HTTP client half-closes
+/// while it waits for a response.
 const fn gone_below(begun: bool) -> u64 {
     if begun { 0 } else { u64::MAX }
 }
@@ -139,7 +141,7 @@ impl Handler for Sender {
             Event::End => self.sender.end(),
             Event::Idle => return self.idle(),
             Event::Shutdown if !self.sender.has_begun() => return self.side.stopping(),
-            // The receivers still get the rest.
+            // The content is complete: the receivers still receive the rest of it.
             Event::Incomplete(_) if self.sender.is_ended() && self.sender.has_begun() => {}
             Event::Incomplete(reason) => return self.interrupt(StatusCode::BAD_REQUEST, reason),
             Event::Lost(reason) => self.sender.broken(reason),
@@ -164,11 +166,11 @@ impl Handler for Sender {
 /// A receiver of a pipe.
 struct Receiver {
     side: Side,
-    /// `None` at the end.
+    /// `None` after the last byte.
     receiver: Option<PipeReceiver>,
-    /// The head was sent.
+    /// Whether the head was sent.
     begun: bool,
-    /// Nothing is there to be sent, so that the gate must open first.
+    /// Whether the last read found no content, so that the gate must open before the next.
     is_empty: bool,
 }
 
@@ -206,12 +208,12 @@ impl Handler for Receiver {
 
     fn produce(&mut self, buffer: &mut [u8], _: &mut Vec<u8>) -> io::Result<Produced> {
         let Some(receiver) = &self.receiver else { return Ok(Produced::Next(Next::End)) };
-        let given = receiver.next(buffer);
-        self.is_empty = matches!(given, Output::Nothing);
-        match given {
+        let output = receiver.next(buffer);
+        self.is_empty = matches!(output, Output::Nothing);
+        match output {
             Output::Bytes(count) => Ok(Produced::Bytes(count)),
             Output::Nothing => Ok(Produced::Next(Next::Continue)),
-            // As the sender's connection ended.
+            // An aborted response, so that the receiver does not take the content for complete.
             Output::Broken(reason) => Err(io::Error::new(ErrorKind::ConnectionReset, reason)),
             Output::End => {
                 self.receiver.take().into_iter().for_each(PipeReceiver::finish);
@@ -265,5 +267,5 @@ fn head_of(receiver: &PipeReceiver) -> Head {
         .head
 }
 
-/// Bytes of a media type that is passed on, parameters included.
+/// Maximum length of a forwarded media type in bytes, parameters included.
 const LONGEST_MEDIA: usize = 128;
