@@ -237,8 +237,10 @@ mod tests {
     #[test]
     fn help_uses_no_word_of_the_word_list() {
         let list = include_str!("../../../../scripts/words.list");
+        // The second part of the list is for code only.
+        let words = list.lines().take_while(|line| *line != "[code]");
         let words: Vec<&str> =
-            list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+            words.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
         let words = Regex::new(&format!(r"(?i-u)\b(?:{})\b", words.join("|"))).unwrap();
         assert!(words.is_match("and Nobody else"), "{words}");
         for mut command in commands() {
