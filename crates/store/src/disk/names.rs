@@ -19,10 +19,11 @@ use rustix::io::Errno;
 use super::At;
 
 /// A cache of how one open directory compares names, so that later entries need no lookup under
-/// other spellings. The first entry that is found in the directory fills it.
+/// other spellings.
 ///
-/// The `casefold` attribute can be changed only while a directory is empty, so the cache is wrong
-/// only if a served directory is emptied and changed while it is open.
+/// The first entry that is found in the directory fills it. The `casefold` attribute can be changed
+/// only while a directory is empty, so the cache can become wrong only if a served directory is
+/// emptied and changed while it is open.
 #[derive(Debug, Default)]
 pub struct NameComparison {
     /// Whether names are compared as bytes; unset until an entry is found.
