@@ -69,7 +69,7 @@ fn open(target: &Target, flags: &Idle, count: u32) -> Result<Vec<WebSocket>, Fai
         .collect()
 }
 
-/// Returns the memory of the server, once it no longer grows.
+/// Returns the memory of the server after the time of --settle.
 fn memory(flags: &Idle) -> Result<Option<u64>, Failure> {
     let Some(pid) = flags.pid else { return Ok(None) };
     std::thread::sleep(flags.settle);
