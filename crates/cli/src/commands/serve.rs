@@ -91,7 +91,7 @@ async fn serve(
     // Registered before the first line, whose reader may send a signal.
     let signals = Signals::register(background.detached.is_some())?;
     let port = listening.first().map_or(0, |(address, _)| address.port());
-    let control = Control::bind(flags.background.control.as_deref(), port)?.map(Arc::new);
+    let control = Control::bind(flags.background.control.as_deref(), port)?;
     background.lead_stderr_away()?;
     announce(flags, tokens, &listening, tls.as_ref())?;
 
@@ -100,8 +100,8 @@ async fn serve(
         listening.iter().map(|(address, config)| listening_event(*address, config, fingerprint));
     let handle = Arc::new(ServerHandle::new(server.overview(), order, events.collect()));
     if let Some(control) = &control {
-        let (control, handle) = (control.clone(), handle.clone());
-        tokio::spawn(async move { control.serve(handle).await });
+        let answering = control.serve(handle.clone()).context("cannot serve the control socket")?;
+        tokio::spawn(answering);
     }
     let manager = Arc::new(Manager::default());
     if let Some(detached) = background.detached.take() {

@@ -101,12 +101,23 @@ impl Control {
         }
     }
 
-    /// Answers until the process ends.
-    pub(crate) async fn serve(&self, handle: Arc<ServerHandle>) -> io::Result<()> {
+    /// Returns a task that answers until the process ends. It does not own the path, so dropping
+    /// this value removes that, even if the runtime never drops the task.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub(crate) fn serve(
+        &self,
+        handle: Arc<ServerHandle>,
+    ) -> io::Result<impl Future<Output = ()> + Send + use<>> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
+        Ok(Self::accept(listener, handle))
+    }
+
+    async fn accept(listener: tokio::net::UnixListener, handle: Arc<ServerHandle>) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
+            let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let handle = handle.clone();
