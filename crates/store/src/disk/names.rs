@@ -42,10 +42,19 @@ impl NameComparison {
         }
         let directory = directory.as_fd();
         let stored = stored_as(At { directory, name })?;
+        let is_found = |name: &Path| statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let bytes = name.as_os_str().as_bytes();
+        // Only a name with letters has another spelling on every file system that folds case.
         if self.is_exact.get().is_none()
-            && statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+            && bytes.iter().any(u8::is_ascii_alphabetic)
+            && is_found(name)
         {
-            let _ = self.is_exact.set(stored.is_none() && compares_bytes(directory));
+            let is_other = |other: &Vec<u8>| is_found(Path::new(OsStr::from_bytes(other)));
+            if !compares_bytes(directory) {
+                let _ = self.is_exact.set(false);
+            } else if !spellings(bytes).iter().any(is_other) {
+                let _ = self.is_exact.set(true);
+            }
         }
         Ok(stored)
     }
@@ -169,7 +178,12 @@ mod tests {
         let kept = NameComparison::default();
         assert_eq!(kept.stored_as(&directory, Path::new("missing")).unwrap(), None);
         assert_eq!(kept.is_exact.get(), None, "a missing entry shows nothing");
-        assert_eq!(kept.stored_as(&directory, Path::new("README")).unwrap(), None);
+        for ambiguous in ["a", "1"] {
+            assert_eq!(kept.stored_as(&directory, Path::new(ambiguous)).unwrap(), None);
+            assert_eq!(kept.is_exact.get(), None, "{ambiguous} shows nothing");
+        }
+        std::fs::write(scratch.path().join("alone"), b"").unwrap();
+        assert_eq!(kept.stored_as(&directory, Path::new("alone")).unwrap(), None);
         assert_eq!(kept.is_exact.get(), Some(&true));
         std::fs::create_dir(scratch.path().join("d")).unwrap();
         std::fs::write(scratch.path().join("d/x"), b"").unwrap();
