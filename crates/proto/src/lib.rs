@@ -9,6 +9,7 @@ pub mod limits;
 pub mod one_line;
 pub mod pipe;
 pub mod preface;
+pub mod resumable;
 pub mod rooms;
 pub mod setting;
 pub mod transfer;

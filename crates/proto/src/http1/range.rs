@@ -52,6 +52,37 @@ impl Range {
     }
 }
 
+/// The part of a representation that a message has as its content (RFC 9110 §14.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentRange {
+    /// Offset of the first byte.
+    pub first: u64,
+    /// Offset of the last byte, below `size`.
+    pub last: u64,
+    /// Size of the whole representation.
+    pub size: u64,
+}
+
+impl ContentRange {
+    /// Parses `bytes FIRST-LAST/SIZE`. `None` for another form, also for an unknown size (`*`).
+    pub fn parse(text: &str) -> Option<Self> {
+        let (bytes, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = bytes.split_once('-')?;
+        let (first, last, size) = (number(first)?, number(last)?, number(size)?);
+        (first <= last && last < size).then_some(Self { first, last, size })
+    }
+
+    /// Returns whether it is all of the representation from its first byte on.
+    pub const fn is_rest(&self) -> bool {
+        self.last + 1 == self.size
+    }
+}
+
+/// Parses digits only.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +138,29 @@ mod tests {
         ] {
             assert_eq!(Range::parse(text, 10), Range::Whole, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_content_range_has_three_numbers_in_order() {
+        let range = |first, last, size| Some(ContentRange { first, last, size });
+        for (text, expected) in [
+            ("bytes 0-4/5", range(0, 4, 5)),
+            ("bytes 2-3/5", range(2, 3, 5)),
+            ("bytes 0-18446744073709551614/18446744073709551615", range(0, u64::MAX - 1, u64::MAX)),
+            ("bytes 0-4/*", None),
+            ("bytes */5", None),
+            ("bytes 3-2/5", None),
+            ("bytes 0-5/5", None),
+            ("bytes 0-18446744073709551615/18446744073709551616", None),
+            ("bytes +0-4/5", None),
+            ("bytes -4/5", None),
+            ("lines 0-4/5", None),
+            ("bytes=0-4/5", None),
+            ("", None),
+        ] {
+            assert_eq!(ContentRange::parse(text), expected, "{text}");
+        }
+        assert!(ContentRange::parse("bytes 2-4/5").unwrap().is_rest());
+        assert!(!ContentRange::parse("bytes 2-3/5").unwrap().is_rest());
     }
 }

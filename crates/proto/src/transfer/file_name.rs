@@ -50,7 +50,8 @@ impl FileName {
         match name {
             "" => Err(NameError::Empty { asked: asked.to_owned() }),
             "." | ".." => Err(NameError::Directory { asked: asked.to_owned() }),
-            _ => Ok(Self(name.as_bytes().to_vec())),
+            // And so do `.anyport`, 250 spaces and a letter.
+            _ => Ok(Self(unhidden(name.as_bytes().to_vec()))),
         }
     }
 
@@ -93,7 +94,7 @@ impl FileName {
         let (stem, extension) = split_extension(&self.0);
         let ending = [format!("-{n}").as_bytes(), extension].concat();
         let stem = cut(stem, MAX_NAME_LEN - ending.len());
-        // `.anyport` is harmless, `.anyport-1` would be reserved.
+        // A cut may leave a reserved name.
         Self(unhidden([stem, &ending].concat()))
     }
 
@@ -205,8 +206,8 @@ pub enum NameError {
         /// The name, escaped.
         name: String,
     },
-    /// It starts like anyport's partial files.
-    #[error("the name {name} starts like anyport's partial files (.anyport-)")]
+    /// It is reserved: `.anyport` for resources of the server, `.anyport-` for partial files.
+    #[error("the name {name} is reserved for the server (.anyport, .anyport-…)")]
     Reserved {
         /// The name, escaped.
         name: String,
@@ -261,8 +262,10 @@ fn unhidden(mut name: Vec<u8>) -> Vec<u8> {
 
 /// Of either case: some file systems do not tell them apart.
 fn is_hidden(name: &[u8]) -> bool {
-    name.get(..HIDDEN_PREFIX.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(HIDDEN_PREFIX.as_bytes()))
+    let starts = |prefix: &[u8]| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    starts(HIDDEN_PREFIX.as_bytes()) || (name.len() == RESERVED.len() && starts(RESERVED))
 }
 
 /// Stem and extension; the extension begins with its dot, and is empty when there is none worth
@@ -295,6 +298,10 @@ fn cut(text: &[u8], len: usize) -> &[u8] {
 
 /// Only this one: a backslash may be part of a name where names come from.
 const SEPARATOR: char = '/';
+
+/// The first component of the paths of the server's own resources over HTTP. It is reserved in
+/// every directory, so that a name means the same wherever it is.
+const RESERVED: &[u8] = b".anyport";
 
 /// How partial files and their state begin.
 const HIDDEN_PREFIX: &str = ".anyport-";
@@ -331,6 +338,7 @@ mod tests {
             assert!(!(0x2066..=0x2069).contains(&code), "{text:?}");
         }
         assert!(!text.to_lowercase().starts_with(".anyport-"), "{text:?}");
+        assert_ne!(text.to_lowercase(), ".anyport");
         assert_eq!(Path::new("/dir").join(name).parent(), Some(Path::new("/dir")), "{text:?}");
         assert_eq!(&FileName::sanitize(text).unwrap(), name, "sanitizing twice differs from once");
     }
@@ -346,7 +354,7 @@ mod tests {
     #[test]
     fn a_safe_name_stays_as_it_is() {
         for asked in
-            ["photo.jpg", ".bashrc", "größe 2.txt", "...", "a..b", ".anyport", "-rf", "日本"]
+            ["photo.jpg", ".bashrc", "größe 2.txt", "...", "a..b", ".anyports", "-rf", "日本"]
         {
             assert_eq!(name(asked).text(), asked);
             assert!(!name(asked).changed_from(asked));
@@ -369,10 +377,11 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_own_part_files_cannot_be_named() {
+    fn the_names_of_the_server_itself_cannot_be_used() {
         assert_eq!(name(".anyport-1.part").text(), "_.anyport-1.part");
+        assert_eq!(name(".AnyPort").text(), "_.AnyPort");
+        assert_eq!(name(&format!(".anyport{}x", " ".repeat(250))).text(), "_.anyport");
         assert_eq!(name("x/ .AnyPort-1.part").text(), "_.AnyPort-1.part");
-        assert_eq!(name(".anyport").numbered(1).text(), "_.anyport-1");
         assert_eq!(name(".anyport.part").numbered(1).text(), "_.anyport-1.part");
     }
 
@@ -403,9 +412,17 @@ mod tests {
             assert_eq!(FileName::exact(numbered.as_bytes()), Ok(numbered.clone()));
             assert_ne!(numbered, name);
         }
-        for bytes in
-            [&b""[..], b".", b"..", b"a/b", b"a\0", b"a\n", b".anyport-1", "a\u{202e}".as_bytes()]
-        {
+        for bytes in [
+            &b""[..],
+            b".",
+            b"..",
+            b"a/b",
+            b"a\0",
+            b"a\n",
+            b".anyport-1",
+            b".anyport",
+            "a\u{202e}".as_bytes(),
+        ] {
             assert!(FileName::exact(bytes).is_err(), "{bytes:?}");
         }
         assert!(FileName::exact(&[b'a'; 256]).is_err());
@@ -513,6 +530,7 @@ mod tests {
                 "\0",
                 "%2f",
                 ".anyport-",
+                ".anyport",
                 ".Anyport",
                 ".tar",
                 ".gz",

@@ -383,6 +383,8 @@ pub(crate) mod tests {
             "a\0",
             "a\nb",
             "a/.anyport-1.part",
+            ".anyport/uploads/0",
+            "a/.anyport",
             ".AnyPort-x/a",
             "a\u{202e}b",
         ] {
@@ -400,6 +402,7 @@ pub(crate) mod tests {
             ("a//./b/../c", "a/b/c"),
             ("report ", "report"),
             (".anyport-1/x\0y", "_.anyport-1/x_y"),
+            (".anyport/uploads/x", "_.anyport/uploads/x"),
             ("a\\b/c", "a_b/c"),
         ] {
             let path = FilePath::sanitize(asked).unwrap();

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::http1::field_names::{CONTENT_DIGEST, MTIME, MTIME_NS, REPR_DIGEST};
+use crate::http1::range::ContentRange;
 use crate::http1::{RequestHead, date};
 use crate::transfer::digest::{Algorithm, Digest};
 use crate::transfer::file_time::{self, FileTime, GRANULARITY};
@@ -128,11 +129,8 @@ pub fn content_range(first: u64, last: u64, size: u64) -> String {
 /// Returns the size of a file if `bytes FIRST-LAST/SIZE` is all of it from `offset` on (RFC 9110
 /// §14.4).
 pub fn size_of_rest(range: &str, offset: u64) -> Option<u64> {
-    let (bytes, size) = range.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = bytes.split_once('-')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    let size: u64 = size.parse().ok()?;
-    (first == offset && last.checked_add(1) == Some(size) && first <= last).then_some(size)
+    let range = ContentRange::parse(range)?;
+    (range.first == offset && range.is_rest()).then_some(range.size)
 }
 
 /// Returns the value of a digest field; `None` for an algorithm that the registry of RFC 9530 does
