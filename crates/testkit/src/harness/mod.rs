@@ -32,7 +32,7 @@ pub mod waiting;
 pub mod wire;
 
 pub use files::{Sample, SmallDisk, assert_same_bytes, blake3};
-pub use process::{Outcome, Running, lines, peer, python_with, signal};
+pub use process::{Outcome, Running, lines, node_with, peer, python_with, signal};
 pub use program::{
     announcement, anyport, anyport_command, anyport_with_input, engines, program, program_path,
     start, state_home,

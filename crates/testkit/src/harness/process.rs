@@ -1,6 +1,7 @@
 //! Processes: their output, their end, and third-party programs.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -198,4 +199,21 @@ pub fn python_with(module: &str) -> Option<Command> {
     }
     skip(&format!("no {module} for python3"));
     None
+}
+
+/// Returns Node where the npm package is installed beside a directory of programs, ready for the
+/// text of a module.
+pub fn node_with(package: &str) -> Option<Command> {
+    let mut node = peer("node")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path)
+        .filter_map(|directory| directory.parent().map(Path::to_path_buf))
+        .find(|prefix| prefix.join("node_modules").join(package).is_dir());
+    let Some(prefix) = installed else {
+        skip(&format!("no npm {package}"));
+        return None;
+    };
+    // Node looks for the packages of a text in the working directory.
+    node.current_dir(prefix).args(["--input-type=module", "-e"]);
+    Some(node)
 }
