@@ -87,11 +87,6 @@ impl Link {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether both lead to the socket of the same connection.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Returns how many of the written bytes were delivered; `None` where there is no TCP
     /// socket.
     pub(crate) fn delivery(&self) -> Option<Delivery> {

@@ -13,18 +13,22 @@ use std::time::{Duration, SystemTime};
 
 use anyport_proto::transfer::file_name::escaped;
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::offer::OnExists;
+use anyport_proto::transfer::file_time::FileTime;
+use anyport_proto::transfer::offer::{Offer, OnExists};
 use rustix::fs::{AtFlags, Dir, DirEntry, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
+use serde_json::json;
 
 use crate::beneath::{self, Found, Kind};
 use crate::disk::{self, Lock};
 use crate::hidden::{Hidden, is_named};
-use crate::index::PartialLimits;
-use crate::key::TransferKey;
+use crate::index::{PartialLimits, Sources};
+use crate::key::{SourceKey, TransferKey};
 use crate::names;
+use crate::partial::PartialFile;
 use crate::quota::{Quota, StoreError};
 use crate::root::Root;
+use crate::state::StateFile;
 use crate::usage::Usage;
 
 /// The settings for files in the served directory.
@@ -58,6 +62,15 @@ impl Default for Settings {
             quota: None,
         }
     }
+}
+
+/// An upload that requests continue by its id.
+#[derive(Debug)]
+pub struct SavedUpload {
+    /// The offer that created it, with the size once that is known.
+    pub offer: Offer,
+    /// The path, if it was recorded, and the size of the file, once that is stored.
+    pub stored: Option<(Option<FilePath>, u64)>,
 }
 
 /// The directory that files are stored in, as one transfer sees it.
@@ -192,7 +205,7 @@ impl Directory {
         for name in self.root.partials.names() {
             let found = statat(self.handle(), &name, AtFlags::SYMLINK_NOFOLLOW);
             if found.is_err_and(|error| error == Errno::NOENT) {
-                self.root.partials.remove(&name);
+                self.forget(&name);
             }
         }
     }
@@ -204,7 +217,7 @@ impl Directory {
                 Ok(stat) if age(stat.st_mtime) > self.settings.keep_partial => {
                     self.remove_partial(&name, Why::Old);
                 }
-                Err(Errno::NOENT) => self.root.partials.remove(&name),
+                Err(Errno::NOENT) => self.forget(&name),
                 _ => return,
             }
             // A connection writes to it.
@@ -221,8 +234,87 @@ impl Directory {
         partials.retain(|(name, _, _)| !names::is_state(name));
         partials.sort_by_key(|(_, age, _)| std::cmp::Reverse(*age));
         for (name, _, bytes) in partials {
+            let key = TransferKey::of_name(&name);
+            let saved = key.and_then(|key| StateFile::new(&key).read(self.handle(), bytes));
+            if let Some(saved) = saved.filter(|saved| saved.stored.is_none())
+                && let Some(source) = saved.source
+            {
+                self.sources().insert(source, &name, saved.mtime);
+            }
             self.add_partial(&name, None, bytes);
         }
+    }
+
+    /// Returns the partial files of `source` that attempts over any protocol left, or write to,
+    /// the newest first.
+    pub fn partials_of(&self, source: &SourceKey, mtime: Option<FileTime>) -> Vec<TransferKey> {
+        let mtime = mtime.map(|mtime| mtime.seconds);
+        let names = self.sources().find(source, mtime);
+        let keys = names.iter().filter_map(|name| TransferKey::of_name(name));
+        // Other programs may have removed some.
+        keys.filter(|key| self.has_partial(key)).collect()
+    }
+
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.root.sources
+    }
+
+    /// Removes a partial file from the indexes.
+    pub(crate) fn forget(&self, name: &str) {
+        self.root.partials.remove(name);
+        self.root.sources.remove(name);
+    }
+
+    /// Creates an upload that requests continue by its id, without content. Its offer is stored, so
+    /// that it survives the end of the server.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn create_upload(
+        self: &Arc<Self>,
+        key: &TransferKey,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        source: Option<&SourceKey>,
+    ) -> io::Result<PartialFile> {
+        let mut state = StateFile::new(key);
+        state.describe(path, offer, source, true);
+        state.create(self.handle())?;
+        match self.open_partial(key, true, offer.mode)? {
+            Some(partial) if partial.has_id() => Ok(partial.uncounted()),
+            _ => Err(io::Error::other("the state of an upload cannot be read back")),
+        }
+    }
+
+    /// Removes the upload of `key`, if no connection writes to it.
+    pub fn remove_upload(&self, key: &TransferKey) {
+        self.remove_partial(&key.partial_name(), Why::Refused);
+    }
+
+    /// Returns the upload of `key`, if there is one.
+    pub fn upload(&self, key: &TransferKey) -> Option<SavedUpload> {
+        let saved = StateFile::new(key).read(self.handle(), 0)?;
+        let offer = saved.offer?;
+        let published = saved.publishing.filter(|_| !self.has_partial(key));
+        let stored = saved.stored.map(|(path, bytes)| (Some(path), bytes));
+        Some(SavedUpload { offer, stored: stored.or_else(|| published.map(|bytes| (None, bytes))) })
+    }
+
+    /// Records that the upload of `key` was stored as `path`, until [`Settings::keep_partial`] is
+    /// over: the response to its last request may be lost.
+    pub fn complete_upload(&self, key: &TransferKey, path: &FilePath, bytes: u64, owner: IpAddr) {
+        let path = path.percent_encoded();
+        let line = json!({ "stored": { "path": path, "bytes": bytes } });
+        let recorded = StateFile::new(key).record(self.handle(), &line).and_then(|()| {
+            // It is counted, limited and removed like others.
+            let name = key.partial_name();
+            let (mut hidden, _) = Hidden::open(self.shared_handle(), name, Some(0o600))?;
+            hidden.truncate(0)
+        });
+        if let Err(error) = recorded {
+            tracing::warn!(%error, "cannot record that an upload is complete");
+        }
+        self.add_partial(&key.partial_name(), Some(owner), 0);
     }
 
     /// Adds a partial file to the index, and removes those that exceed the limits with it.
@@ -235,9 +327,10 @@ impl Directory {
         }
     }
 
-    /// Removes a partial file from the index that a connection now writes to.
-    pub(crate) fn release_partial(&self, name: &str) {
-        self.root.partials.remove(name);
+    /// Removes a partial file from the index that a connection now writes to, and returns the
+    /// address that it was kept for.
+    pub(crate) fn release_partial(&self, name: &str) -> Option<IpAddr> {
+        self.root.partials.remove(name)
     }
 
     /// Returns the names of partial files and state files, with their age and size.
@@ -254,7 +347,7 @@ impl Directory {
     /// Removes a partial file or state file that no connection uses.
     fn remove_partial(&self, name: &str, why: Why) {
         let Some(_locked) = self.lock_abandoned(name, why) else { return };
-        self.root.partials.remove(name);
+        self.forget(name);
         match rustix::fs::unlinkat(self.handle(), name, AtFlags::empty()) {
             Ok(()) => tracing::info!(part = %name, ?why, "removed a partial file"),
             Err(error) => tracing::warn!(part = %name, %error, "cannot remove a partial file"),
@@ -415,6 +508,8 @@ enum Why {
     Old,
     /// Beyond the limits.
     Surplus,
+    /// Of an upload that was refused when it was created.
+    Refused,
 }
 
 /// The time since `seconds` after the epoch; zero for the future.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use crate::key::SourceKey;
+
 /// Limits for all kept partial files together. One address may use one [`SHARE`]th of each limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartialLimits {
@@ -96,9 +98,9 @@ impl Partials {
         index.kept.keys().cloned().collect()
     }
 
-    /// Removes a partial file that is being written again, or was removed.
-    pub(crate) fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    /// Removes a partial file that is being written again, or was removed; returns its owner.
+    pub(crate) fn remove(&self, name: &str) -> Option<IpAddr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
 }
 
@@ -110,8 +112,8 @@ impl Index {
         self.order.get(oldest).cloned()
     }
 
-    fn remove(&mut self, name: &str) {
-        let Some(kept) = self.kept.remove(name) else { return };
+    fn remove(&mut self, name: &str) -> Option<IpAddr> {
+        let kept = self.kept.remove(name)?;
         self.bytes -= kept.bytes;
         self.order.remove(&kept.number);
         if let Some(owner) = kept.owner
@@ -121,6 +123,54 @@ impl Index {
             owned.numbers.remove(&kept.number);
             if owned.numbers.is_empty() {
                 self.owners.remove(&owner);
+            }
+        }
+        kept.owner
+    }
+}
+
+/// The partial files, kept or being written, by the file that they are of: an attempt over another
+/// protocol has another [`TransferKey`].
+#[derive(Debug, Default)]
+pub(crate) struct Sources(Mutex<BySource>);
+
+#[derive(Debug, Default)]
+struct BySource {
+    /// Names of partial files, the newest last, with the time of the source in seconds.
+    names: HashMap<SourceKey, Vec<(String, Option<i64>)>>,
+    sources: HashMap<String, SourceKey>,
+}
+
+impl Sources {
+    pub(crate) fn insert(&self, source: SourceKey, name: &str, mtime: Option<i64>) {
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.remove(name);
+        index.names.entry(source.clone()).or_default().push((name.to_owned(), mtime));
+        index.sources.insert(name.to_owned(), source);
+    }
+
+    /// Returns the names of partial files of `source`, the newest first; without those of another
+    /// modification time.
+    pub(crate) fn find(&self, source: &SourceKey, mtime: Option<i64>) -> Vec<String> {
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = index.names.get(source).map(Vec::as_slice).unwrap_or_default();
+        let is_same = |known: &Option<i64>| known.zip(mtime).is_none_or(|(a, b)| a == b);
+        let found = found.iter().rev().filter(|(_, known)| is_same(known));
+        found.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+impl BySource {
+    fn remove(&mut self, name: &str) {
+        let Some(source) = self.sources.remove(name) else { return };
+        if let Some(names) = self.names.get_mut(&source) {
+            names.retain(|(known, _)| known != name);
+            if names.is_empty() {
+                self.names.remove(&source);
             }
         }
     }

@@ -13,7 +13,7 @@ use anyport_proto::transfer::offer::Offer;
 use crate::names;
 
 /// The identity of a transfer: equal for two offers of the same file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransferKey(String);
 
 impl TransferKey {
@@ -44,10 +44,22 @@ impl TransferKey {
         Some(Self::hash(path, &[&size.to_string(), algorithm.as_str(), owner]))
     }
 
+    /// Returns the key of the upload whose id is `id`, a secret of its client. The key is not one:
+    /// it is the name of a file.
+    pub fn of_upload(id: &str) -> Self {
+        let hasher = blake3::Hasher::new_derive_key("anyport 2026-11 upload resource");
+        Self(hash(hasher, std::iter::once(id.as_bytes()), 16))
+    }
+
     fn hash(path: &FilePath, texts: &[&str]) -> Self {
         let hasher = blake3::Hasher::new_derive_key("anyport 2026-11 part of a transfer");
         let texts = texts.iter().map(|text| text.as_bytes());
         Self(hash(hasher, std::iter::once(path.as_bytes()).chain(texts), 16))
+    }
+
+    /// Returns the key that `name`, that of a partial file, was made from.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        names::key_of(name).map(|key| Self(key.to_owned()))
     }
 
     pub(crate) fn partial_name(&self) -> String {
@@ -56,6 +68,31 @@ impl TransferKey {
 
     pub(crate) fn state_name(&self) -> String {
         names::state(&self.0)
+    }
+}
+
+/// The identity of an uploaded file that all protocols have in common: path, size and owner.
+///
+/// Attempts with equal keys may continue each other's partial files, though their [`TransferKey`]s
+/// differ.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceKey(String);
+
+impl SourceKey {
+    /// Returns the key of a file of `size` bytes that `owner` sends to `path`.
+    pub fn new(path: &FilePath, size: u64, owner: &str) -> Self {
+        let hasher = blake3::Hasher::new_derive_key("anyport 2026-11 source of an upload");
+        let size = size.to_le_bytes();
+        Self(hash(hasher, [path.as_bytes(), &size, owner.as_bytes()].into_iter(), 16))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let is_key = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_key.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

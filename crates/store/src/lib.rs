@@ -26,9 +26,9 @@ mod tests;
 mod usage;
 
 pub use beneath::{Attributes, Content, Found, Kind};
-pub use directory::{Directory, Settings};
+pub use directory::{Directory, SavedUpload, Settings};
 pub use hidden::set_modified;
-pub use key::{TransferKey, VersionKey};
+pub use key::{SourceKey, TransferKey, VersionKey};
 pub use listing::{ListError, Listing};
 pub use local::{LocalError, LocalFile, check_name, check_replaceable, present};
 pub use memory::{Memory, Reserve};

@@ -17,6 +17,11 @@ pub(crate) fn state(key: &str) -> String {
     format!("{PREFIX}{key}{STATE}")
 }
 
+/// The key of the partial file `name`; `None` for other names.
+pub(crate) fn key_of(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)?.strip_suffix(PARTIAL)
+}
+
 /// The name of a partial file that cannot be resumed.
 pub(crate) fn random() -> io::Result<String> {
     let mut id = [0; 8];

@@ -18,16 +18,17 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::{Checkpoint, Hasher};
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use rustix::fs::{AtFlags, renameat, unlinkat};
+use serde_json::json;
 
 use crate::digest_cache;
 use crate::directory::Directory;
 use crate::disk::{self, Lock};
 use crate::hashing;
 use crate::hidden::{Hidden, set_mode, set_time};
-use crate::key::TransferKey;
+use crate::key::{SourceKey, TransferKey, boot_id};
 use crate::names;
 use crate::quota::{Claim, StoreError};
-use crate::state::StateFile;
+use crate::state::{Lengths, Saved, StateFile};
 
 /// A partial file, locked for one writer.
 ///
@@ -38,6 +39,10 @@ pub struct PartialFile {
     hidden: Hidden,
     /// Present where it can be resumed.
     state: Option<StateFile>,
+    /// The content of the state file when it was opened.
+    saved: Box<Saved>,
+    /// Whether requests continue it by an id. It is kept until it is cancelled, even if empty.
+    has_id: bool,
     /// The claim of the quota; ends after the file is removed, so that none is counted twice.
     claim: Option<Claim>,
     read_at: u64,
@@ -45,6 +50,10 @@ pub struct PartialFile {
     raw_len: u64,
     /// Whether it is removed when it is interrupted.
     not_kept: bool,
+    /// Whether the quota counts it as stored while no connection writes to it.
+    is_counted: bool,
+    /// The address of its sender, once that is known.
+    owner: Option<IpAddr>,
 }
 
 impl Directory {
@@ -72,7 +81,7 @@ impl Directory {
         mode: Option<u32>,
     ) -> io::Result<Option<PartialFile>> {
         let name = key.partial_name();
-        let (mut hidden, lock) = match Hidden::open(self.shared_handle(), name.clone(), mode) {
+        let (hidden, lock) = match Hidden::open(self.shared_handle(), name.clone(), mode) {
             Ok(opened) => opened,
             Err(error) if self.has_partial(key) => {
                 tracing::warn!(part = name, %error, "partial file not used");
@@ -89,20 +98,49 @@ impl Directory {
                 return self.create_partial(mode).map(Some);
             }
         }
-        self.release_partial(&name);
+        let owner = self.release_partial(&name);
         let mut state = StateFile::new(key);
-        if !resume || hidden.length == 0 {
+        let saved = if resume { state.read(self.handle(), hidden.length) } else { None };
+        let mut partial = PartialFile::new(self.clone(), hidden, None);
+        match saved {
+            Some(saved) if saved.offer.is_some() || partial.length() > 0 => {
+                (partial.has_id, partial.saved) = (saved.offer.is_some(), Box::new(saved));
+            }
+            None if resume && partial.length() > 0 => {}
             // A state file without content belongs to another attempt.
-            hidden.truncate(0)?;
-            state.remove(self.handle());
+            _ => {
+                partial.hidden.truncate(0)?;
+                state.remove(self.handle());
+            }
         }
-        Ok(Some(PartialFile::new(self.clone(), hidden, Some(state))))
+        partial.state = Some(state);
+        partial.is_counted |= partial.has_id;
+        partial.owner = owner;
+        if let Some(verified) = partial.saved.verified {
+            partial.hidden.truncate(verified.min(partial.length()))?;
+            partial.verified()?;
+        }
+        Ok(Some(partial))
     }
 }
 
 impl PartialFile {
     fn new(directory: Arc<Directory>, hidden: Hidden, state: Option<StateFile>) -> Self {
-        Self { directory, hidden, state, claim: None, read_at: 0, raw_len: 0, not_kept: false }
+        let (saved, has_id) = (Box::default(), false);
+        let is_counted = hidden.length > 0;
+        Self {
+            directory,
+            hidden,
+            state,
+            saved,
+            has_id,
+            claim: None,
+            read_at: 0,
+            raw_len: 0,
+            not_kept: false,
+            is_counted,
+            owner: None,
+        }
     }
 
     /// Returns the same, removed when it is interrupted.
@@ -110,6 +148,27 @@ impl PartialFile {
     pub const fn not_kept(mut self) -> Self {
         self.not_kept = true;
         self
+    }
+
+    /// Returns the same, which the quota has not counted yet.
+    #[must_use]
+    pub(crate) const fn uncounted(mut self) -> Self {
+        self.is_counted = false;
+        self
+    }
+
+    /// Returns the path, if it was recorded, and the size of the file that this upload has become.
+    pub fn completed(&self) -> Option<(Option<FilePath>, u64)> {
+        let Saved { stored, publishing, .. } = &*self.saved;
+        let stored = stored.as_ref().map(|(path, bytes)| (Some(path.clone()), *bytes));
+        // The file was renamed, and another one created in its place.
+        let publishing = publishing.filter(|bytes| self.hidden.length < *bytes);
+        stored.or_else(|| publishing.map(|bytes| (None, bytes)))
+    }
+
+    /// Returns whether requests continue it by an id.
+    pub const fn has_id(&self) -> bool {
+        self.has_id
     }
 
     /// Returns the bytes that are stored, at first those of an earlier attempt.
@@ -128,9 +187,11 @@ impl PartialFile {
         directories: u64,
         owner: IpAddr,
     ) -> Result<(), StoreError> {
+        self.owner = Some(owner);
         let Some(quota) = self.directory.quota() else { return Ok(()) };
-        let file = (self.hidden.file.metadata()?.ino(), self.hidden.length);
-        self.claim = Some(quota.claim(file, size, directories, owner)?);
+        let inode = self.hidden.file.metadata()?.ino();
+        let kept = self.is_counted.then_some(self.hidden.length);
+        self.claim = Some(quota.claim(inode, kept, size, directories, owner)?);
         Ok(())
     }
 
@@ -139,11 +200,107 @@ impl PartialFile {
         self.state.is_some()
     }
 
-    /// Sets the description for an operator who finds the hidden file.
-    pub fn describe(&mut self, path: &FilePath, offer: &Offer) {
-        if let Some(state) = &mut self.state {
-            state.describe(path, offer);
+    /// Describes the file in the state file, for attempts over other protocols and for an operator
+    /// who finds the hidden file; `source` is `None` without a size.
+    pub fn describe(&mut self, path: &FilePath, offer: &Offer, source: Option<&SourceKey>) {
+        let Some(state) = &mut self.state else { return };
+        state.describe(Some(path), offer, source, self.has_id);
+        if let (Some(source), Some(name)) = (source, &self.hidden.name) {
+            let mtime = offer.mtime.map(|mtime| mtime.seconds);
+            self.directory.sources().insert(source.clone(), name, mtime);
         }
+        // A small file is not worth another one beside it before it is interrupted.
+        if offer.size.is_some_and(|size| size >= WORTH_A_STATE) {
+            state.append(self.directory.handle(), &[]);
+        }
+    }
+
+    /// Removes content that may not have reached the disk before the machine crashed, for an upload
+    /// at whose end no digest of the whole is compared.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn distrust(&mut self) -> io::Result<()> {
+        if self.saved.is_same_boot || self.hidden.length == 0 {
+            return Ok(());
+        }
+        let synced = self.saved.synced.min(self.hidden.length);
+        self.hidden.truncate(synced)?;
+        self.saved.is_same_boot = true;
+        match &mut self.state {
+            Some(state) => {
+                let line = json!({ "boot": boot_id(), "publishing": null });
+                state.record(self.directory.handle(), &line)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the content that is written from here on as not verified: it is removed by the next
+    /// attempt, unless [`Self::verified`] is called.
+    ///
+    /// # Errors
+    /// The kernel's error, or it has no id.
+    pub fn begin_unverified(&mut self) -> io::Result<()> {
+        self.saved.verified = Some(self.hidden.length);
+        self.save_lengths()
+    }
+
+    /// Marks all content as verified.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn verified(&mut self) -> io::Result<()> {
+        self.saved.verified = None;
+        self.save_lengths()
+    }
+
+    fn save_lengths(&self) -> io::Result<()> {
+        let Saved { synced, verified, .. } = *self.saved;
+        let lengths = Lengths { synced, verified };
+        let state = self.state.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        state.set_lengths(self.directory.handle(), lengths)
+    }
+
+    /// Sets the size that was not known when the upload was created.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn set_size(&mut self, size: u64) -> io::Result<()> {
+        let Some(state) = &mut self.state else { return Ok(()) };
+        state.record(self.directory.handle(), &json!({ "size": size }))
+    }
+
+    /// Moves the content of `other`, an attempt over another protocol or with another id, here.
+    /// The file must be empty.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn adopt(mut self, mut other: Self) -> io::Result<Self> {
+        let handle = self.directory.handle();
+        let (Some(name), Some(old)) = (self.hidden.name.take(), other.hidden.name.take()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if let Some(state) = &mut self.state {
+            state.append(handle, &other.saved.checkpoints);
+        }
+        if let Err(error) = renameat(handle, old.as_str(), handle, name.as_str()) {
+            (self.hidden.name, other.hidden.name) = (Some(name), Some(old));
+            drop(other.keep_hidden());
+            return Err(error.into());
+        }
+        self.directory.forget(&old);
+        other.remove_state();
+        let Hidden { directory, file, length, .. } = &other.hidden;
+        let (directory, file, length) = (directory.clone(), file.clone(), *length);
+        self.hidden = Hidden { directory, file, name: Some(name), length };
+        self.saved.checkpoints = std::mem::take(&mut other.saved.checkpoints);
+        Ok(self)
+    }
+
+    /// Removes an upload that was cancelled.
+    pub fn cancel(mut self) {
+        self.has_id = false;
     }
 
     /// Returns a hasher of the content, which continues from the checkpoints of an earlier attempt.
@@ -151,13 +308,8 @@ impl PartialFile {
     /// # Errors
     /// As [`hashing::hash`].
     pub fn hasher(&self, algorithm: Algorithm, is_gone: impl Fn() -> bool) -> io::Result<Hasher> {
-        let checkpoints = match &self.state {
-            Some(state) if self.hidden.length > 0 => {
-                state.read(self.directory.handle(), self.hidden.length)
-            }
-            _ => Vec::new(),
-        };
-        let mut hasher = Hasher::resume(algorithm, &checkpoints, self.hidden.length);
+        let checkpoints = &self.saved.checkpoints;
+        let mut hasher = Hasher::resume(algorithm, checkpoints, self.hidden.length);
         hashing::hash(&self.hidden.file, &mut hasher, self.hidden.length, is_gone)?;
         Ok(hasher)
     }
@@ -217,6 +369,11 @@ impl PartialFile {
         digest: Option<&Digest>,
     ) -> io::Result<(FilePath, bool)> {
         self.cut_raw_tail()?;
+        if let Some(state) = self.state.as_mut().filter(|_| self.has_id) {
+            // After a crash between the publishing and the next line it is the only trace.
+            let line = json!({ "publishing": self.hidden.length });
+            state.record(self.directory.handle(), &line)?;
+        }
         // Before the sync, which carries all of it to the disk.
         self.set_mode(offer);
         set_time(&self.hidden.file, offer.mtime);
@@ -229,12 +386,22 @@ impl PartialFile {
         });
         match &published {
             Ok(_) => {
-                self.hidden.name = None;
-                self.remove_state();
+                if let Some(name) = self.hidden.name.take() {
+                    self.directory.forget(&name);
+                }
+                // That of an upload with an id remains: the response may be lost.
+                if !self.has_id {
+                    self.remove_state();
+                }
                 self.settle(false, on_exists == OnExists::Overwrite);
             }
             // With the time of the sender's file it would be removed as too old.
-            Err(_) => drop(self.hidden.file.set_modified(std::time::SystemTime::now())),
+            Err(_) => {
+                drop(self.hidden.file.set_modified(std::time::SystemTime::now()));
+                if let Some(state) = self.state.as_mut().filter(|_| self.has_id) {
+                    state.record(self.directory.handle(), &json!({ "publishing": null }))?;
+                }
+            }
         }
         published
     }
@@ -284,8 +451,43 @@ impl PartialFile {
     }
 
     pub(crate) fn keep(mut self, owner: IpAddr) -> Option<String> {
-        // An empty partial file is of no use.
-        if self.not_kept || self.hidden.length == 0 || self.cut_raw_tail().is_err() {
+        self.owner = Some(owner);
+        self.keep_hidden()
+    }
+
+    /// Keeps it as it was found.
+    pub fn put_back(mut self) {
+        self.keep_hidden();
+    }
+
+    /// Keeps it between two requests of an upload that has an id, and makes its content durable:
+    /// the sender may forget it.
+    pub fn pause(mut self) {
+        if !self.has_id {
+            return self.put_back();
+        }
+        if let Some(verified) = self.saved.verified.take() {
+            let _ = self.hidden.truncate(verified);
+        }
+        let is_new = self.saved.synced != self.hidden.length;
+        if is_new && self.directory.fsyncs() && disk::sync(&self.hidden.file).is_ok() {
+            self.saved.synced = self.hidden.length;
+        }
+        if let Err(error) = self.save_lengths() {
+            tracing::warn!(%error, "cannot save the length of an upload");
+        }
+        // It is kept from the last request on.
+        drop(self.hidden.file.set_modified(std::time::SystemTime::now()));
+        self.keep_hidden();
+    }
+
+    fn keep_hidden(&mut self) -> Option<String> {
+        if let Some(verified) = self.saved.verified {
+            self.hidden.truncate(verified).ok()?;
+        }
+        // An empty partial file is of no use without an id.
+        let is_empty = self.hidden.length == 0 && !self.has_id;
+        if self.not_kept || is_empty || self.cut_raw_tail().is_err() {
             return None;
         }
         // The state file describes it to an operator.
@@ -293,7 +495,7 @@ impl PartialFile {
         let name = self.hidden.name.take()?;
         // Before the lock ends: the sender may be back and claim it.
         self.settle(true, false);
-        self.directory.add_partial(&name, Some(owner), self.hidden.length);
+        self.directory.add_partial(&name, self.owner, self.hidden.length);
         Some(name)
     }
 
@@ -303,7 +505,9 @@ impl PartialFile {
         let name = self.hidden.name.as_mut()?;
         let handle = self.directory.handle();
         renameat(handle, name.as_str(), handle, apart.as_str()).ok()?;
+        self.directory.forget(name);
         *name = apart;
+        self.has_id = false;
         self.remove_state();
         self.keep(owner)
     }
@@ -311,13 +515,22 @@ impl PartialFile {
 
 impl Drop for PartialFile {
     fn drop(&mut self) {
+        // A refused request does not end the upload that it continues.
+        if self.has_id && self.hidden.name.is_some() && self.keep_hidden().is_some() {
+            return;
+        }
         let Some(name) = &self.hidden.name else { return };
+        self.directory.forget(name);
         if let Err(error) = unlinkat(self.directory.handle(), name.as_str(), AtFlags::empty()) {
             tracing::warn!(part = name, %error, "cannot remove a partial file");
         }
         self.remove_state();
     }
 }
+
+/// Minimum size of a file, in bytes, whose state file is written when its upload begins. A smaller
+/// one gets it when it is interrupted, and is not found by other protocols if the server is killed.
+const WORTH_A_STATE: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -129,24 +129,25 @@ impl Quota {
         state.live.values().fold(state.left().bytes, |free, live| free + live.unused())
     }
 
-    /// Claims the space of the partial file `inode`, which has `length` bytes and will have `size`,
-    /// if that is known, and of `directories` that are created for it.
+    /// Claims the space of the partial file `inode`, of which `kept` bytes were counted, and which
+    /// will have `size`, if that is known, and of `directories` that are created for it.
     pub(crate) fn claim(
         self: &Arc<Self>,
-        (inode, length): (u64, u64),
+        inode: u64,
+        kept: Option<u64>,
         size: Option<u64>,
         directories: u64,
         address: IpAddr,
     ) -> Result<Claim, Full> {
         let mut state = self.lock();
         let block = state.root.block;
-        let bytes = in_blocks(size.unwrap_or_default().max(length), block);
+        let bytes = in_blocks(size.unwrap_or_default().max(kept.unwrap_or_default()), block);
         let (file, directories) = (Usage { bytes, entries: 1 }, new(directories, block));
         // A partial file that an earlier attempt left was counted.
-        let kept = match length {
-            0 => Usage::default(),
-            length => Usage { bytes: in_blocks(length, block), entries: 1 },
-        };
+        let kept = kept.map_or_else(Usage::default, |length| Usage {
+            bytes: in_blocks(length, block),
+            entries: 1,
+        });
         state.live.insert(inode, Live { address, claimed: 0, used: kept.bytes });
         state.stored = state.stored.minus(kept);
         if let Err(full) = self.take(&mut state, file.plus(directories), Some(address)) {

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustix::fs::OFlags;
 
 use crate::disk::NameComparison;
-use crate::index::Partials;
+use crate::index::{Partials, Sources};
 
 /// A directory that is open, and the index of its partial files. All paths are resolved from the
 /// handle.
@@ -22,6 +22,7 @@ pub(crate) struct Root {
     /// Size of its file system, in bytes.
     pub(crate) capacity: u64,
     pub(crate) partials: Partials,
+    pub(crate) sources: Sources,
     pub(crate) names: NameComparison,
 }
 
@@ -34,8 +35,9 @@ impl Root {
             Ok(stat) => (stat.f_frsize.max(1), stat.f_blocks.saturating_mul(stat.f_frsize)),
             Err(_) => (USUAL_BLOCK, u64::MAX),
         };
-        let (partials, names) = (Partials::default(), NameComparison::default());
-        Ok(Self { handle: Arc::new(handle), device, block, capacity, partials, names })
+        let (partials, sources) = (Partials::default(), Sources::default());
+        let (handle, names) = (Arc::new(handle), NameComparison::default());
+        Ok(Self { handle, device, block, capacity, partials, sources, names })
     }
 
     /// Returns whether it is the directory that `found` describes.

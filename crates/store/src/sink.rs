@@ -175,6 +175,14 @@ impl Sink {
         }
     }
 
+    /// Keeps the content between two requests of an upload; see [`PartialFile::pause`].
+    pub fn pause(self) {
+        match self {
+            Self::File(sink) => sink.pause(),
+            Self::Memory(_) | Self::Discard => {}
+        }
+    }
+
     /// Keeps the content hidden where no attempt resumes it; returns the name of the partial file.
     pub fn keep_apart(self, owner: IpAddr) -> Option<String> {
         match self {

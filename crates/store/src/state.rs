@@ -2,75 +2,154 @@
 //!
 //! ```text
 //!   .anyport-<key>.part     content, from the first byte on
-//!   .anyport-<key>.state    name, size, time for the operator; then a digest checkpoint per line
+//!   .anyport-<key>.state    a line for each of these:
+//!     {"boot":…,"name":…,"size":…,"mtime":…,"source":…}   the first line
+//!     {"offer":{…}}                                       of an upload that has an id
+//!     {"synced":"…","verified":"…"}                       lengths, overwritten in place
+//!     {"size":…}                                          a size that was announced later
+//!     blake3 8388608 …                                    a checkpoint of the digest
+//!     {"publishing":…}, {"stored":{…}}                    the end of an upload that has an id
 //! ```
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::{Checkpoint, UNIT};
+use anyport_proto::transfer::messages::FileMessage;
 use anyport_proto::transfer::offer::Offer;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde_json::{Value, json};
 
 use crate::disk;
-use crate::key::{TransferKey, boot_id};
+use crate::key::{SourceKey, TransferKey, boot_id};
 
 /// A state file, which need not exist.
 #[derive(Debug)]
 pub(crate) struct StateFile {
     name: String,
-    /// The first line.
+    /// The lines that begin a new file.
     header: String,
     /// Opened when there is something to write.
     file: Option<File>,
+    /// Position of the lengths in the file.
+    lengths_at: Option<u64>,
+}
+
+/// The content of a state file.
+#[derive(Debug, Default)]
+pub(crate) struct Saved {
+    /// Whether the machine runs since the content was written. After another boot it is unknown
+    /// which of it reached the disk.
+    pub(crate) is_same_boot: bool,
+    /// The file whose content it is, for attempts over other protocols.
+    pub(crate) source: Option<SourceKey>,
+    /// Modification time of that file, in seconds.
+    pub(crate) mtime: Option<i64>,
+    /// The offer of an upload that has an id.
+    pub(crate) offer: Option<Offer>,
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    /// Bytes that reached the disk before any crash of the machine.
+    pub(crate) synced: u64,
+    /// Bytes before content whose checksum is not verified yet; `None` if all is verified.
+    pub(crate) verified: Option<u64>,
+    /// The size of the content when it was about to be published.
+    pub(crate) publishing: Option<u64>,
+    /// The path and the size of the published file.
+    pub(crate) stored: Option<(FilePath, u64)>,
+    lengths_at: Option<u64>,
+}
+
+/// The lengths of [`Saved`], as they are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lengths {
+    pub(crate) synced: u64,
+    pub(crate) verified: Option<u64>,
 }
 
 impl StateFile {
     pub(crate) fn new(key: &TransferKey) -> Self {
-        Self { name: key.state_name(), header: String::new(), file: None }
+        Self { name: key.state_name(), header: String::new(), file: None, lengths_at: None }
     }
 
-    /// Sets the first line, for an operator who finds the hidden file.
-    pub(crate) fn describe(&mut self, path: &FilePath, offer: &Offer) {
+    /// Sets the beginning of a new file: a line for an operator who finds it, and for attempts over
+    /// other protocols; for an upload that has an id, all that its next request does not repeat.
+    pub(crate) fn describe(
+        &mut self,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        source: Option<&SourceKey>,
+        has_id: bool,
+    ) {
         let (size, mtime) = (offer.size, offer.mtime.map(|mtime| mtime.seconds));
-        let boot = boot_id();
-        self.header =
-            json!({ "boot": boot, "name": path, "size": size, "mtime": mtime }).to_string();
+        let (boot, source) = (boot_id(), source.map(SourceKey::as_str));
+        let first =
+            json!({ "boot": boot, "name": path, "size": size, "mtime": mtime, "source": source });
+        self.header = format!("{first}\n");
+        if has_id {
+            // A token in a file would admit other clients.
+            let offer = FileMessage::Offer(Offer { token: None, ..offer.clone() }).to_json();
+            self.header.push_str(&format!("{offer}\n"));
+            self.lengths_at.get_or_insert(self.header.len() as u64);
+            let lengths = Lengths { synced: 0, verified: None };
+            self.header.push_str(&format!("{lengths}\n"));
+        }
     }
 
-    /// Returns the checkpoints of a partial file of `length` bytes, as far as they can be read.
-    pub(crate) fn read(&self, directory: &File, length: u64) -> Vec<Checkpoint> {
+    /// Returns the content of the state file of a partial file of `length` bytes, as far as it can
+    /// be read; `None` without one.
+    pub(crate) fn read(&mut self, directory: &File, length: u64) -> Option<Saved> {
         let opened = disk::open_owned_at(directory, &self.name, OFlags::RDONLY, Mode::empty());
-        let Ok(file) = opened else { return Vec::new() };
-        // A longer file has more lines than there can be checkpoints.
-        let most = LONGEST_LINE * (2 + length / UNIT);
+        // A longer file has more lines than there can be.
+        let most = LONGEST_LINE * (OTHER_LINES + length / UNIT);
         let mut text = String::new();
-        if file.take(most).read_to_string(&mut text).is_err() {
-            return Vec::new();
-        }
-        // After another boot it is unknown which bytes before a checkpoint reached the disk.
-        let boot = |line: &str| {
-            Some(serde_json::from_str::<Value>(line).ok()?["boot"].as_str()? == boot_id())
-        };
-        if text.lines().next().and_then(boot) != Some(true) {
-            return Vec::new();
-        }
-        // A line that a crash cut is skipped; the hasher checks that the others are consecutive.
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        opened.ok()?.take(most).read_to_string(&mut text).ok()?;
+        let saved = Saved::parse(&text);
+        self.lengths_at = saved.lengths_at;
+        Some(saved)
     }
 
-    /// Appends `checkpoints`, after the first line if that is missing. Without them a resumed
+    /// Appends `checkpoints`, after the header if that is missing. Without them a resumed
     /// transfer only hashes more of the partial file again, so an error is logged.
     pub(crate) fn append(&mut self, directory: &File, checkpoints: &[Checkpoint]) {
-        if let Err(error) = self.try_append(directory, checkpoints) {
+        let mut lines = String::new();
+        for checkpoint in checkpoints {
+            let _ = writeln!(lines, "{checkpoint}");
+        }
+        if let Err(error) = self.try_append(directory, &lines) {
             tracing::warn!(state = self.name, %error, "cannot save the state of a transfer");
         }
     }
 
-    fn try_append(&mut self, directory: &File, checkpoints: &[Checkpoint]) -> io::Result<()> {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub(crate) fn create(&mut self, directory: &File) -> io::Result<()> {
+        self.try_append(directory, "")
+    }
+
+    /// Appends a line that must not be lost.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub(crate) fn record(&mut self, directory: &File, line: &Value) -> io::Result<()> {
+        self.try_append(directory, &format!("{line}\n"))
+    }
+
+    /// Overwrites the lengths.
+    ///
+    /// # Errors
+    /// The kernel's error, or the file has none.
+    pub(crate) fn set_lengths(&self, directory: &File, lengths: Lengths) -> io::Result<()> {
+        let at = self.lengths_at.ok_or(io::ErrorKind::NotFound)?;
+        let file = disk::open_owned_at(directory, &self.name, OFlags::RDWR, Mode::empty())?;
+        file.write_all_at(lengths.to_string().as_bytes(), at)
+    }
+
+    fn try_append(&mut self, directory: &File, lines: &str) -> io::Result<()> {
         let mut text = String::new();
         let file = match &mut self.file {
             Some(file) => file,
@@ -80,15 +159,13 @@ impl StateFile {
                 let file = disk::open_owned_at(directory, &self.name, flags, mode)?;
                 // A crash may have cut the last line.
                 text = match file.metadata()?.len() {
-                    0 => format!("{}\n", self.header),
+                    0 => self.header.clone(),
                     _ => "\n".to_owned(),
                 };
                 none.insert(file)
             }
         };
-        for checkpoint in checkpoints {
-            let _ = writeln!(text, "{checkpoint}");
-        }
+        text.push_str(lines);
         // One write: a crash cuts at most the last line.
         let written = file.write_all(text.as_bytes());
         if written.is_err() {
@@ -109,5 +186,109 @@ impl StateFile {
     }
 }
 
+impl Saved {
+    fn parse(text: &str) -> Self {
+        let (mut saved, mut at) = (Self::default(), 0);
+        for line in text.lines() {
+            // A line that a crash cut is skipped; the hasher checks that the checkpoints are
+            // consecutive.
+            match line.parse() {
+                Ok(checkpoint) => saved.checkpoints.push(checkpoint),
+                Err(_) => saved.line(line, at),
+            }
+            at += line.len() as u64 + 1;
+        }
+        if !saved.is_same_boot {
+            // Which bytes before a checkpoint reached the disk is unknown.
+            saved.checkpoints.clear();
+        }
+        saved
+    }
+
+    fn line(&mut self, line: &str, at: u64) {
+        let Ok(value) = serde_json::from_str::<Value>(line) else { return };
+        let number = |key: &str| value.get(key).and_then(Value::as_u64);
+        if let Some(boot) = value.get("boot").and_then(Value::as_str) {
+            let was_same = std::mem::replace(&mut self.is_same_boot, boot == boot_id());
+            if !was_same {
+                self.checkpoints.clear();
+            }
+        }
+        if let Some(source) = value.get("source").and_then(Value::as_str) {
+            self.source = SourceKey::parse(source);
+            self.mtime = value.get("mtime").and_then(Value::as_i64);
+        }
+        if value.get("offer").is_some()
+            && let Ok(FileMessage::Offer(offer)) = FileMessage::from_json(line)
+        {
+            self.offer = Some(offer);
+        }
+        if let (None, Some(size), Some(offer)) =
+            (value.get("boot"), number("size"), &mut self.offer)
+        {
+            offer.size = Some(size);
+        }
+        if let Some((synced, verified)) = lengths(&value) {
+            (self.synced, self.verified, self.lengths_at) = (synced, verified, Some(at));
+        }
+        if let Some(publishing) = value.get("publishing") {
+            self.publishing = publishing.as_u64();
+        }
+        if let Some(stored) = value.get("stored") {
+            let path = stored.get("path").and_then(Value::as_str);
+            let path = path.and_then(|path| FilePath::parse_percent_encoded(path).ok());
+            self.stored = path.zip(stored.get("bytes").and_then(Value::as_u64));
+        }
+    }
+}
+
+fn lengths(value: &Value) -> Option<(u64, Option<u64>)> {
+    let number = |key: &str| value.get(key)?.as_str()?.parse().ok();
+    let (synced, verified) = (number("synced")?, number("verified")?);
+    Some((synced, (verified != u64::MAX).then_some(verified)))
+}
+
+/// As many characters for all lengths, so that they can be overwritten.
+impl std::fmt::Display for Lengths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (synced, verified) = (self.synced, self.verified.unwrap_or(u64::MAX));
+        write!(f, r#"{{"synced":"{synced:020}","verified":"{verified:020}"}}"#)
+    }
+}
+
 /// Maximum length of a line of a state file, in bytes: a header with a long path.
-const LONGEST_LINE: u64 = 8 * 1024;
+const LONGEST_LINE: u64 = 16 * 1024;
+
+/// Number of lines that are no checkpoints, with room for those that crashes cut.
+const OTHER_LINES: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_file_is_read_back_and_its_lengths_are_overwritten() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = File::open(scratch.path()).unwrap();
+        let key = TransferKey::of_upload("id");
+        let mut state = StateFile::new(&key);
+        assert!(state.read(&directory, 0).is_none());
+        let path = FilePath::sanitize("d/x").unwrap();
+        let offer = Offer { name: Some("d/x".to_owned()), ..Offer::default() };
+        let source = SourceKey::new(&path, 9, "token a");
+        state.describe(Some(&path), &offer, Some(&source), true);
+        state.append(&directory, &[]);
+        state.record(&directory, &json!({ "size": 9 })).unwrap();
+        let lengths = Lengths { synced: 5, verified: Some(7) };
+        state.set_lengths(&directory, lengths).unwrap();
+        let saved = state.read(&directory, 9).unwrap();
+        assert!(saved.is_same_boot && saved.publishing.is_none() && saved.stored.is_none());
+        assert_eq!((saved.source, saved.synced, saved.verified), (Some(source), 5, Some(7)));
+        assert_eq!(saved.offer, Some(Offer { size: Some(9), ..offer }));
+        state.set_lengths(&directory, Lengths { synced: 9, verified: None }).unwrap();
+        let stored = json!({ "stored": { "path": path.percent_encoded(), "bytes": 9 } });
+        state.record(&directory, &stored).unwrap();
+        let saved = state.read(&directory, 9).unwrap();
+        assert_eq!((saved.synced, saved.verified, saved.stored), (9, None, Some((path, 9))));
+    }
+}

@@ -2,14 +2,16 @@
 
 mod parts;
 mod present;
+mod resource;
 mod upload;
 mod waiting;
 
-use parts::Owner;
+use parts::{Checked, Identity, Owner};
+pub(crate) use resource::{Continued, Created, UploadId};
 pub(crate) use upload::Upload;
 use upload::{Here, Spent};
 use waiting::NotBegun;
-pub(crate) use waiting::{Begun, Waiting};
+pub(crate) use waiting::{Begun, Complete, Waiting};
 
 use std::collections::HashMap;
 use std::io;
@@ -48,6 +50,7 @@ pub(crate) struct Files {
     sink: SinkKind,
     pub(super) digest: Algorithm,
     max_size: u64,
+    keep_partial: Duration,
     on_exists: Option<OnExists>,
     pub(super) events: Arc<Events>,
 }
@@ -116,6 +119,7 @@ impl Files {
             sink: config.startup.sink,
             digest: config.digest,
             max_size: config.max_size,
+            keep_partial: config.keep_partial,
             on_exists: config.on_exists,
             events,
         })
@@ -134,6 +138,7 @@ impl Files {
             sink: self.sink,
             digest: config.digest,
             max_size: config.max_size,
+            keep_partial: config.keep_partial,
             on_exists: config.on_exists,
             events: self.events.clone(),
         }
@@ -177,6 +182,7 @@ impl Files {
         self: &Arc<Self>,
         source: Source,
         offer: Offer,
+        identity: &Identity,
         waited: Option<&Waiting>,
     ) -> Result<Upload, NotBegun> {
         self.check_may_write(offer.name.as_deref())?;
@@ -233,10 +239,18 @@ impl Files {
             self.is_here(path.as_ref(), &offer, on_exists, algorithm)?
         };
         let (mut held, mut begun_by_others) = (None, false);
+        // Content that is compared at the end may be sent by several requests.
+        let is_compared = here == Some(Here::SameSize) && *identity != Identity::Offer;
+        let checked = Checked { source: &source, path: path.as_ref(), offer: &offer, algorithm };
         let mut sink = match self.sink {
-            _ if here.is_some() => Sink::Discard,
+            _ if here.is_some() && !is_compared => {
+                if let Identity::New(key) = identity {
+                    drop(self.created(checked, key)?);
+                }
+                Sink::Discard
+            }
             SinkKind::File => {
-                let part = self.part(&source, path.as_ref(), &offer, algorithm, waited)?;
+                let part = self.part(checked, identity, waited)?;
                 (held, begun_by_others) = (part.held, part.without_id);
                 Sink::File(part.sink)
             }
@@ -280,6 +294,7 @@ impl Files {
             offer,
             on_exists,
             begun_by_others,
+            key: identity.key().cloned(),
             here,
             sink: Some(sink),
             held,

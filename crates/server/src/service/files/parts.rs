@@ -8,88 +8,277 @@ use anyport_net::copy::Gate;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::Offer;
+use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_store::{PartialFile, TransferKey};
+use anyport_store::{Directory, PartialFile, SourceKey, TransferKey};
 
-use super::waiting::{NotBegun, Waiting};
+use super::waiting::{Complete, NotBegun, Waiting};
 use super::{Files, Source, storage_refusal};
 use crate::link::Link;
+
+/// How an upload finds its partial file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// By the id of the offer, or by path, size and owner; the digest at the end decides.
+    Offer,
+    /// By path, size and owner; the client states this offset.
+    Offset(u64),
+    /// By a new id.
+    New(TransferKey),
+    /// By the id of an upload; the client may state an offset.
+    Upload(TransferKey, Option<u64>),
+}
+
+impl Identity {
+    /// Returns the key of the upload that requests continue by an id.
+    pub(super) const fn key(&self) -> Option<&TransferKey> {
+        match self {
+            Self::New(key) | Self::Upload(key, _) => Some(key),
+            Self::Offer | Self::Offset(_) => None,
+        }
+    }
+}
+
+/// An offer whose name and size were checked.
+#[derive(Clone, Copy)]
+pub(super) struct Checked<'a> {
+    pub(super) source: &'a Source,
+    pub(super) path: Option<&'a FilePath>,
+    pub(super) offer: &'a Offer,
+    pub(super) algorithm: Algorithm,
+}
+
+impl Checked<'_> {
+    /// Returns the key of the file for attempts over other protocols; `None` without a name or a
+    /// size.
+    fn source_key(&self) -> Option<SourceKey> {
+        let (path, size) = self.path.zip(self.offer.size)?;
+        Some(SourceKey::new(path, size, &self.source.owner()))
+    }
+
+    fn is_complete(&self, length: u64) -> bool {
+        self.offer.size.is_some_and(|size| length >= size)
+    }
+}
 
 impl Files {
     /// Opens the partial file that an earlier attempt left of the offered file, or an empty one.
     /// `waited`: this is not the first attempt to take it over.
     pub(super) fn part(
         self: &Arc<Self>,
-        source: &Source,
-        path: Option<&FilePath>,
-        offer: &Offer,
-        algorithm: Algorithm,
+        checked: Checked<'_>,
+        identity: &Identity,
         waited: Option<&Waiting>,
     ) -> Result<Part, NotBegun> {
-        let cannot = |error| storage_refusal("cannot create a file", &error);
+        let Checked { path, offer, .. } = checked;
         let directory = self.store.now();
-        let fresh = || {
-            let sink = directory.create_partial(offer.mode).map_err(cannot)?;
-            Ok(Part { sink, held: None, without_id: false })
+        let (mut sink, own) = match identity {
+            Identity::New(own) => {
+                return self.written(checked, self.created(checked, own)?, own, false);
+            }
+            Identity::Upload(own, from) => {
+                let opened = directory.open_partial(own, true, offer.mode).map_err(cannot)?;
+                let sink = opened.ok_or_else(|| self.busy(checked, own, waited))?;
+                if let Some((path, bytes)) = sink.completed() {
+                    return Err(NotBegun::Complete(Complete { bytes, path }));
+                }
+                let sink = match *from {
+                    // A client that begins with the first byte does not know of another attempt.
+                    Some(0) => sink,
+                    from => self.adopt(checked, sink, own, from, waited)?,
+                };
+                (sink, own.clone())
+            }
+            Identity::Offset(from) => {
+                let own = path.zip(Some(checked)).and_then(|(path, checked)| {
+                    let owner = checked.source.owner();
+                    TransferKey::without_id(offer, path, checked.algorithm, &owner)
+                });
+                let found = match self.may_read() {
+                    true => self.found(checked, Some(*from), own, waited)?,
+                    false => None,
+                };
+                let Some(found) = found else { return fresh(&directory, offer) };
+                found
+            }
+            Identity::Offer => return self.by_offer(checked, waited),
         };
+        sink.distrust().map_err(cannot)?;
+        let without_id = identity.key().is_none();
+        self.written(checked, sink, &own, without_id)
+    }
+
+    /// Creates an upload that requests continue by an id.
+    pub(super) fn created(
+        &self,
+        checked: Checked<'_>,
+        key: &TransferKey,
+    ) -> Result<PartialFile, Refusal> {
+        let (path, source) = (checked.path, checked.source_key());
+        let directory = self.store.now();
+        directory.create_upload(key, path, checked.offer, source.as_ref()).map_err(cannot)
+    }
+
+    /// Opens a partial file for an offer whose sender reads the offset from the reply.
+    fn by_offer(
+        self: &Arc<Self>,
+        checked: Checked<'_>,
+        waited: Option<&Waiting>,
+    ) -> Result<Part, NotBegun> {
+        let Checked { source, path, offer, algorithm } = checked;
+        let directory = self.store.now();
         // Resuming a small file costs more than sending it again.
         let worth = offer.resume || offer.size.is_some_and(|size| size >= WORTH_RESUMING);
         // Where clients may not read, a partial file belongs to the client that knows its upload
         // id.
         let worth = worth && (self.may_read() || offer.id.is_some());
-        let Some(path) = path.filter(|_| worth) else { return fresh() };
+        let Some(path) = path.filter(|_| worth) else { return fresh(&directory, offer) };
         let with_id = TransferKey::of(offer, path, algorithm);
         let without_id = TransferKey::without_id(offer, path, algorithm, &source.owner());
         let own = with_id.as_ref().or(without_id.as_ref());
         // Without an id the partial file may be another client's, so it stays, and this attempt
         // leaves none.
         if !offer.resume && with_id.is_none() && own.is_some_and(|key| directory.has_partial(key)) {
-            let Part { sink, .. } = fresh()?;
+            let Part { sink, .. } = fresh(&directory, offer)?;
             return Ok(Part { sink: sink.not_kept(), held: None, without_id: false });
         }
-        let mut found = None;
         if offer.resume
+            && algorithm != Algorithm::None
             && self.may_read()
-            && let Some((own, other)) = with_id.as_ref().zip(without_id.as_ref())
-            && !directory.has_partial(own)
-            && directory.has_partial(other)
+            && own.is_some_and(|own| with_id.is_none() || !directory.has_partial(own))
+            && let Some((sink, key)) = self.found(checked, None, without_id.clone(), waited)?
         {
-            // It was begun without an id: the digest at the end decides whether it is the same
-            // file.
-            found = directory
-                .open_partial(other, true, offer.mode)
-                .map_err(cannot)?
-                .map(|sink| (sink, other));
+            // It was begun with another id, or without one: the digest at the end decides whether
+            // it is the same file.
+            return self.written(checked, sink, &key, true);
         }
-        if found.is_none()
-            && let Some(own) = own
-        {
-            let sink = directory.open_partial(own, offer.resume, offer.mode).map_err(cannot)?;
-            if sink.is_none() && offer.resume && with_id.is_some() {
-                return Err(self.take_over(own, waited).map_or_else(
-                    || {
-                        let message = format!("{path} is being sent over another connection");
-                        let refusal = Refusal::new(RefusalCode::Busy, message);
-                        NotBegun::Refused(refusal.with_hint("try again later"))
-                    },
-                    NotBegun::Owned,
-                ));
-            }
-            found = sink.map(|sink| (sink, own));
+        let Some(own) = own else { return fresh(&directory, offer) };
+        match directory.open_partial(own, offer.resume, offer.mode).map_err(cannot)? {
+            Some(sink) => self.written(checked, sink, own, with_id.is_none()),
+            None if offer.resume && with_id.is_some() => Err(self.busy(checked, own, waited)),
+            // Two senders without ids: the second one's partial file cannot be resumed.
+            None => fresh(&directory, offer),
         }
-        // Two senders without ids: the second one's partial file cannot be resumed.
-        let Some((mut sink, key)) = found else { return fresh() };
+    }
+
+    /// Makes the connection the writer of `sink`.
+    fn written(
+        self: &Arc<Self>,
+        checked: Checked<'_>,
+        mut sink: PartialFile,
+        key: &TransferKey,
+        without_id: bool,
+    ) -> Result<Part, NotBegun> {
+        let Checked { source, path, offer, .. } = checked;
         if offer.size.is_some_and(|size| sink.length() > size) {
             // The server never writes more than was announced.
             let message = "the partial file is longer than the file";
             let refusal = Refusal::new(RefusalCode::Storage, message).with_hint("send it again");
             return Err(refusal.into());
         }
-        sink.describe(path, offer);
-        let owner = Owner { link: source.link.clone(), released: Arc::default() };
+        if let Some(path) = path {
+            sink.describe(path, offer, checked.source_key().as_ref());
+        }
+        let is_stream = source.protocol == Protocol::Http2;
+        let (link, released) = (source.link.clone(), Arc::default());
+        let owner = Owner { link, released, evicted: Arc::default(), is_stream };
         self.writers().insert(key.clone(), owner.clone());
         let held = Some(Writing { files: self.clone(), key: key.clone(), owner });
-        Ok(Part { sink, held, without_id: Some(key) == without_id.as_ref() })
+        Ok(Part { sink, held, without_id })
+    }
+
+    /// Finds the content of another attempt to send the same file, over any protocol: at `from`, or
+    /// else the longest. `first` is looked at first.
+    fn found(
+        &self,
+        checked: Checked<'_>,
+        from: Option<u64>,
+        first: Option<TransferKey>,
+        waited: Option<&Waiting>,
+    ) -> Result<Option<(PartialFile, TransferKey)>, NotBegun> {
+        let directory = self.store.now();
+        let mut longest: Option<(PartialFile, TransferKey)> = None;
+        let same = checked.source_key();
+        let same = same.map(|key| directory.partials_of(&key, checked.offer.mtime));
+        let first = first.filter(|key| directory.has_partial(key));
+        for key in first.into_iter().chain(same.into_iter().flatten()).take(MOST_ATTEMPTS) {
+            if longest.as_ref().is_some_and(|(_, known)| *known == key) {
+                continue;
+            }
+            let Some(mut sink) = directory.open_partial(&key, true, None).map_err(cannot)? else {
+                // Without a token its writer may be another client.
+                if checked.source.record.user().is_some()
+                    && let Some(gate) = self.take_over(&key, waited)
+                {
+                    return Err(NotBegun::Owned(gate));
+                }
+                continue;
+            };
+            if from.is_some() {
+                sink.distrust().map_err(cannot)?;
+            }
+            let length = sink.length();
+            let is_wanted = from == Some(length)
+                || longest.as_ref().is_none_or(|(known, _)| known.length() < length);
+            let (kept, other) = match is_wanted {
+                true => (Some((sink, key)), longest),
+                false => (longest, Some((sink, key))),
+            };
+            other.into_iter().for_each(|(other, _)| other.put_back());
+            longest = kept;
+            if from == Some(length) {
+                break;
+            }
+        }
+        Ok(longest.filter(|(sink, _)| sink.length() > 0))
+    }
+
+    /// Moves the content of another attempt to send the same file to `sink`, that of an upload
+    /// without content: if the client states its length, or asks for the offset.
+    fn adopt(
+        &self,
+        checked: Checked<'_>,
+        sink: PartialFile,
+        own: &TransferKey,
+        from: Option<u64>,
+        waited: Option<&Waiting>,
+    ) -> Result<PartialFile, NotBegun> {
+        if sink.length() > 0 || !self.may_read() {
+            return Ok(sink);
+        }
+        let Some((mut other, key)) = self.found(checked, from.or(Some(0)), None, waited)? else {
+            return Ok(sink);
+        };
+        other.distrust().map_err(cannot)?;
+        let length = other.length();
+        // The client of a complete one would send nothing, and no request would publish it.
+        let is_usable = key != *own && length > 0 && !checked.is_complete(length);
+        if is_usable && from.is_none_or(|from| from == length) {
+            return sink.adopt(other).map_err(|error| cannot(error).into());
+        }
+        other.put_back();
+        Ok(sink)
+    }
+
+    /// Returns the offset at which another attempt to send the same file could be continued.
+    pub(super) fn adoptable(&self, checked: Checked<'_>) -> u64 {
+        if !self.may_read() {
+            return 0;
+        }
+        let found = self.found(checked, Some(0), None, None);
+        let Ok(Some((sink, _))) = found else { return 0 };
+        let length = sink.length();
+        sink.put_back();
+        if checked.is_complete(length) { 0 } else { length }
+    }
+
+    fn busy(&self, checked: Checked<'_>, key: &TransferKey, waited: Option<&Waiting>) -> NotBegun {
+        if let Some(gate) = self.take_over(key, waited) {
+            return NotBegun::Owned(gate);
+        }
+        let name = checked.path.map_or_else(|| "the file".to_owned(), ToString::to_string);
+        let message = format!("{name} is being sent over another connection");
+        Refusal::new(RefusalCode::Busy, message).with_hint("try again later").into()
     }
 
     /// Ends the connection that writes to a partial file whose sender is back, and returns the gate
@@ -103,7 +292,7 @@ impl Files {
             (Some(_), owner) => Some(owner.map(|owner| owner.released).unwrap_or_default()),
             (None, owner) => {
                 let owner = owner?;
-                owner.link.shut();
+                owner.evict();
                 Some(owner.released)
             }
         }
@@ -112,6 +301,16 @@ impl Files {
     fn writers(&self) -> MutexGuard<'_, HashMap<TransferKey, Owner>> {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn cannot(error: std::io::Error) -> Refusal {
+    storage_refusal("cannot create a file", &error)
+}
+
+/// Creates a partial file that no attempt resumes.
+fn fresh(directory: &Arc<Directory>, offer: &Offer) -> Result<Part, NotBegun> {
+    let sink = directory.create_partial(offer.mode).map_err(cannot)?;
+    Ok(Part { sink, held: None, without_id: false })
 }
 
 /// A partial file, and the right to write to it.
@@ -128,6 +327,20 @@ pub(super) struct Owner {
     link: Link,
     /// Opens when it no longer writes.
     released: Arc<Gate>,
+    /// Opens when it is to end.
+    evicted: Arc<Gate>,
+    /// Whether it is one stream of a connection, which others use.
+    is_stream: bool,
+}
+
+impl Owner {
+    /// Lets the connection end, so that its sender can continue over another one.
+    fn evict(&self) {
+        self.evicted.open();
+        if !self.is_stream {
+            self.link.shut();
+        }
+    }
 }
 
 /// A connection's right to write to a partial file.
@@ -137,11 +350,19 @@ pub(super) struct Writing {
     owner: Owner,
 }
 
+impl Writing {
+    /// Returns the gate that opens when another request continues the upload.
+    pub(super) fn evicted(&self) -> Arc<Gate> {
+        self.owner.evicted.clone()
+    }
+}
+
 impl Drop for Writing {
     fn drop(&mut self) {
         let mut writers = self.files.writers();
         // Another connection may have taken over.
-        if writers.get(&self.key).is_some_and(|owner| owner.link.is(&self.owner.link)) {
+        let is_own = |owner: &Owner| Arc::ptr_eq(&owner.released, &self.owner.released);
+        if writers.get(&self.key).is_some_and(is_own) {
             writers.remove(&self.key);
         }
         drop(writers);
@@ -151,3 +372,6 @@ impl Drop for Writing {
 
 /// Minimum size of a file that can be resumed although its sender does not ask for that.
 const WORTH_RESUMING: u64 = 1024 * 1024;
+
+/// Maximum number of attempts to send one file whose content is compared; each is a file to open.
+const MOST_ATTEMPTS: usize = 8;

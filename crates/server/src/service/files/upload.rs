@@ -15,7 +15,7 @@ use anyport_proto::transfer::offer::{End, Offer, OnExists};
 use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Keeps, Refusal, RefusalCode};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
-use anyport_store::{Sink, StoreError};
+use anyport_store::{Sink, StoreError, TransferKey};
 
 use super::parts::Writing;
 use super::{Files, Source, another_name, exists, full_refusal, owner_of, storage_refusal};
@@ -31,12 +31,13 @@ pub(crate) struct Upload {
     pub(super) on_exists: OnExists,
     /// Whether its beginning may be another sender's: it was found without an id.
     pub(super) begun_by_others: bool,
+    /// The key of an upload that requests continue by an id.
+    pub(super) key: Option<TransferKey>,
     /// The entry that is stored under its path already; content that is received is then not kept.
     pub(super) here: Option<Here>,
     /// Moved out when the upload ends.
     pub(super) sink: Option<Sink>,
     /// The right to write to its partial file.
-    #[expect(dead_code, reason = "held until it is dropped, after the sink")]
     pub(super) held: Option<Writing>,
     pub(super) hasher: Hasher,
     /// Bytes of an earlier attempt.
@@ -93,8 +94,17 @@ impl Upload {
     }
 
     /// Returns the offset from which the sender may continue.
-    pub(crate) const fn offset(&self) -> u64 {
-        self.resumed
+    pub(crate) fn offset(&self) -> u64 {
+        // A request that continues an upload has nothing to send where the file is stored.
+        match self.offer.size {
+            Some(size) if self.key.is_some() && self.is_here() => size,
+            _ => self.resumed,
+        }
+    }
+
+    /// Returns the size that the sender announced.
+    pub(crate) const fn size(&self) -> Option<u64> {
+        self.offer.size
     }
 
     /// Returns whether the file is stored already, so that no content is needed for a receipt.
@@ -212,8 +222,7 @@ impl Upload {
             return Ok(self.finish_here(kind, None));
         }
         // Where only the digest was requested, `END` has it.
-        let asked = self.here == Some(Here::SameSize) && self.resumed > 0;
-        let digest = if asked { end.digest } else { digest };
+        let digest = if self.wants_only_digest() { end.digest } else { digest };
         if let Err(refusal) = self.check_end(end, digest.as_ref()) {
             return Err(self.abandon(refusal));
         }
@@ -304,7 +313,18 @@ impl Upload {
         }
     }
 
+    /// Returns whether the sender was asked for the digest of a file that may be stored already,
+    /// and not for its content.
+    const fn wants_only_digest(&self) -> bool {
+        matches!((&self.here, &self.sink), (Some(Here::SameSize), Some(Sink::Discard)))
+            && self.resumed > 0
+    }
+
     fn report(&self, receipt: Receipt) -> Receipt {
+        if let (Some(key), Some(path)) = (&self.key, receipt.stored()) {
+            let directory = self.files.store.now();
+            directory.complete_upload(key, &path, receipt.bytes, owner_of(&self.source));
+        }
         self.source.record.file();
         self.files.events.received(&receipt);
         receipt
@@ -370,7 +390,7 @@ impl Upload {
             let message = format!("the sender announced {announced} bytes, but sent {came}");
             return Err(Refusal::new(RefusalCode::SizeMismatch, message));
         }
-        if self.here == Some(Here::SameSize) && self.resumed > 0 && end.digest.is_none() {
+        if self.wants_only_digest() && end.digest.is_none() {
             let message = "a file of this name and size exists, and the sender's END has no \
                            digest to compare";
             return Err(Refusal::new(RefusalCode::DigestMismatch, message)

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Gate, Wait};
+use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::parts::Identity;
 use super::{Files, Source, Upload};
 
 impl Files {
@@ -34,7 +36,20 @@ impl Files {
         source: Source,
         offer: Offer,
     ) -> Result<Begun, Refusal> {
-        self.attempt(source, offer, None)
+        Ok(self.attempt(source, offer, Identity::Offer, None)?)
+    }
+
+    /// Does the same for a client that states the offset; that of the upload may be another one.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub(crate) fn offered_from(
+        self: &Arc<Self>,
+        source: Source,
+        offer: Offer,
+        from: u64,
+    ) -> Result<Begun, Refusal> {
+        Ok(self.attempt(source, offer, Identity::Offset(from), None)?)
     }
 
     /// Tries a waiting offer again.
@@ -42,20 +57,28 @@ impl Files {
     /// # Errors
     /// As [`Self::begin`], and that the other connection has not ended in time.
     pub(crate) fn retry(self: &Arc<Self>, waiting: Box<Waiting>) -> Result<Begun, Refusal> {
-        self.attempt(waiting.source.clone(), waiting.offer.clone(), Some(*waiting))
+        Ok(self.again(waiting)?)
     }
 
-    fn attempt(
+    pub(super) fn again(self: &Arc<Self>, waiting: Box<Waiting>) -> Result<Begun, Stopped> {
+        let Waiting { source, offer, identity, .. } = &*waiting;
+        self.attempt(source.clone(), offer.clone(), identity.clone(), Some(*waiting))
+    }
+
+    pub(super) fn attempt(
         self: &Arc<Self>,
         source: Source,
         offer: Offer,
+        identity: Identity,
         last: Option<Waiting>,
-    ) -> Result<Begun, Refusal> {
-        let refusal = match self.try_begin(source.clone(), offer.clone(), last.as_ref()) {
+    ) -> Result<Begun, Stopped> {
+        let begun = self.try_begin(source.clone(), offer.clone(), &identity, last.as_ref());
+        let refusal = match begun {
             Ok(upload) => return Ok(Begun::Upload(Box::new(upload))),
             Err(NotBegun::Refused(refusal)) => refusal,
+            Err(NotBegun::Complete(complete)) => return Err(Stopped::Complete(complete)),
             Err(NotBegun::Owned(gate)) => {
-                match Waiting::new(self, gate, source.clone(), offer, last) {
+                match Waiting::new(self, gate, source.clone(), offer, identity, last) {
                     Some(waiting) => return Ok(Begun::Waiting(Box::new(waiting))),
                     None => {
                         let message = "too many senders wait for their last connection to end";
@@ -65,7 +88,7 @@ impl Files {
             }
         };
         self.refused(&source, &refusal);
-        Err(refusal)
+        Err(Stopped::Refused(refusal))
     }
 }
 
@@ -76,11 +99,37 @@ pub(crate) enum Begun {
     Waiting(Box<Waiting>),
 }
 
+/// An upload that an earlier request completed.
+#[derive(Debug)]
+pub(crate) struct Complete {
+    /// Size of the file.
+    pub(crate) bytes: u64,
+    /// The path that it was stored as, if that was recorded.
+    pub(crate) path: Option<FilePath>,
+}
+
+/// The reason why an attempt does not begin, and does not wait.
+pub(super) enum Stopped {
+    Refused(Refusal),
+    Complete(Complete),
+}
+
+impl From<Stopped> for Refusal {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Refused(refusal) => refusal,
+            // Only requests with an id learn more.
+            Stopped::Complete(_) => Self::new(RefusalCode::Exists, "the upload is complete"),
+        }
+    }
+}
+
 /// The reason why an upload has not begun.
 pub(super) enum NotBegun {
     Refused(Refusal),
     /// Another connection writes to its partial file, and is being ended; then this gate opens.
     Owned(Arc<Gate>),
+    Complete(Complete),
 }
 
 impl From<Refusal> for NotBegun {
@@ -94,6 +143,7 @@ impl From<Refusal> for NotBegun {
 pub(crate) struct Waiting {
     pub(super) source: Source,
     pub(super) offer: Offer,
+    identity: Identity,
     gate: Arc<Gate>,
     /// The time of its last attempt.
     pub(super) until: Instant,
@@ -107,6 +157,7 @@ impl Waiting {
         gate: Arc<Gate>,
         source: Source,
         offer: Offer,
+        identity: Identity,
         last: Option<Self>,
     ) -> Option<Self> {
         let (until, permit) = match last {
@@ -116,7 +167,7 @@ impl Waiting {
                 (Instant::now() + TAKE_OVER, permit)
             }
         };
-        Some(Self { source, offer, gate, until, permit })
+        Some(Self { source, offer, identity, gate, until, permit })
     }
 
     /// Returns what its session waits for; after that time it tries for the last time.
