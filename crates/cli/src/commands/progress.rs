@@ -64,6 +64,10 @@ fn leave() -> ! {
     std::process::exit(Exit::Interrupted as i32)
 }
 
+/// The hint over HTTP, where other servers may not support it.
+pub(super) const MAY_RESUME: &str =
+    "run the same command again; it resumes if the server supports resumable uploads";
+
 /// The hint where it does not.
 pub(super) const STARTS_OVER: &str = "run the same command again; it starts from the beginning";
 

@@ -115,8 +115,13 @@ fn refuse_swapped(flags: &flags::Send) -> Result<(), Failure> {
 /// Returns the message for a user who pressed Ctrl-C.
 fn after_interrupt(flags: &flags::Send, target: &Target) -> &'static str {
     let is_stdin = flags.files.iter().any(|file| file == Path::new("-"));
-    let starts_over = flags.plain || flags.no_resume || is_stdin || target.scheme == Scheme::Http;
-    if starts_over { progress::STARTS_OVER } else { progress::RESUMES }
+    if flags.plain || flags.no_resume || is_stdin {
+        progress::STARTS_OVER
+    } else if target.scheme == Scheme::Http {
+        progress::MAY_RESUME
+    } else {
+        progress::RESUMES
+    }
 }
 
 /// Collects the files to send from the arguments, directories included.

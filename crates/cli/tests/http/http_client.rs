@@ -474,7 +474,7 @@ fn an_unreachable_server_is_an_error_with_a_hint() {
     server.growing_part();
     server.kill();
     let reported = sending.outcome().exits(6).says(" lost after ");
-    reported.says("hint: run the same command again; uploads over HTTP start");
+    reported.says("hint: run the same command again");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! - `http_client` our own client over `http://` and `https://`
 //! - `http_client_faults` HTTP servers that fail while our client sends to them
 //! - `http_downloads` files and listings by GET, whole, in part, on conditions
+//! - `http_resumable` our client with upload resources of other servers
 //! - `http_third_party` the same against servers of others, and servers that mean no good
 //! - `http_uploads` files by PUT and POST
 //! - `origin` pages of others, and names that lead here
@@ -22,6 +23,7 @@ mod http2_wire;
 mod http_client;
 mod http_client_faults;
 mod http_downloads;
+mod http_resumable;
 mod http_third_party;
 mod http_uploads;
 mod origin;

@@ -8,7 +8,7 @@ use anyport_net::dial::DialError;
 use anyport_net::resolve::address_text;
 use anyport_proto::rooms;
 use anyport_proto::setting::{
-    BINARY, BIND, CONGESTION, ON_EXISTS, OUTPUT, PLAIN, PROXY, Setting, TOKEN_FILE,
+    BINARY, BIND, CONGESTION, NO_RESUME, ON_EXISTS, OUTPUT, PLAIN, PROXY, Setting, TOKEN_FILE,
 };
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::PathError;
@@ -133,6 +133,8 @@ pub enum ErrorKind {
         /// The location.
         location: String,
     },
+    /// The server announced resumable uploads, but does not follow their protocol.
+    NoResource(String),
     /// A third-party server accepted a file under a path that is not that of the URL.
     Renamed(String),
     /// The path of a URL cannot stand in a request.
@@ -228,8 +230,10 @@ pub enum ErrorKind {
 pub enum Transferred {
     /// Content bytes handed to the kernel.
     Sent(u64),
-    /// As `Sent`, over HTTP, where no upload resumes.
+    /// As `Sent`, over HTTP to a server that continues no upload of another command.
     SentOverHttp(u64),
+    /// As `Sent`, over HTTP to an anyport server, which continues it.
+    SentToResume(u64),
     /// Content bytes of the current file.
     Received(u64),
     /// Messages, which are not counted.
@@ -282,11 +286,10 @@ impl ErrorKind {
                         hint("no answer: is this an anyport server?")
                     }
                     Transferred::Received(0) => hint("run the same command again"),
-                    Transferred::Sent(_) => hint(RESUME_HINT),
-                    Transferred::SentOverHttp(_) => hint(
-                        "run the same command again; uploads over HTTP start from the beginning, \
-                         over tcp:// they resume",
-                    ),
+                    Transferred::Sent(_) | Transferred::SentToResume(_) => hint(RESUME_HINT),
+                    Transferred::SentOverHttp(_) => {
+                        hint("run the same command again; it starts from the beginning")
+                    }
                     Transferred::Received(_) => {
                         hint("the partial file is kept; run the same command again to resume")
                     }
@@ -340,6 +343,7 @@ impl ErrorKind {
                 let use_it = location.starts_with("http").then(|| format!("use {location}"));
                 (REFUSED, use_it.map(Cow::Owned))
             }
+            Self::NoResource(_) => (REFUSED, hint(format!("send it as one request: {NO_RESUME}"))),
             Self::Renamed(_) => {
                 (FILE, hint("write the whole path in the URL: http://HOST/PATH/NAME"))
             }

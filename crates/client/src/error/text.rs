@@ -34,7 +34,11 @@ impl ErrorKind {
             Self::Lost(Transferred::Received(0)) => {
                 format!("connection to {peer} lost before any content")
             }
-            Self::Lost(Transferred::Sent(bytes) | Transferred::SentOverHttp(bytes)) => {
+            Self::Lost(
+                Transferred::Sent(bytes)
+                | Transferred::SentOverHttp(bytes)
+                | Transferred::SentToResume(bytes),
+            ) => {
                 format!("connection to {peer} lost after {bytes} bytes")
             }
             Self::Lost(Transferred::Received(bytes)) => {
@@ -85,6 +89,9 @@ impl ErrorKind {
             Self::Elsewhere { status, location } => format!(
                 "redirects are not followed: {peer} answered {status} with the location {location}"
             ),
+            Self::NoResource(reason) => {
+                format!("cannot create or continue an upload on {peer}: {reason}")
+            }
             Self::Renamed(path) => format!(
                 "{peer} is not an anyport server (no receipt); it accepted the file as {path}"
             ),

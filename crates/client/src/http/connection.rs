@@ -185,6 +185,11 @@ impl Connection {
         why(self.peer, sent, &self.broken, error)
     }
 
+    /// Returns the error of a connection that accepts no request.
+    pub(crate) fn closed(&self) -> Error {
+        Error::at(self.peer, ErrorKind::Lost(Transferred::SentOverHttp(0))).because(ended())
+    }
+
     /// Closes the connection. All responses are here, so the outcome does not matter.
     ///
     /// Cancel safe: yes.

@@ -43,6 +43,11 @@ impl Moved {
         if far.reading { Instant::now() } else { far.last }
     }
 
+    /// Counts from `offset`, which the server has already.
+    pub(crate) fn resume_at(&self, offset: u64) {
+        self.far().bytes = offset;
+    }
+
     /// The request is on its way.
     pub(crate) fn begin(&self) {
         self.far().last = Instant::now();

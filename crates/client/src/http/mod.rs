@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   send  files ─► upload (up to 16 at once) ─► connection ─► answer: receipt or refusal
+//!         a long file ─► upload resource, if the server announces them ─► PATCH from its offset
 //!   get   request, its range ─► connection ─► content
 //!   ls    one listing for each directory, as JSON
 //! ```
@@ -16,6 +17,7 @@ pub(crate) mod connection;
 pub(crate) mod content;
 mod io;
 pub(crate) mod request;
+pub(crate) mod resumable;
 
 use std::io::Result;
 use std::ops::Deref;

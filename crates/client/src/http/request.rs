@@ -114,7 +114,7 @@ pub(crate) fn request(
 }
 
 /// The host as servers compare it with their own name: without the default port (RFC 9110 §4.2.3).
-fn authority(target: &Target) -> String {
+pub(super) fn authority(target: &Target) -> String {
     let usual = if target.encrypted { ":443" } else { ":80" };
     let authority = target.authority();
     authority.strip_suffix(usual).map_or_else(|| authority.clone(), str::to_owned)

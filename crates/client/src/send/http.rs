@@ -2,30 +2,34 @@
 //! one is lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyport_proto::setting::{DEFLATE, ON_EXISTS, PERMS, PLAIN};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::refusal::Retry;
+use http::Method;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::offered::{Changed, Item, items};
-use super::upload::{Hashed, Upload};
+use super::upload::{Hashed, Upload, WORTH_ASKING};
 use super::{Failed, Observer, Options, Sent, retrying};
 use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::http::Tasks;
+use crate::http::answer::Answer;
 use crate::http::connection::Connection;
 use crate::http::content::Moved;
-use crate::http::request::path_to;
+use crate::http::request::{path_to, request};
+use crate::http::resumable::{Announced, Protocol, Resource};
 use crate::target::{Scope, Target};
 
-/// Sends `sources` like [`crate::send()`]. Files in transit when the connection was lost start
-/// again.
+/// Sends `sources` like [`crate::send()`]. Files in transit when the connection was lost resume if
+/// the server announces resumable uploads; otherwise they start again.
 pub(super) fn send(
     sources: &[Source],
     target: &Target,
@@ -46,6 +50,9 @@ pub(super) fn send(
         of: sources.len(),
         changed: Changed::default(),
         hashed: HashMap::new(),
+        resources: HashMap::new(),
+        announced: None,
+        unanswered: 0,
         failed,
         attempts: Attempts::new(options.retries, options.retry_max_time),
         connection: None,
@@ -82,6 +89,13 @@ struct Sending<'a> {
     left: VecDeque<usize>,
     /// Digests of files that are named before the files are sent.
     hashed: HashMap<usize, Hashed>,
+    /// Upload resources, for the next attempt.
+    resources: HashMap<usize, Arc<Mutex<Option<Resource>>>>,
+    /// What the server announced on this connection; it is asked again on each, because a server
+    /// that announces nothing would store the empty content of a creation.
+    announced: Option<Announced>,
+    /// Questions without an answer since the last one; too many, and the server is not asked again.
+    unanswered: u32,
     failed: Failed,
     attempts: Attempts,
     connection: Option<Arc<Connection>>,
@@ -118,7 +132,10 @@ impl Sending<'_> {
         self.attempts.repeatable = true;
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Arc::new(Connection::open(&self.runtime, &self.target, &self.options.connect)?),
+            None => {
+                self.announced = None;
+                Arc::new(Connection::open(&self.runtime, &self.target, &self.options.connect)?)
+            }
         };
         self.attempts.connected();
         let handle = self.runtime.handle().clone();
@@ -166,11 +183,21 @@ impl Sending<'_> {
                     }
                     break;
                 }
+                if self.worth_asking(next) {
+                    // The connection has served, whatever follows.
+                    any_ended = true;
+                    match self.ask_support(connection, next).await {
+                        Ok(()) => continue,
+                        Err(error) if underway.moved.is_empty() => return Err(error),
+                        // Uploads under way report it.
+                        Err(_) => break,
+                    }
+                }
                 self.begin(connection, underway);
             }
             if underway.moved.is_empty() {
                 let is_done = self.left.is_empty() || underway.stopped.is_some();
-                return if is_done { Ok(true) } else { Err(closed(connection)) };
+                return if is_done { Ok(true) } else { Err(connection.closed()) };
             }
             tokio::select! {
                 Some(ended) = underway.tasks.join_next() => {
@@ -185,6 +212,39 @@ impl Sending<'_> {
                 }
             }
         }
+    }
+
+    /// Returns whether the server is asked for resumable uploads before this file is sent.
+    fn worth_asking(&self, index: usize) -> bool {
+        let is_long = self.items[index].source.size().is_some_and(|size| size >= WORTH_ASKING);
+        let is_known = self.announced.is_some() || self.unanswered > MOST_UNANSWERED;
+        is_long && !is_known && self.options.resume
+    }
+
+    /// Asks the server for resumable uploads at the path of a file.
+    async fn ask_support(&mut self, connection: &Connection, index: usize) -> Result<(), Error> {
+        self.unanswered += 1;
+        let path = path_to(&self.target, &self.scope, self.items[index].source.name()).path;
+        let (version, token) = (connection.version(), connection.token(&self.target));
+        let Ok(mut asking) = request(&self.target, version, token, Method::OPTIONS, &path) else {
+            self.unanswered = u32::MAX;
+            return Ok(());
+        };
+        Protocol::Ietf.add_version(&mut asking);
+        let wait_limit = self.options.connect.timeout;
+        let Ok(answered) = timeout(wait_limit, connection.ask(asking)).await else {
+            let (sent, late) = (Transferred::SentOverHttp(0), io::ErrorKind::WouldBlock.into());
+            return Err(Error::lost(connection.peer, sent, late));
+        };
+        let response = answered.map_err(|error| connection.failed(0, &error))?;
+        let answer = Answer::read(response, wait_limit).await;
+        if !answer.is_whole {
+            connection.spend();
+        }
+        let is_usable = answer.status.is_success() && self.is_ready(connection).await;
+        self.announced = Announced::of(&answer.fields).filter(|_| is_usable);
+        self.unanswered = if self.announced.is_some() { 0 } else { u32::MAX };
+        Ok(())
     }
 
     async fn is_ready(&self, connection: &Connection) -> bool {
@@ -220,7 +280,14 @@ impl Sending<'_> {
         let path = path_to(&self.target, &self.scope, source.name());
         let (target, options) = (self.target.clone(), self.options.clone());
         let (connection, hashed) = (connection.clone(), self.hashed.get(&index).cloned());
-        let upload = Upload { connection, target, options, source, hashed, path, moved };
+        let resource = self.resources.entry(index).or_default().clone();
+        let fits = |announced: &Announced| {
+            let is_fitting = |size| (WORTH_ASKING..=announced.largest).contains(&size);
+            self.options.resume && source.size().is_some_and(is_fitting)
+        };
+        let protocol = self.announced.filter(fits).map(|announced| announced.protocol);
+        let upload =
+            Upload { connection, target, options, source, hashed, path, moved, protocol, resource };
         let handle = self.runtime.handle();
         underway.tasks.spawn_on(async move { (index, upload.run().await) }, handle);
     }
@@ -236,6 +303,7 @@ impl Sending<'_> {
             Ok(sent) => {
                 underway.moved.remove(&index);
                 self.hashed.remove(&index);
+                self.resources.remove(&index);
                 self.observer.sent(sent);
                 self.observer.position(underway.bytes());
                 return Ok(());
@@ -280,11 +348,8 @@ impl Underway {
     }
 }
 
-/// The error of a connection that accepts no request.
-fn closed(connection: &Connection) -> Error {
-    let (peer, source) = (connection.peer, crate::stream::ended());
-    Error::at(peer, ErrorKind::Lost(Transferred::SentOverHttp(0))).because(source)
-}
+/// Maximum number of questions in a row that a server leaves unanswered.
+const MOST_UNANSWERED: u32 = 2;
 
 /// Interval of progress reports.
 const TICK: Duration = Duration::from_millis(100);

@@ -6,6 +6,7 @@ mod channel;
 mod http;
 mod offered;
 pub(crate) mod pipe;
+mod resume;
 mod upload;
 
 use channel::check;

@@ -1,8 +1,8 @@
-//! One file as a PUT request, and the comparison of its receipt.
+//! One file as the content of a request, and the comparison of its receipt.
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyport_net::tcp_info::TcpInfo;
@@ -27,6 +27,7 @@ use crate::http::answer::{Answer, UploadResult};
 use crate::http::connection::Connection;
 use crate::http::content::{Moved, Outgoing, Reader, Want, streamed};
 use crate::http::request::{Destination, request};
+use crate::http::resumable::{Protocol, Resource};
 use crate::target::Target;
 
 /// A file and its destination.
@@ -38,13 +39,17 @@ pub(super) struct Upload {
     pub(super) hashed: Option<Hashed>,
     pub(super) path: Destination,
     pub(super) moved: Arc<Moved>,
+    /// The protocol to create an upload resource with; `None` sends the file as one request.
+    pub(super) protocol: Option<Protocol>,
+    /// The upload resource of an earlier attempt.
+    pub(super) resource: Arc<Mutex<Option<Resource>>>,
 }
 
 /// The SHA-256 of a file, which its request names.
 #[derive(Debug, Clone)]
 pub(super) struct Hashed {
     identity: Option<Identity>,
-    sha256: Option<Digest>,
+    pub(super) sha256: Option<Digest>,
 }
 
 impl Hashed {
@@ -61,11 +66,11 @@ impl Hashed {
 }
 
 /// The result of reading and sending a file.
-struct Read {
-    bytes: u64,
-    digest: Option<Digest>,
-    reading: Duration,
-    grown: bool,
+pub(super) struct Read {
+    pub(super) bytes: u64,
+    pub(super) digest: Option<Digest>,
+    pub(super) reading: Duration,
+    pub(super) grown: bool,
 }
 
 /// The state of a request's content.
@@ -82,16 +87,58 @@ impl Upload {
     ///
     /// Cancel safe: no; dropping it interrupts the upload.
     pub(super) async fn run(self) -> Result<Sent, Error> {
-        let Self { connection, target, options, source, hashed, path, moved } = self;
-        let (reading, wait_limit) = (options.clone(), options.connect.timeout.min(LONGEST_WAIT));
-        let identity = hashed.as_ref().and_then(|hashed| hashed.identity.clone());
-        let (content, whole) = blocking(move || open(&source, &reading, identity)).await?;
-        let (version, token) = (connection.version(), connection.token(&target));
-        let mut request = request(&target, version, token, Method::PUT, &path.path)?;
-        let sha256 = hashed.and_then(|hashed| hashed.sha256);
-        Fields { content: &content, options: &options, sha256 }.add(&mut request);
+        let (source, options) = (self.source.clone(), self.options.clone());
+        let identity = self.hashed.as_ref().and_then(|hashed| hashed.identity.clone());
+        let (content, whole) = blocking(move || open(&source, &options, identity)).await?;
+        if let (Some(protocol), Some(size), None) = (self.protocol, content.size(), &whole) {
+            return self.resume(protocol, content, size).await;
+        }
+        let mut request = self.request(Method::PUT, &self.path.path)?;
+        self.describe(&mut request, &content, content.size());
+        let settled = self.exchange(request, content, whole).await?;
+        self.finish(settled)
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> Result<Request<Outgoing>, Error> {
+        let (version, token) = (self.connection.version(), self.connection.token(&self.target));
+        request(&self.target, version, token, method, path)
+    }
+
+    /// Adds the fields that describe the file. `length` is that of the request's content.
+    pub(super) fn describe(
+        &self,
+        request: &mut Request<Outgoing>,
+        content: &Content,
+        length: Option<u64>,
+    ) {
+        let fields = request.headers_mut();
+        fields.insert(header::ACCEPT, JSON);
+        // An anyport server recognizes a file by time and size.
+        let mtime = content.offer().mtime.filter(|_| self.options.times);
+        let sha256 = self.hashed.as_ref().and_then(|hashed| hashed.sha256);
+        for (name, value) in of_offer(length, mtime, sha256.as_ref()) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                fields.insert(name, value);
+            }
+        }
+        // It then accepts the same file twice, but no other of its name. A file that it cannot
+        // recognize must be new.
+        let is_known_again = mtime.is_some() && content.size().is_some();
+        if self.options.on_exists == Some(OnExists::Error) && !is_known_again {
+            fields.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+        }
+    }
+
+    /// Sends a request with the rest of the content, and reads the response.
+    pub(super) async fn exchange(
+        &self,
+        mut request: Request<Outgoing>,
+        content: Content,
+        whole: Option<(Bytes, Read)>,
+    ) -> Result<Settled, Error> {
+        let (connection, moved) = (&*self.connection, &self.moved);
         // HTTP/1.1 lets a server refuse before a long content is sent.
-        let is_long = content.size().is_none_or(|size| size >= WORTH_ASKING);
+        let is_long = content.left().is_none_or(|left| left >= WORTH_ASKING);
         let permission = (is_long && connection.version() == Version::HTTP_11)
             .then(|| ask_permission(&mut request));
         let mut feeding = match whole {
@@ -122,19 +169,57 @@ impl Upload {
             answered
         } else {
             feeding = feeding.begin();
-            match with_limit(asked, &moved, wait_limit).await {
-                Ok(answered) => answered,
-                Err(late) => {
+            self.in_time(asked).await?
+        };
+        let (answer, read, sent) =
+            settle(connection, answered, feeding, moved, self.wait_limit()).await?;
+        Ok(Settled { answer, read, sent, before, began })
+    }
+
+    /// Sends a request without content, and reads the response.
+    pub(super) async fn ask(&self, request: Request<Outgoing>) -> Result<Answer, Error> {
+        let connection = &*self.connection;
+        self.moved.begin();
+        let asked = pin!(connection.ask(request));
+        let answered = self.in_time(asked).await?;
+        let response = answered.map_err(|error| connection.failed(self.moved.bytes(), &error))?;
+        let answer = Answer::read(response, self.wait_limit()).await;
+        if !answer.is_whole {
+            connection.spend();
+        }
+        // Another request follows.
+        let ready = timeout(self.options.connect.connect_timeout, connection.is_ready()).await;
+        if ready.unwrap_or(false) { Ok(answer) } else { Err(connection.closed()) }
+    }
+
+    fn wait_limit(&self) -> Duration {
+        self.options.connect.timeout.min(LONGEST_WAIT)
+    }
+
+    /// Waits for a response while content is being accepted, and for the time limit after that.
+    async fn in_time<T>(&self, mut asked: Pin<&mut impl Future<Output = T>>) -> Result<T, Error> {
+        let (moved, wait_limit) = (&self.moved, self.wait_limit());
+        loop {
+            let until = moved.last() + wait_limit;
+            match timeout_at(until.into(), &mut asked).await {
+                Ok(answered) => return Ok(answered),
+                Err(_) if moved.last() + wait_limit > Instant::now() => {}
+                Err(_) => {
                     let sent = Transferred::SentOverHttp(moved.bytes());
-                    return Err(Error::lost(connection.peer, sent, late));
+                    let late = io::ErrorKind::WouldBlock.into();
+                    return Err(Error::lost(self.connection.peer, sent, late));
                 }
             }
-        };
-        let settled = settle(&connection, answered, feeding, &moved, wait_limit).await?;
-        let sent = settled.upload_result(&connection, before, began, &options)?;
+        }
+    }
+
+    /// Returns the outcome of a file whose content was sent.
+    pub(super) fn finish(&self, settled: Settled) -> Result<Sent, Error> {
+        let (peer, path) = (self.connection.peer, &self.path);
+        let sent = settled.upload_result(&self.connection, &self.options)?;
         match sent.receipt {
             // The user who wrote the URL does not know that path.
-            None if path.is_moved => Err(Error::at(connection.peer, ErrorKind::Renamed(path.path))),
+            None if path.is_moved => Err(Error::at(peer, ErrorKind::Renamed(path.path.clone()))),
             _ => Ok(sent),
         }
     }
@@ -151,22 +236,6 @@ fn ask_permission(request: &mut Request<Outgoing>) -> Arc<Notify> {
         }
     });
     permitted
-}
-
-/// Waits for a response while content is being accepted, and for `timeout` after that.
-async fn with_limit<T>(
-    mut asked: Pin<&mut impl Future<Output = T>>,
-    moved: &Moved,
-    wait_limit: Duration,
-) -> io::Result<T> {
-    loop {
-        let until = moved.last() + wait_limit;
-        match timeout_at(until.into(), &mut asked).await {
-            Ok(answered) => return Ok(answered),
-            Err(_) if moved.last() + wait_limit > Instant::now() => {}
-            Err(_) => return Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
 }
 
 /// An open file, and all of a small one.
@@ -190,14 +259,14 @@ fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<
     Ok((content, Some((bytes.into(), read))))
 }
 
-fn read(content: &mut Content) -> Result<Read, Error> {
+pub(super) fn read(content: &mut Content) -> Result<Read, Error> {
     let digest = content.digest()?;
     let grown = content.has_grown();
     Ok(Read { bytes: content.bytes(), digest, reading: content.reading(), grown })
 }
 
 /// Runs blocking work on a thread for it.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
@@ -217,40 +286,15 @@ impl Feeding {
     }
 }
 
-/// The fields of a PUT request.
-struct Fields<'a> {
-    content: &'a Content,
-    options: &'a Options,
-    sha256: Option<Digest>,
-}
-
-impl Fields<'_> {
-    fn add(&self, request: &mut Request<Outgoing>) {
-        let Self { content, options, sha256 } = self;
-        let fields = request.headers_mut();
-        fields.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        // An anyport server recognizes a file by time and size.
-        let mtime = content.offer().mtime.filter(|_| options.times);
-        for (name, value) in of_offer(content.size(), mtime, sha256.as_ref()) {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                fields.insert(name, value);
-            }
-        }
-        // It then accepts the same file twice, but no other of its name. A file that it cannot
-        // recognize must be new.
-        let is_known_again = mtime.is_some() && content.size().is_some();
-        if options.on_exists == Some(OnExists::Error) && !is_known_again {
-            fields.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
-        }
-    }
-}
-
 /// A response, and the content sent before it.
-struct Settled {
-    answer: Answer,
+pub(super) struct Settled {
+    pub(super) answer: Answer,
     /// The whole file, if all of it was sent.
-    read: Option<Read>,
-    sent: u64,
+    pub(super) read: Option<Read>,
+    pub(super) sent: u64,
+    /// The kernel's statistics, and the time, before the request.
+    pub(super) before: TcpInfo,
+    pub(super) began: Instant,
 }
 
 /// Reads the response and stops reading the file. An error of the file is reported before the
@@ -261,7 +305,7 @@ async fn settle(
     feeding: Feeding,
     moved: &Moved,
     wait_limit: Duration,
-) -> Result<Settled, Error> {
+) -> Result<(Answer, Option<Read>, u64), Error> {
     let received = match answered {
         Ok(response) => Ok(Answer::read(response, wait_limit).await),
         Err(error) => Err(error),
@@ -289,18 +333,16 @@ async fn settle(
     if read.is_none() || !answer.is_whole {
         connection.spend();
     }
-    Ok(Settled { answer, read, sent })
+    Ok((answer, read, sent))
 }
 
 impl Settled {
-    fn upload_result(
+    pub(super) fn upload_result(
         self,
         connection: &Connection,
-        before: TcpInfo,
-        began: Instant,
         options: &Options,
     ) -> Result<Sent, Error> {
-        let Self { answer, read, sent } = self;
+        let Self { answer, read, sent, before, began } = self;
         let peer = connection.peer;
         let receipt = match answer.upload_result() {
             UploadResult::Stored(receipt) => receipt.map(|receipt| *receipt),
@@ -341,7 +383,7 @@ impl Settled {
     }
 }
 
-fn reported(
+pub(super) fn reported(
     connection: &Connection,
     bytes: u64,
     digest: Option<Digest>,
@@ -356,11 +398,13 @@ fn reported(
     Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, bottleneck }
 }
 
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// Upper bound of every time limit.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Content that is worth a round trip before it. Shorter content is sent by the time of the answer.
-const WORTH_ASKING: u64 = 1024 * 1024;
+pub(super) const WORTH_ASKING: u64 = 1024 * 1024;
 
 /// Maximum time to wait for permission; then the content is sent without it.
 const PERMISSION: Duration = Duration::from_secs(1);

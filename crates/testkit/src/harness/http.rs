@@ -36,9 +36,26 @@ pub fn statuses(responses: &str) -> Vec<u16> {
 pub type Requests = Arc<Mutex<Vec<(usize, String)>>>;
 
 /// Starts a server that passes each request's head and its connection to `answer`, and closes the
-/// connection when that returns false.
+/// connection when that returns false. It answers OPTIONS itself, with 405: it has no resumable
+/// uploads.
 pub fn scripted_server(
     answer: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static,
+) -> (SocketAddr, Requests) {
+    let requests = Requests::default();
+    let received = requests.clone();
+    let (address, _) = server_of_all_methods(move |number, head, stream| {
+        if head.starts_with("OPTIONS ") {
+            return respond(stream, "HTTP/1.1 405 Method Not Allowed\nContent-Length: 0", b"");
+        }
+        received.lock().unwrap().push((number, head.to_owned()));
+        answer(head, stream)
+    });
+    (address, requests)
+}
+
+/// The same without an answer of its own. `answer` gets the number of the connection too.
+pub fn server_of_all_methods(
+    answer: impl Fn(usize, &str, &mut TcpStream) -> bool + Send + Sync + 'static,
 ) -> (SocketAddr, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -53,7 +70,7 @@ pub fn scripted_server(
                 while stream.peek(&mut [0]).is_ok_and(|count| count > 0) {
                     let head = read_head(&mut stream);
                     received.lock().unwrap().push((number, head.clone()));
-                    if !answer(&head, &mut stream) {
+                    if !answer(number, &head, &mut stream) {
                         return;
                     }
                 }

@@ -1,0 +1,222 @@
+//! One file as an upload resource of the server: created once, and after a lost connection
+//! continued at its offset.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use anyport_proto::http1::field_names::REPR_DIGEST;
+use anyport_proto::transfer::fields::digest_value;
+use anyport_proto::transfer::receipt::Outcome;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode};
+
+use super::Sent;
+use super::upload::{JSON, Read, Settled, Upload, blocking, read, reported};
+use crate::content::Content;
+use crate::error::{Error, ErrorKind, Transferred};
+use crate::http::answer::{Answer, UploadResult};
+use crate::http::content::Outgoing;
+use crate::http::resumable::{Protocol, Resource, is_complete, offset, path_of_location};
+
+/// An upload resource, and what it has of the file.
+struct Found {
+    resource: Resource,
+    offset: u64,
+    is_complete: bool,
+}
+
+impl Upload {
+    /// Sends a file of `size` bytes so that it can be continued.
+    pub(super) async fn resume(
+        &self,
+        protocol: Protocol,
+        content: Content,
+        size: u64,
+    ) -> Result<Sent, Error> {
+        let found = match self.continued(&content).await? {
+            Some(found) => found,
+            None => self.created(protocol, &content, size).await?,
+        };
+        if found.offset > size {
+            let reason = format!("Upload-Offset {} is beyond the size, {size}", found.offset);
+            return Err(self.cannot(reason));
+        }
+        let is_found_again = found.resource.is_found_again();
+        let sent = if found.offset == size {
+            self.complete(found, content, size).await
+        } else {
+            self.append(found, content, size).await
+        };
+        sent.map_err(|error| {
+            error.moved(|moved| match moved {
+                Transferred::SentOverHttp(bytes) if is_found_again => {
+                    Transferred::SentToResume(bytes)
+                }
+                moved => moved,
+            })
+        })
+    }
+
+    /// Returns the upload resource of an earlier attempt, if the server still has it.
+    async fn continued(&self, content: &Content) -> Result<Option<Found>, Error> {
+        let kept = self.resource.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(resource) = kept else { return Ok(None) };
+        if resource.identity.as_ref() != content.identity() {
+            return Err(ErrorKind::Changed(self.source.path().to_owned()).into());
+        }
+        if !resource.is_begun && !self.options.times {
+            return Ok(Some(Found { resource, offset: 0, is_complete: false }));
+        }
+        let mut asking = self.request(Method::HEAD, &resource.path)?;
+        resource.protocol.add_version(&mut asking);
+        let answer = self.ask(asking).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => {
+                self.keep(None);
+                Ok(None)
+            }
+            status if status.is_success() => match offset(&answer.fields) {
+                Some(offset) => {
+                    let is_complete = is_complete(&answer.fields) == Some(true);
+                    Ok(Some(Found { resource, offset, is_complete }))
+                }
+                None => Err(self.cannot(format!("{status} without an Upload-Offset"))),
+            },
+            _ => Err(self.refused(&answer)),
+        }
+    }
+
+    /// Creates an upload resource. An anyport server reports how much of the file it has from an
+    /// earlier attempt.
+    async fn created(
+        &self,
+        protocol: Protocol,
+        content: &Content,
+        size: u64,
+    ) -> Result<Found, Error> {
+        let path = match protocol {
+            Protocol::Ietf => &self.path.path,
+            // The server chooses names in a collection; the file's is metadata.
+            Protocol::Tus => &self.target.path,
+        };
+        let mut asking = self.request(protocol.creates_with(), path)?;
+        if protocol == Protocol::Ietf {
+            self.describe(&mut asking, content, None);
+        }
+        protocol.add_creation(&mut asking, size, self.source.name());
+        let answer = self.ask(asking).await?;
+        if !answer.status.is_success() {
+            return Err(self.refused(&answer));
+        }
+        let location = answer.fields.get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let Some(location) = location else {
+            return Err(self.cannot(format!("{} without a Location", answer.status)));
+        };
+        let Some(place) = path_of_location(&self.target, path, location) else {
+            let reason = format!("its Location is another server's: {}", answer.location());
+            return Err(self.cannot(reason));
+        };
+        // A server that stored the empty content.
+        if place == *path {
+            return Err(self.cannot(format!("{} with the Location of the file", answer.status)));
+        }
+        let identity = content.identity().cloned();
+        let resource = Resource { protocol, path: place, identity, is_begun: false };
+        self.keep(Some(resource.clone()));
+        // Without its time the file may be another one of the same size.
+        let offset = offset(&answer.fields).filter(|_| self.options.times).unwrap_or(0);
+        Ok(Found { resource, offset, is_complete: false })
+    }
+
+    /// Sends the rest of the file.
+    async fn append(&self, found: Found, mut content: Content, size: u64) -> Result<Sent, Error> {
+        let Found { mut resource, offset: from, .. } = found;
+        let request = self.appending(&resource, from, size - from)?;
+        resource.is_begun = true;
+        self.keep(Some(resource));
+        self.moved.resume_at(from);
+        let content = blocking(move || content.resume_at(from).map(|()| content)).await?;
+        let settled = self.exchange(request, content, None).await?;
+        let Answer { status, fields, .. } = &settled.answer;
+        let now = offset(fields);
+        let is_gone = matches!(*status, StatusCode::NOT_FOUND | StatusCode::GONE);
+        let is_elsewhere = *status == StatusCode::CONFLICT && now.is_some();
+        let is_incomplete = is_complete(fields) == Some(false) || now.is_some_and(|now| now < size);
+        if is_gone {
+            self.keep(None);
+        }
+        // The next attempt asks for the offset.
+        if is_gone || is_elsewhere || status.is_success() && is_incomplete {
+            let at = now.map(|now| format!(", the upload is at {now} of {size} bytes"));
+            let message = format!("{status}{}", at.unwrap_or_default());
+            let refusal = Refusal::new(RefusalCode::Interrupted, message);
+            return Err(Error::at(self.connection.peer, ErrorKind::Refused(refusal)));
+        }
+        self.finish(settled)
+    }
+
+    /// Completes an upload whose content the server has, and asks for its receipt.
+    async fn complete(&self, found: Found, mut content: Content, size: u64) -> Result<Sent, Error> {
+        let Found { resource, is_complete, .. } = found;
+        self.moved.resume_at(size);
+        let (before, began) = (self.connection.socket.tcp(), Instant::now());
+        let without_receipt = || reported(&self.connection, size, None, None, |_, _| None);
+        if resource.protocol == Protocol::Tus {
+            return Ok(without_receipt());
+        }
+        let request = self.appending(&resource, size, 0)?;
+        let answer = self.ask(request).await?;
+        // The response was lost, and there is no other.
+        if is_complete && answer.status.is_client_error() {
+            return Ok(without_receipt());
+        }
+        let is_same_time = matches!(answer.upload_result(), UploadResult::Stored(Some(receipt))
+            if receipt.outcome() == Outcome::SameTime);
+        let read = if is_same_time {
+            // Nothing was compared.
+            Read { bytes: size, digest: None, reading: Duration::ZERO, grown: false }
+        } else {
+            blocking(move || content.resume_at(size).and_then(|()| read(&mut content))).await?
+        };
+        self.finish(Settled { answer, read: Some(read), sent: size, before, began })
+    }
+
+    /// Returns a request that appends the last `length` bytes at `offset`.
+    fn appending(
+        &self,
+        resource: &Resource,
+        offset: u64,
+        length: u64,
+    ) -> Result<Request<Outgoing>, Error> {
+        let mut request = self.request(Method::PATCH, &resource.path)?;
+        let fields = request.headers_mut();
+        fields.insert(header::ACCEPT, JSON);
+        // A server checks it before it publishes the file.
+        let sha256 = self.hashed.as_ref().and_then(|hashed| hashed.sha256.as_ref());
+        if let Some(Ok(digest)) = sha256.and_then(digest_value).map(HeaderValue::try_from) {
+            fields.insert(REPR_DIGEST, digest);
+        }
+        resource.protocol.add_append(&mut request, offset, length);
+        Ok(request)
+    }
+
+    /// Keeps the upload resource for the next attempt.
+    fn keep(&self, resource: Option<Resource>) {
+        *self.resource.lock().unwrap_or_else(PoisonError::into_inner) = resource;
+    }
+
+    fn cannot(&self, reason: String) -> Error {
+        Error::at(self.connection.peer, ErrorKind::NoResource(reason))
+    }
+
+    fn refused(&self, answer: &Answer) -> Error {
+        let kind = match answer.upload_result() {
+            UploadResult::Redirected { location } => {
+                ErrorKind::Elsewhere { status: answer.status.to_string(), location }
+            }
+            _ => ErrorKind::Refused(answer.refusal()),
+        };
+        Error::at(self.connection.peer, kind)
+    }
+}
