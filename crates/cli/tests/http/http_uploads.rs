@@ -312,7 +312,7 @@ fn content_that_is_no_complete_file_is_refused() {
         (vec!["-F", "f=@FILE"], 415, "multipart/form-data"),
         (vec!["-T", "FILE", "-H", "Content-Encoding: gzip"], 415, "gzip"),
         (vec!["-T", "FILE", "-H", "Content-Range: bytes 0-4/9"], 400, "bytes 0-4/9"),
-        (vec!["-C", "2", "-T", "FILE"], 400, "part"),
+        (vec!["-C", "2", "-T", "FILE"], 409, "curl -T FILE URL"),
         (vec!["-X", "PUT"], 411, "length"),
         (vec!["-T", "FILE", "-H", "Origin: http://evil.example"], 403, "http://evil.example"),
         (vec!["-T", "FILE", "-H", "Origin: null"], 403, "null"),

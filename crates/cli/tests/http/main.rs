@@ -11,6 +11,8 @@
 //! - `http_resumable` our client with upload resources of other servers
 //! - `http_third_party` the same against servers of others, and servers that mean no good
 //! - `http_uploads` files by PUT and POST
+//! - `resumable_ietf`, `resumable_tus` uploads that several requests continue, in each dialect
+//! - `resumable_pairs` uploads that one protocol begins and another continues
 //! - `origin` pages of others, and names that lead here
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -27,3 +29,6 @@ mod http_resumable;
 mod http_third_party;
 mod http_uploads;
 mod origin;
+mod resumable_ietf;
+mod resumable_pairs;
+mod resumable_tus;

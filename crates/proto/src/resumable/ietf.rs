@@ -59,6 +59,8 @@ pub struct Version {
     /// Whether the final response of a creation with all content has the upload resource as its
     /// location. Otherwise it has that of the stored file.
     pub keeps_location: bool,
+    /// Whether an append of nothing to a complete upload gets its final response again.
+    pub repeats: bool,
     /// Whether refusals are problems (RFC 9457).
     pub has_problems: bool,
 }
@@ -73,6 +75,7 @@ const LATEST: Version = Version {
     is_stateless: false,
     appended: StatusCode::NO_CONTENT,
     keeps_location: false,
+    repeats: true,
     has_problems: true,
 };
 
@@ -86,6 +89,7 @@ static VERSIONS: [Version; 4] = [
         is_stateless: true,
         appended: StatusCode::CREATED,
         keeps_location: true,
+        repeats: true,
         has_problems: false,
     },
     Version {
@@ -95,6 +99,7 @@ static VERSIONS: [Version; 4] = [
         is_stateless: true,
         appended: StatusCode::CREATED,
         keeps_location: true,
+        repeats: false,
         ..LATEST
     },
     Version { number: Some(8), is_on: true, ..LATEST },
@@ -155,8 +160,13 @@ pub(super) fn creation(
 impl Version {
     /// Returns the fields of an upload's state.
     pub fn state(&self, offset: u64, is_complete: bool) -> Fields {
+        vec![(UPLOAD_OFFSET, offset.to_string()), self.completeness(is_complete)]
+    }
+
+    /// Returns the field that tells whether an upload is complete.
+    pub fn completeness(&self, is_complete: bool) -> (HeaderName, String) {
         let flag = if is_complete == self.is_inverted { "?0" } else { "?1" };
-        vec![(UPLOAD_OFFSET, offset.to_string()), (self.field(), flag.to_owned())]
+        (self.field(), flag.to_owned())
     }
 
     /// Returns the field of the limits, if the version has it.

@@ -1,5 +1,5 @@
-//! Resumable uploads over HTTP without sockets: a request head becomes an [`Operation`] on an
-//! upload resource, in one of two dialects.
+//! Resumable uploads over HTTP without sockets: a request head becomes a [`Creation`]
+//! or an [`Operation`] on an upload resource, in one of two dialects.
 //!
 //! ```text
 //!              creates                        offset   append             cancel
@@ -35,20 +35,9 @@ pub enum Dialect {
     Ietf(&'static ietf::Version),
 }
 
-/// A request to create or to use an upload resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// The protocol of the request and of its response.
-    pub dialect: Dialect,
-    /// The requested operation.
-    pub operation: Operation,
-}
-
 /// An operation on an upload resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Creates it; the request may have content.
-    Create(Creation),
     /// Requests its offset.
     Offset,
     /// Appends the content of the request.
@@ -87,19 +76,18 @@ pub struct Append {
 ///
 /// # Errors
 /// A version, an extension or a field is not supported or not valid.
-pub fn creation(head: &RequestHead, framing: Framing) -> Result<Option<Asked>, ResumableError> {
-    if head.fields.contains_key(tus::RESUMABLE) {
-        return match head.method {
-            Method::POST => tus::creation(head, framing).map(|creation| {
-                Some(Asked { dialect: Dialect::Tus, operation: Operation::Create(creation) })
-            }),
-            _ => Ok(None),
-        };
+pub fn creation(
+    head: &RequestHead,
+    framing: Framing,
+) -> Result<Option<(Dialect, Creation)>, ResumableError> {
+    if !head.fields.contains_key(tus::RESUMABLE) {
+        let created = ietf::creation(head, framing)?;
+        return Ok(created.map(|(version, creation)| (Dialect::Ietf(version), creation)));
     }
-    Ok(ietf::creation(head, framing)?.map(|(version, creation)| Asked {
-        dialect: Dialect::Ietf(version),
-        operation: Operation::Create(creation),
-    }))
+    match head.method {
+        Method::POST => Ok(Some((Dialect::Tus, tus::creation(head, framing)?))),
+        _ => Ok(None),
+    }
 }
 
 /// Parses a request to an upload resource. HEAD and DELETE need no dialect, as the path is enough;
@@ -107,7 +95,10 @@ pub fn creation(head: &RequestHead, framing: Framing) -> Result<Option<Asked>, R
 ///
 /// # Errors
 /// A version, an extension or a field is not supported or not valid, or PATCH names no dialect.
-pub fn on_resource(head: &RequestHead, framing: Framing) -> Result<Asked, ResumableError> {
+pub fn on_resource(
+    head: &RequestHead,
+    framing: Framing,
+) -> Result<(Dialect, Operation), ResumableError> {
     let method = tus::overridden(head)?.unwrap_or_else(|| head.method.clone());
     let dialect = match ietf::version_of(head)? {
         Some(version) if !head.fields.contains_key(tus::RESUMABLE) => Dialect::Ietf(version),
@@ -117,7 +108,7 @@ pub fn on_resource(head: &RequestHead, framing: Framing) -> Result<Asked, Resuma
         }
     };
     let operation = match (method, dialect) {
-        (Method::HEAD, Dialect::Ietf(version)) => {
+        (Method::HEAD | Method::GET, Dialect::Ietf(version)) => {
             version.check_stateless(head, "HEAD")?;
             Operation::Offset
         }
@@ -125,7 +116,7 @@ pub fn on_resource(head: &RequestHead, framing: Framing) -> Result<Asked, Resuma
             version.check_stateless(head, "DELETE")?;
             Operation::Cancel
         }
-        (Method::HEAD, Dialect::Tus) => Operation::Offset,
+        (Method::HEAD | Method::GET, Dialect::Tus) => Operation::Offset,
         (Method::DELETE, Dialect::Tus) => Operation::Cancel,
         (Method::PATCH, Dialect::Ietf(version)) => {
             Operation::Append(version.append(head, framing)?)
@@ -136,7 +127,7 @@ pub fn on_resource(head: &RequestHead, framing: Framing) -> Result<Asked, Resuma
         (Method::PATCH, Dialect::Tus) => return Err(ResumableError::NoDialect),
         (method, _) => return Err(ResumableError::Method(method)),
     };
-    Ok(Asked { dialect, operation })
+    Ok((dialect, operation))
 }
 
 /// Returns whether a request names one of the dialects, so that it may lack a content length.

@@ -37,7 +37,7 @@ pub const DEFER_LENGTH: HeaderName = HeaderName::from_static("upload-defer-lengt
 pub const CHECKSUM_MISMATCH: u16 = 460;
 
 /// The media type of content.
-const CONTENT: &str = "application/offset+octet-stream";
+pub const CONTENT: &str = "application/offset+octet-stream";
 
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");

@@ -300,6 +300,11 @@ pub fn decoded(text: &str) -> Result<String, PathError> {
     decode(text).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Returns a name as it stands in the path of a URL.
+pub fn encoded(name: &str) -> String {
+    percent::encode_name(name)
+}
+
 fn decode(asked: &str) -> Result<Vec<u8>, PathError> {
     percent::decode_bytes(asked)
         .map_err(|error| PathError::Name { source: file_name::malformed(asked, error) })

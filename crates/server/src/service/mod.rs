@@ -3,7 +3,6 @@
 
 pub(crate) mod download;
 pub(crate) mod echo;
-#[expect(dead_code, unused_imports, reason = "the resources of HTTP that use it follow")]
 pub(crate) mod files;
 pub(crate) mod greet;
 pub(crate) mod listing;

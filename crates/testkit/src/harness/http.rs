@@ -1,13 +1,13 @@
 //! curl, and HTTP servers whose answers a test writes.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use super::process::{Running, peer};
 use super::waiting::DEADLINE;
-use super::wire::read_head;
+use super::wire::{connect, read_head};
 
 /// Returns curl without progress and proxies.
 pub fn curl() -> Option<Command> {
@@ -85,4 +85,71 @@ pub fn server_of_all_methods(
 pub fn respond(stream: &mut TcpStream, head: &str, content: &[u8]) -> bool {
     let head = format!("{}\r\n\r\n", head.replace('\n', "\r\n"));
     stream.write_all(&[head.as_bytes(), content].concat()).is_ok()
+}
+
+/// A response with the interim responses before it.
+#[derive(Debug)]
+pub struct Response {
+    /// The heads of interim responses.
+    pub interim: Vec<String>,
+    /// Its head, without the empty line.
+    pub head: String,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+impl Response {
+    /// Parses all bytes that a server sent for one request.
+    #[track_caller]
+    pub fn parse(mut wire: &[u8]) -> Self {
+        let mut interim = Vec::new();
+        loop {
+            let end = wire.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+            let end = end.unwrap_or_else(|| panic!("no head: {}", String::from_utf8_lossy(wire)));
+            let head = String::from_utf8(wire[..end].to_vec()).unwrap();
+            wire = &wire[end + 4..];
+            if !head.starts_with("HTTP/1.1 1") {
+                return Self { interim, head, content: wire.to_vec() };
+            }
+            interim.push(head);
+        }
+    }
+
+    /// Returns its status.
+    pub fn status(&self) -> u16 {
+        self.head[9..12].parse().unwrap()
+    }
+
+    /// Returns the value of a field, empty if there is none.
+    pub fn field(&self, name: &str) -> &str {
+        field_of(&self.head, name)
+    }
+
+    /// Returns its content as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.content).into_owned()
+    }
+}
+
+/// Returns the value of a field in a head, empty if there is none.
+pub fn field_of<'a>(head: &'a str, name: &str) -> &'a str {
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let mut values =
+        fields.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    values.next().unwrap_or_default()
+}
+
+/// Sends one request over a connection of its own; each of `fields` ends in a line feed.
+#[track_caller]
+pub fn request(port: u16, line: &str, fields: &str, content: &[u8]) -> Response {
+    let length = format!("Content-Length: {}\n", content.len());
+    let length =
+        if fields.contains("Transfer-Encoding") || line.starts_with("HEAD") { "" } else { &length };
+    let head = format!("{line} HTTP/1.1\nHost: a\nConnection: close\n{length}{fields}\n");
+    let wire = [head.replace('\n', "\r\n").as_bytes(), content].concat();
+    let mut stream = connect(port);
+    stream.write_all(&wire).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    Response::parse(&answer)
 }

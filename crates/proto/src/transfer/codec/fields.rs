@@ -26,7 +26,7 @@ pub enum FieldError {
     #[error("{field}: sha-256 is not 32 bytes in base64 between colons (RFC 9530 §2)")]
     Malformed {
         /// The field's name.
-        field: &'static str,
+        field: HeaderName,
     },
     /// Two digests differ.
     #[error("the request has two different sha-256 digests (RFC 9530 §2)")]
@@ -73,24 +73,39 @@ pub fn offered_time(fields: &HeaderMap) -> Result<Option<FileTime>, FieldError> 
     Ok(None)
 }
 
-/// Returns the SHA-256 of an offer.
+/// Returns the SHA-256 of an offer; `is_whole`: the content of the message is that of the file.
 ///
 /// Other algorithms are ignored (RFC 9530 §2).
 ///
 /// # Errors
 /// It is malformed, or there are two.
-pub fn offered_digest(head: &RequestHead) -> Result<Option<Digest>, FieldError> {
+pub fn offered_digest(head: &RequestHead, is_whole: bool) -> Result<Option<Digest>, FieldError> {
+    let of_file = sha256_in(head, REPR_DIGEST)?;
+    let of_content = if is_whole { content_digest(head)? } else { None };
+    match (of_file, of_content) {
+        (Some(one), Some(other)) if one != other => Err(FieldError::Contradiction),
+        (one, other) => Ok(one.or(other)),
+    }
+}
+
+/// Returns the SHA-256 of the content of a message.
+///
+/// # Errors
+/// It is malformed, or there are two.
+pub fn content_digest(head: &RequestHead) -> Result<Option<Digest>, FieldError> {
+    sha256_in(head, CONTENT_DIGEST)
+}
+
+fn sha256_in(head: &RequestHead, field: HeaderName) -> Result<Option<Digest>, FieldError> {
     let mut found = None;
-    for (field, name) in [("repr-digest", REPR_DIGEST), ("content-digest", CONTENT_DIGEST)] {
-        for value in head.field_tokens(name) {
-            let Some((name, value)) = value.split_once('=') else { continue };
-            if !name.eq_ignore_ascii_case("sha-256") {
-                continue;
-            }
-            let digest = decode(value).ok_or(FieldError::Malformed { field })?;
-            if found.replace(digest).is_some_and(|other| other != digest) {
-                return Err(FieldError::Contradiction);
-            }
+    for value in head.field_tokens(field.clone()) {
+        let Some((name, value)) = value.split_once('=') else { continue };
+        if !name.eq_ignore_ascii_case("sha-256") {
+            continue;
+        }
+        let digest = decode(value).ok_or_else(|| FieldError::Malformed { field: field.clone() })?;
+        if found.replace(digest).is_some_and(|other| other != digest) {
+            return Err(FieldError::Contradiction);
         }
     }
     Ok(found)
@@ -202,7 +217,7 @@ mod tests {
     fn of(fields: &str) -> Result<Option<Digest>, FieldError> {
         let wire = format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         match HeadReader::new().push(wire.as_bytes(), &Limits::default()) {
-            Ok(Pushed::Done { head, .. }) => offered_digest(&head),
+            Ok(Pushed::Done { head, .. }) => offered_digest(&head, true),
             other => panic!("{other:?}"),
         }
     }
@@ -227,7 +242,7 @@ mod tests {
         for wrong in ["sha-256=:AAAA:", "sha-256=RK/0", "sha-256=:!:", "sha-256=::", "SHA-256=:RK"]
         {
             let error = of(&format!("Repr-Digest: {wrong}\r\n"));
-            assert_eq!(error, Err(FieldError::Malformed { field: "repr-digest" }), "{wrong}");
+            assert_eq!(error, Err(FieldError::Malformed { field: REPR_DIGEST }), "{wrong}");
         }
         let zeros = digest_value(&Digest::sha256([0; 32])).unwrap();
         let two = format!("Repr-Digest: {HELLO}\r\nContent-Digest: {zeros}\r\n");

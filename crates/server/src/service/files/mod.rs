@@ -7,7 +7,7 @@ mod upload;
 mod waiting;
 
 use parts::{Checked, Identity, Owner};
-pub(crate) use resource::{Continued, Created, UploadId};
+pub(crate) use resource::{Continued, UploadId};
 pub(crate) use upload::Upload;
 use upload::{Here, Spent};
 use waiting::NotBegun;

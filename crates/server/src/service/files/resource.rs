@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyport_net::copy::Gate;
 use anyport_proto::setting::MAX_SIZE;
+use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{Sink, TransferKey};
@@ -52,8 +53,6 @@ pub(crate) struct Created {
     /// The offset at which it could continue: that of an earlier attempt to send the same file, or
     /// the size of a file that is stored already.
     pub(crate) found: u64,
-    /// When it is removed unless a request continues it.
-    pub(crate) expires: SystemTime,
 }
 
 /// The result of a request to continue an upload.
@@ -64,11 +63,19 @@ pub(crate) enum Continued {
     Complete(Complete),
 }
 
+impl From<Begun> for Continued {
+    fn from(begun: Begun) -> Self {
+        match begun {
+            Begun::Upload(upload) => Self::Upload(upload),
+            Begun::Waiting(waiting) => Self::Waiting(waiting),
+        }
+    }
+}
+
 impl Continued {
     fn of(begun: Result<Begun, Stopped>) -> Result<Self, Refusal> {
         match begun {
-            Ok(Begun::Upload(upload)) => Ok(Self::Upload(upload)),
-            Ok(Begun::Waiting(waiting)) => Ok(Self::Waiting(waiting)),
+            Ok(begun) => Ok(begun.into()),
             Err(Stopped::Complete(complete)) => Ok(Self::Complete(complete)),
             Err(Stopped::Refused(refusal)) => Err(refusal),
         }
@@ -121,7 +128,7 @@ impl Files {
                     false => self.adoptable(upload.checked()),
                 };
                 upload.pause();
-                Ok(Created { id, found, expires: self.expiry() })
+                Ok(Created { id, found })
             }
             // A new upload has no other writer.
             Ok(Begun::Waiting(_)) => {
@@ -170,8 +177,9 @@ impl Files {
         Continued::of(self.again(waiting))
     }
 
-    fn expiry(&self) -> SystemTime {
-        SystemTime::now() + self.keep_partial
+    /// Removes the record of a completed upload.
+    pub(crate) fn forget(&self, id: &UploadId) {
+        self.store.now().remove_upload(&id.key());
     }
 }
 
@@ -185,9 +193,14 @@ impl Upload {
         }
     }
 
-    /// Returns when it is removed unless a request continues it.
-    pub(crate) fn expires(&self) -> SystemTime {
-        self.files.expiry()
+    /// Returns the number of bytes that are stored.
+    pub(crate) const fn stored(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Returns the algorithm of its digest.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.hasher.algorithm()
     }
 
     /// Returns the gate that opens when another request continues this upload.

@@ -1,11 +1,13 @@
 //! The contract between what handles a request and the version of HTTP that carries it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyport_net::copy::{Interest, Piece};
+use anyport_net::copy::{Gate, Interest, Piece};
 
 use anyport_proto::http1::{Framing, RequestHead};
+use anyport_proto::resumable::ietf::Fields;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::Refusal;
 use http::{Method, StatusCode};
@@ -52,7 +54,7 @@ impl Request<'_> {
 }
 
 pub(super) fn has_content(method: &Method) -> bool {
-    *method == Method::PUT || *method == Method::POST
+    [Method::PUT, Method::POST, Method::PATCH].contains(method)
 }
 
 /// Refuses a request, and reports it.
@@ -112,6 +114,17 @@ pub(crate) trait Handler: Send {
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced> {
         let _ = (buffer, out);
         Ok(Produced::Next(Next::Continue))
+    }
+
+    /// Returns the fields of an interim response 104, once it is known. Only HTTP/1.1 sends it.
+    fn interim(&mut self) -> Option<Fields> {
+        None
+    }
+
+    /// Returns the gate that opens when another request takes the place of this one. HTTP/1.1 need
+    /// not wait for it, as then its connection ends.
+    fn evicted(&self) -> Option<Arc<Gate>> {
+        None
     }
 
     /// Returns whether the handler itself reports that content is malformed.

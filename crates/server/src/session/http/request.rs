@@ -1,6 +1,7 @@
 //! Checks of every request, before its resource serves it.
 
 use anyport_proto::http1::{Framing, RequestHead};
+use anyport_proto::resumable;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header;
 use http::{Method, StatusCode, Version};
@@ -80,7 +81,11 @@ pub(crate) fn open(
     if head.method == Method::OPTIONS {
         let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
         let allow = (resource.methods)(context.config.startup.file_access);
-        return Opened::Answer(answer.with(header::ALLOW, allow));
+        let answer = answer.with(header::ALLOW, allow);
+        let announced = (resource.announced)(context).into_iter();
+        return Opened::Answer(
+            announced.fold(answer, |answer, (name, value)| answer.with(name, value)),
+        );
     }
     (resource.open)(&Request { context, head, framing, rest, asked })
 }
@@ -122,7 +127,7 @@ fn check(
         return refuse(status, RefusalCode::NotSupported, reason)
             .map_err(|answer| answer.with(header::ALLOW, allow));
     }
-    if has_content(method) || resource.is_shared {
+    if has_content(method) || *method == Method::DELETE || resource.is_shared {
         access::check_page(context, head, resource.is_shared, asked)?;
     }
     Ok(())
@@ -141,7 +146,8 @@ fn check_content(
         Err(refuse(context, asked, status, refusal))
     };
     if has_content(method) {
-        if framing == Framing::None {
+        // A request for a resumable upload may be without content.
+        if framing == Framing::None && *method != Method::PATCH && !resumable::is_named(head) {
             let reason = "the content has neither a length nor chunked transfer coding".to_owned();
             return refuse(StatusCode::LENGTH_REQUIRED, reason);
         }

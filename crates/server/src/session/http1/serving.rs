@@ -44,7 +44,8 @@ impl Serving {
         if self.body.is_done() {
             return self.end(context, at, replies);
         }
-        if self.handler.interest().wait.is_none() {
+        let interest = self.handler.interest();
+        if interest.wait.is_none() && !interest.produce {
             self.permit(replies);
         }
         self.write(&[], context, replies);
@@ -177,7 +178,8 @@ impl Serving {
     ) -> io::Result<(session::Produced, bool)> {
         let continues = session::Produced::Next(copy::Next::Continue);
         let interest = self.handler.interest();
-        if interest.wait.is_none() {
+        // A handler that produces may still refuse the content.
+        if interest.wait.is_none() && !interest.produce {
             self.permit(replies);
         }
         if !interest.produce {
@@ -195,7 +197,13 @@ impl Serving {
             replies.extend_from_slice(b"\r\n");
         }
         Ok(match produced {
-            Produced::Next(next) => (continues, self.follow(next, &content, context, replies)),
+            Produced::Next(next) => {
+                let is_finished = self.follow(next, &content, context, replies);
+                if !is_finished && !self.expects {
+                    self.permit(replies);
+                }
+                (continues, is_finished)
+            }
             // Output is written before the next call.
             Produced::Flush => (continues, false),
             Produced::File(piece) => (session::Produced::File(piece), false),
@@ -209,8 +217,11 @@ impl Serving {
         })
     }
 
-    /// Lets the client send its content.
+    /// Lets the client send its content, and tells how it can resume.
     fn permit(&mut self, replies: &mut Vec<u8>) {
+        if let Some(fields) = self.handler.interim() {
+            self.exchange.interim(&fields, replies);
+        }
         if std::mem::take(&mut self.expects) {
             replies.extend_from_slice(CONTINUE);
         }

@@ -1,6 +1,7 @@
 //! Responses of HTTP/1.1, encoded (RFC 9112 §4, §6, §7.1, §9).
 
 use anyport_proto::http1::{RequestHead, date};
+use anyport_proto::resumable::ietf::{Fields, SUPPORTED};
 use anyport_proto::transfer::receipt::Protocol;
 use http::{Version, header};
 
@@ -71,6 +72,20 @@ impl Exchange {
             replies.extend_from_slice(content.as_bytes());
         }
         self.timed = None;
+    }
+
+    /// Writes the interim response that a client can resume (status 104 of
+    /// draft-ietf-httpbis-resumable-upload). HTTP/1.0 has no interim responses.
+    pub(super) fn interim(&self, fields: &Fields, replies: &mut Vec<u8>) {
+        if self.version == Version::HTTP_10 {
+            return;
+        }
+        let mut text = format!("HTTP/1.1 104 {SUPPORTED}\r\n");
+        for (name, value) in fields {
+            text.push_str(&format!("{}: {value}\r\n", Title(name.as_str())));
+        }
+        text.push_str("\r\n");
+        replies.extend_from_slice(text.as_bytes());
     }
 
     /// Writes the head of a response, the empty line included. Content that only the end of the

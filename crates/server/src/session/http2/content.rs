@@ -15,6 +15,8 @@ pub(super) enum Received {
     /// Not empty.
     Piece(Bytes),
     End,
+    /// Another request took its place.
+    Evicted,
     /// Nothing, for the idle timeout.
     Silence,
     /// The stream was reset, its length was not the announced one, or the connection broke.

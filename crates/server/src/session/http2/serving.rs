@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::blocking;
-use anyport_net::copy::{Interest, Placement, Wait};
+use anyport_net::copy::{Gate, Interest, Placement, Wait};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::StatusCode;
@@ -140,8 +140,14 @@ impl Serving {
             }
         } else {
             let Some(incoming) = &mut self.incoming else { return Ok(Turn::End) };
-            let received = next(incoming, idle, &self.connection.watch).await;
+            let evicted = handler.evicted();
+            let received = tokio::select! {
+                biased;
+                () = opened(evicted) => Received::Evicted,
+                received = next(incoming, idle, &self.connection.watch) => received,
+            };
             let event = match &received {
+                Received::Evicted => Event::Incomplete(EVICTED),
                 Received::Piece(piece) => Event::Content { piece, more: false },
                 Received::End => Event::End,
                 Received::Silence => Event::Idle,
@@ -153,7 +159,13 @@ impl Serving {
                 }
             };
             let at = Instant::now();
-            run(may_block, || handler.handle(event, at, &mut out)).await
+            let next = run(may_block, || handler.handle(event, at, &mut out)).await;
+            match (next, received) {
+                (Next::Respond(answer), Received::Evicted) => {
+                    Next::Respond(answer.with_status(StatusCode::CONFLICT))
+                }
+                (next, _) => next,
+            }
         };
         match next {
             Next::Continue => Ok(Turn::Content(out)),
@@ -195,6 +207,16 @@ async fn run<T>(may_block: bool, call: impl FnOnce() -> T) -> T {
     if may_block { blocking::run(call).await } else { call() }
 }
 
+/// Waits for a gate; forever without one.
+///
+/// Cancel safe: yes.
+async fn opened(gate: Option<Arc<Gate>>) {
+    match gate {
+        Some(gate) => gate.opened().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits for another session. Returns `None` once its gate is open.
 ///
 /// Cancel safe: yes.
@@ -217,6 +239,9 @@ async fn waited(
         () = tokio::time::sleep(left) => Some(Event::Idle),
     }
 }
+
+/// Why a request ends whose upload another one continues.
+const EVICTED: &str = "another request continues this upload";
 
 /// For a wait without an end of its own.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -11,7 +11,9 @@ mod listing;
 mod metrics;
 mod outbound;
 mod pipe;
+mod receiving;
 mod representation;
+mod resumable;
 mod room;
 mod stored;
 mod time;
@@ -19,7 +21,10 @@ mod upload;
 
 pub(crate) use room::{HEARTBEAT, events, subscribe};
 
+use anyport_proto::resumable::ietf::Fields;
+
 use crate::config::{Config, FileAccess};
+use crate::session::Context;
 use crate::session::http::handler::{Opened, Request};
 use crate::session::route::{Route, RouteError};
 
@@ -33,6 +38,8 @@ pub(crate) struct Resource {
     pub(super) open: fn(&Request<'_>) -> Opened,
     /// The WebSocket service at the same path.
     service: Option<OpenService>,
+    /// Fields by which an answer to OPTIONS tells what it supports.
+    pub(super) announced: fn(&Context) -> Fields,
     /// Whether these settings have it. Otherwise a file may have its name.
     enabled: Option<fn(&Config) -> bool>,
     /// Served without a token, and beyond the limits of streams.
@@ -57,6 +64,7 @@ const PLAIN: Resource = Resource {
     methods: |_| "GET, HEAD, OPTIONS",
     open: help::open,
     service: None,
+    announced: |_| Vec::new(),
     enabled: None,
     is_public: false,
     is_shared: false,
@@ -69,6 +77,7 @@ const STORED: Resource = Resource {
     methods: stored::methods,
     open: stored::open,
     service: Some(stored::service),
+    announced: resumable::announced,
     holds_file: true,
     ..PLAIN
 };
@@ -108,6 +117,15 @@ static RESOURCES: &[Resource] = &[
         open: pipe::open,
         is_shared: true,
         shown_as: Some("/pipe/KEY"),
+        ..PLAIN
+    },
+    Resource {
+        path: "/.anyport/",
+        methods: resumable::methods,
+        open: resumable::open,
+        announced: resumable::announced,
+        shown_as: Some("/.anyport/uploads/ID"),
+        holds_file: true,
         ..PLAIN
     },
     Resource { path: "/files", ..STORED },
@@ -186,6 +204,8 @@ mod tests {
             ("/echo", "/echo", ""),
             ("/rooms/lobby", "/rooms/", "lobby"),
             ("/pipe/x", "/pipe/", "x"),
+            ("/.anyport/uploads/0", "/.anyport/", "uploads/0"),
+            ("/.anyport", "/", ".anyport"),
             ("/rooms", "/", "rooms"),
             ("", "", ""),
             ("example.com:443", "", ""),

@@ -1,13 +1,17 @@
 //! `PUT` and `POST` of files: fields of a request become an offer, a receipt becomes a response.
+//!
+//! With `Content-Range` the content is the rest of a file whose beginning an earlier request sent,
+//! as `curl -C OFFSET -T FILE` does (RFC 9110 §14.5).
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use anyport_net::copy::{Interest, Placement};
 use anyport_proto::http1::conditional::{self, Evaluation, Validators};
 use anyport_proto::http1::field_names::REPR_DIGEST;
+use anyport_proto::http1::range::ContentRange;
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::one_line::COLUMNS;
-use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::resumable::{self, UPLOAD_OFFSET};
+use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::fields;
 use anyport_proto::transfer::file_path::{self, FilePath};
 use anyport_proto::transfer::messages::FileReply;
@@ -17,17 +21,66 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
+use super::receiving::{self, Purpose};
 use super::representation::{PRECONDITION_FAILED, etag};
-use crate::session::http::answer::{Answer, Form};
-use crate::session::http::handler::{Event, Handler, Next, Opened, Request};
+use super::resumable as uploads;
+use crate::config::Config;
+use crate::session::Context;
+use crate::session::http::answer::{Answer, Asked, Form};
+use crate::session::http::handler::{Opened, Request, refuse};
 
-use crate::service::files::Upload;
-use crate::session::idle_reason;
+use crate::service::files::{Complete, Continued, Files, Upload, Waiting};
 
-/// A file that is received.
-struct Receiving {
-    /// `None` at the end.
-    upload: Option<Upload>,
+/// Begins to receive the file that a request announces.
+pub(super) fn open(request: &Request<'_>) -> Opened {
+    match resumable::creation(request.head, request.framing) {
+        Ok(None) => begin(request).unwrap_or_else(Opened::Answer),
+        // Without a resource it is an ordinary upload.
+        Ok(Some((_, creation))) if creation.completes && !request.context.files.has_uploads() => {
+            begin(request).unwrap_or_else(Opened::Answer)
+        }
+        Ok(Some((dialect, creation))) => uploads::create(request, dialect, creation),
+        Err(error) => Opened::Answer(uploads::refuse_error(request, &error)),
+    }
+}
+
+fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
+    let Request { context, head, framing, asked, .. } = *request;
+    let range = range_of(request)?;
+    let size = match (range, framing) {
+        (Some(range), _) => Some(range.size),
+        (None, Framing::Length(length)) => Some(length),
+        (None, Framing::None | Framing::Chunked) => None,
+    };
+    let from = range.map(|range| range.first).filter(|first| *first > 0);
+    let digest = fields::offered_digest(head, from.is_none());
+    let digest = digest.map_err(|error| request.refuse_offer(bad(error.to_string())))?;
+    let Stated { mut offer, replaces, must_be_new } = stated(request, request.rest, size, digest)?;
+    offer.resume = from.is_some();
+    let source = context.source(asked.protocol, Engine::Own);
+    let begun = match from {
+        Some(from) => context.files.offered_from(source, offer, from),
+        None => context.files.offered(source, offer),
+    };
+    let put = Put {
+        context: context.clone(),
+        asked: asked.clone(),
+        from,
+        end: End { bytes: None, digest },
+        // The end is always explicit: a length is reached, or a last chunk was received.
+        end_kind: if size.is_some() { EndKind::Size } else { EndKind::Close },
+        replaces,
+        must_be_new,
+    };
+    Ok(receiving::open(context, put, begun.map(Continued::from)))
+}
+
+/// A file that one request sends, or the rest of it.
+struct Put {
+    context: Context,
+    asked: Asked,
+    /// The offset that the request states.
+    from: Option<u64>,
     /// Size and digest of the fields.
     end: End,
     end_kind: EndKind,
@@ -35,21 +88,94 @@ struct Receiving {
     replaces: bool,
     /// Another file of its name is a failed precondition, not a conflict.
     must_be_new: bool,
-    form: Form,
-    idle: Duration,
 }
 
-/// Begins to receive the file that a request announces.
-pub(super) fn open(request: &Request<'_>) -> Opened {
-    begin(request).map_or_else(Opened::Answer, Opened::handler)
+impl Purpose for Put {
+    fn retry(&self, files: &Arc<Files>, waiting: Box<Waiting>) -> Result<Continued, Refusal> {
+        files.retry(waiting).map(Continued::from)
+    }
+
+    fn begin(&mut self, mut upload: Box<Upload>) -> Result<Box<Upload>, Answer> {
+        let Some(from) = self.from else { return Ok(upload) };
+        if upload.is_here() {
+            return Err(self.finish(upload));
+        }
+        let offset = upload.offset();
+        if from == offset {
+            upload.confirm_offset();
+            return Ok(upload);
+        }
+        upload.pause();
+        let message =
+            format!("the content begins at byte {from}, but {offset} bytes of the file are stored");
+        let hint = match offset {
+            0 => "send the whole file: curl -T FILE URL".to_owned(),
+            _ => format!("continue there: curl -C {offset} -T FILE URL"),
+        };
+        let refusal = Refusal::new(RefusalCode::BadRequest, message).with_hint(hint);
+        let answer = refuse(&self.context, &self.asked, StatusCode::CONFLICT, refusal);
+        Err(answer.with(UPLOAD_OFFSET, offset.to_string()))
+    }
+
+    fn finish(&mut self, upload: Box<Upload>) -> Answer {
+        match upload.finish(self.end_kind, &self.end) {
+            Ok(receipt) => answer_receipt(receipt, self.replaces, self.asked.form),
+            Err(refusal) => self.refusal(refusal),
+        }
+    }
+
+    fn complete(&self, _: &Complete) -> Answer {
+        self.refusal(Refusal::new(RefusalCode::Exists, "the upload is complete"))
+    }
+
+    fn refusal(&self, refusal: Refusal) -> Answer {
+        answer_refusal(refusal, self.must_be_new, self.asked.form)
+    }
 }
 
-fn begin(request: &Request<'_>) -> Result<Receiving, Answer> {
-    let Request { context, head, framing, rest, asked } = *request;
-    let refuse = |(status, refusal)| request.refuse(status, refusal);
-    let mut offer = offered(head, framing, rest).map_err(refuse)?;
-    let sha256 = fields::offered_digest(head).map_err(|error| refuse(bad(error.to_string())))?;
-    if sha256.is_some() {
+/// Returns the range of the file that the content is; `None`: all of it.
+fn range_of(request: &Request<'_>) -> Result<Option<ContentRange>, Answer> {
+    let Some(value) = request.head.fields.get(header::CONTENT_RANGE) else { return Ok(None) };
+    let text = value.to_str().unwrap_or("?");
+    let is_once = request.head.fields.get_all(header::CONTENT_RANGE).iter().count() == 1;
+    let refuse = |reason: String| {
+        let (status, refusal) = bad(reason);
+        Err(request.refuse(status, refusal.with_hint(CONTINUE_HINT)))
+    };
+    // RFC 9110 §14.5: a server that does not support a range must not store it as the whole.
+    let Some(range) = ContentRange::parse(text).filter(|range| is_once && range.is_rest()) else {
+        return refuse(format!(
+            "Content-Range: {text} is not supported; expected bytes A-B/TOTAL up to the end of \
+             the file"
+        ));
+    };
+    match request.framing {
+        Framing::Length(length) if range.first + length != range.size => {
+            refuse(format!("the content has {length} bytes, not those of Content-Range: {text}"))
+        }
+        _ => Ok(Some(range)),
+    }
+}
+
+/// The statements of a request about a file that it stores.
+pub(super) struct Stated {
+    pub(super) offer: Offer,
+    /// It replaces another file.
+    pub(super) replaces: bool,
+    /// Another file of its name is a failed precondition, not a conflict.
+    pub(super) must_be_new: bool,
+}
+
+/// Returns the offer in the fields of a request for the file `name`, percent-encoded.
+pub(super) fn stated(
+    request: &Request<'_>,
+    name: &str,
+    size: Option<u64>,
+    digest: Option<Digest>,
+) -> Result<Stated, Answer> {
+    let Request { context, head, .. } = *request;
+    let mut offer = offered(head, size, name).map_err(|refused| request.refuse_offer(refused))?;
+    if digest.is_some() {
         offer.digest = Some(Algorithm::Sha256);
     }
     let path = offer.name_raw.as_deref().map(FilePath::from_percent_encoded);
@@ -60,89 +186,28 @@ fn begin(request: &Request<'_>) -> Result<Receiving, Answer> {
         .map(|(attributes, etag)| Validators { etag, modified: attributes.mtime.seconds });
     if conditional::evaluate(head, validators.as_ref()) != Evaluation::Proceed {
         let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
-        return Err(refuse((StatusCode::PRECONDITION_FAILED, refusal)));
+        return Err(request.refuse(StatusCode::PRECONDITION_FAILED, refusal));
     }
     let must_be_new = head.has_token(header::IF_NONE_MATCH, "*");
     if must_be_new {
         offer.exists = Some(OnExists::Error);
     }
-    let overwrites = context.config.on_exists == Some(OnExists::Overwrite);
-    let source = context.source(asked.protocol, Engine::Own);
-    // The end is always explicit: a length is reached, or a last chunk was received.
-    let end_kind = if offer.size.is_some() { EndKind::Size } else { EndKind::Close };
-    match context.files.begin(source, offer) {
-        Ok(upload) => Ok(Receiving {
-            upload: Some(upload),
-            end: End { bytes: None, digest: sha256 },
-            end_kind,
-            replaces: overwrites && present.is_some(),
-            must_be_new,
-            form: asked.form,
-            idle: context.config.timeouts.idle,
-        }),
-        Err(refusal) => Err(answer_refusal(refusal, must_be_new, asked.form)),
-    }
+    let replaces = overwrites(&context.config) && present.is_some();
+    Ok(Stated { offer, replaces, must_be_new })
 }
 
-impl Receiving {
-    fn finish(&mut self) -> Option<Answer> {
-        let upload = self.upload.take()?;
-        Some(match upload.finish(self.end_kind, &self.end) {
-            Ok(receipt) => answer_receipt(receipt, self.replaces, self.form),
-            Err(refusal) => answer_refusal(refusal, self.must_be_new, self.form),
-        })
-    }
-
-    fn write(&mut self, piece: &[u8], at: Instant) -> Option<Answer> {
-        let refusal = self.upload.as_mut()?.write(piece, at).err()?;
-        let refusal = self.upload.take()?.abandon(refusal);
-        Some(answer_refusal(refusal, self.must_be_new, self.form))
-    }
-
-    fn interrupt(&mut self, status: StatusCode, reason: &str) -> Option<Answer> {
-        self.upload.take()?.interrupt(reason);
-        let refusal = Refusal::new(RefusalCode::Interrupted, reason);
-        Some(Answer::refusal(refusal, self.form).with_status(status))
-    }
-}
-
-impl Handler for Receiving {
-    fn interest(&self) -> Interest {
-        let upload = self.upload.as_ref();
-        Interest {
-            read: upload.and_then(Upload::splice).into(),
-            may_block: upload.is_some_and(Upload::may_block),
-            place: Placement::Thread,
-            ..Interest::input(self.idle)
-        }
-    }
-
-    fn handle(&mut self, event: Event<'_>, at: Instant, _: &mut Vec<u8>) -> Next {
-        let answer = match event {
-            Event::Content { piece, .. } => self.write(piece, at),
-            Event::Spliced(count) => {
-                if let Some(upload) = &mut self.upload {
-                    upload.put(count, at);
-                }
-                None
-            }
-            Event::End => self.finish(),
-            Event::Idle => self.interrupt(StatusCode::REQUEST_TIMEOUT, &idle_reason(self.idle)),
-            Event::Incomplete(reason) | Event::Lost(reason) => {
-                self.interrupt(StatusCode::BAD_REQUEST, reason)
-            }
-            Event::Sent(_) | Event::Shutdown => None,
-        };
-        answer.map_or(Next::Continue, Next::Respond)
-    }
-
-    fn reports(&self) -> bool {
-        true
-    }
+fn overwrites(config: &Config) -> bool {
+    config.on_exists == Some(OnExists::Overwrite)
 }
 
 /// Why a request does not offer a file.
 type NoOffer = (StatusCode, Refusal);
+
+impl Request<'_> {
+    fn refuse_offer(&self, (status, refusal): NoOffer) -> Answer {
+        self.refuse(status, refusal)
+    }
+}
 
 fn bad(reason: impl Into<String>) -> NoOffer {
     (StatusCode::BAD_REQUEST, Refusal::new(RefusalCode::BadRequest, reason))
@@ -154,18 +219,8 @@ fn unsupported(reason: String) -> NoOffer {
 }
 
 /// Returns the offer in the fields of a request.
-fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, NoOffer> {
+fn offered(head: &RequestHead, size: Option<u64>, asked: &str) -> Result<Offer, NoOffer> {
     let text = |name: HeaderName| head.fields.get(name).map(|value| value.to_str().unwrap_or("?"));
-    if let Some(range) = text(header::CONTENT_RANGE) {
-        // RFC 9110 §14.5: a server without partial uploads must not store a part as the whole.
-        let (status, refusal) =
-            bad(format!("partial uploads (Content-Range: {range}) are not supported"));
-        return Err((
-            status,
-            refusal
-                .with_hint("send the whole file, or use anyport send over tcp://, which resumes"),
-        ));
-    }
     if let Some(coding) = head.content_codings().next() {
         return Err(unsupported(format!("content coding {coding} is not supported")));
     }
@@ -174,10 +229,6 @@ fn offered(head: &RequestHead, framing: Framing, asked: &str) -> Result<Offer, N
     if head.method == Method::POST && FORMS.contains(&media.as_str()) {
         return Err(unsupported(format!("form content ({media}) is not supported")));
     }
-    let size = match framing {
-        Framing::Length(length) => Some(length),
-        Framing::None | Framing::Chunked => None,
-    };
     let name_raw = name(asked, size)?;
     // The text is shown; the bytes of the path are stored.
     let name = name_raw.as_deref().and_then(|name| file_path::decoded(name).ok());
@@ -207,7 +258,7 @@ fn name(asked: &str, size: Option<u64>) -> Result<Option<String>, NoOffer> {
     }
 }
 
-fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
+pub(super) fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
     let was_here = replaces || receipt.end == EndKind::AlreadyHere;
     let status = if was_here { StatusCode::OK } else { StatusCode::CREATED };
     let path = receipt.stored();
@@ -217,7 +268,7 @@ fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
         Form::Text | Form::Html => Answer::text(status, format!("{}\n", receipt.summary(COLUMNS))),
     };
     if let Some(path) = path {
-        answer = answer.with(header::LOCATION, format!("/files/{}", path.percent_encoded()));
+        answer = answer.with(header::LOCATION, location_of(&path));
     }
     match digest {
         Some(digest) => answer.with(REPR_DIGEST, digest),
@@ -225,7 +276,12 @@ fn answer_receipt(receipt: Receipt, replaces: bool, form: Form) -> Answer {
     }
 }
 
-fn answer_refusal(refusal: Refusal, must_be_new: bool, form: Form) -> Answer {
+/// Returns the path of a stored file over HTTP.
+pub(super) fn location_of(path: &FilePath) -> String {
+    format!("/files/{}", path.percent_encoded())
+}
+
+pub(super) fn answer_refusal(refusal: Refusal, must_be_new: bool, form: Form) -> Answer {
     let failed = must_be_new && refusal.code == RefusalCode::Exists;
     let answer = Answer::refusal(refusal, form);
     if failed { answer.with_status(StatusCode::PRECONDITION_FAILED) } else { answer }
@@ -235,3 +291,5 @@ fn answer_refusal(refusal: Refusal, must_be_new: bool, form: Form) -> Answer {
 const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
 
 const AS_IT_IS: &str = "send the file unchanged: curl -T FILE http://HOST:PORT/";
+
+const CONTINUE_HINT: &str = "send the whole file, or the rest of it: curl -C OFFSET -T FILE URL";

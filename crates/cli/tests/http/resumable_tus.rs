@@ -1,0 +1,249 @@
+//! Resumable uploads by tus 1.0 and its extensions.
+
+use anyport_testkit::harness::http::{Response, curl_says, field_of, request};
+use anyport_testkit::harness::{Sample, Server, assert_same_bytes};
+use anyport_testkit::noise;
+
+const TUS: &str = "Tus-Resumable: 1.0.0\n";
+const CONTENT: &str = "Content-Type: application/offset+octet-stream\n";
+
+/// `printf notes.txt | base64`
+const NAME: &str = "Upload-Metadata: filename bm90ZXMudHh0,filetype dGV4dC9wbGFpbg==\n";
+
+fn create(server: &Server, path: &str, fields: &str, content: &[u8]) -> Response {
+    request(server.port(), &format!("POST {path}"), &format!("{TUS}{fields}"), content)
+}
+
+/// Creates an upload without content; returns its location.
+fn created(server: &Server, length: u64) -> String {
+    let created = create(server, "/files/", &format!("{NAME}Upload-Length: {length}\n"), b"");
+    assert_eq!(created.status(), 201, "{created:?}");
+    created.field("Location").to_owned()
+}
+
+fn head(server: &Server, location: &str) -> Response {
+    request(server.port(), &format!("HEAD {location}"), TUS, b"")
+}
+
+fn patch(server: &Server, location: &str, fields: &str, content: &[u8]) -> Response {
+    let fields = format!("{TUS}{CONTENT}{fields}");
+    request(server.port(), &format!("PATCH {location}"), &fields, content)
+}
+
+fn at(offset: u64) -> String {
+    format!("Upload-Offset: {offset}\n")
+}
+
+#[test]
+fn an_upload_is_created_continued_and_completed() {
+    let server = Server::start(&[]);
+    for (path, stored) in
+        [("/", "notes.txt"), ("/files", "notes-1.txt"), ("/files/d/e/", "d/e/notes.txt")]
+    {
+        let created = create(&server, path, &format!("{NAME}Upload-Length: 11\n"), b"");
+        assert_eq!(
+            (created.status(), created.field("Tus-Resumable")),
+            (201, "1.0.0"),
+            "{created:?}"
+        );
+        let location = created.field("Location").to_owned();
+        assert!(location.starts_with("/.anyport/uploads/"), "{created:?}");
+        assert!(created.field("Upload-Expires").ends_with(" GMT"), "{created:?}");
+
+        let found = head(&server, &location);
+        assert_eq!((found.status(), found.field("Upload-Offset")), (200, "0"), "{found:?}");
+        assert_eq!(
+            (found.field("Upload-Length"), found.field("Cache-Control")),
+            ("11", "no-store")
+        );
+
+        let appended = patch(&server, &location, &at(0), b"hello");
+        assert_eq!(
+            (appended.status(), appended.field("Upload-Offset")),
+            (204, "5"),
+            "{appended:?}"
+        );
+        assert!(appended.field("Upload-Expires").ends_with(" GMT"), "{appended:?}");
+        assert_eq!(head(&server, &location).field("Upload-Offset"), "5");
+        let done = patch(&server, &location, &at(5), b" world");
+        assert_eq!((done.status(), done.field("Upload-Offset")), (204, "11"), "{done:?}");
+        assert_eq!(done.field("Content-Location"), format!("/files/{stored}"));
+        let receipt = server.next_receipt();
+        assert_eq!((&receipt["path"], &receipt["end"]), (&stored.into(), &"size".into()));
+        assert_eq!(server.stored(&receipt), b"hello world");
+
+        // A lost last response costs nothing.
+        let found = head(&server, &location);
+        assert_eq!((found.status(), found.field("Upload-Offset")), (200, "11"), "{found:?}");
+        let again = patch(&server, &location, &at(11), b"");
+        assert_eq!((again.status(), again.field("Upload-Offset")), (204, "11"), "{again:?}");
+    }
+}
+
+#[test]
+fn creation_with_upload_stores_the_content_of_the_request() {
+    let server = Server::start(&[]);
+    let fields = format!("{NAME}{CONTENT}Upload-Length: 11\n");
+    let created = create(&server, "/", &fields, b"hello");
+    assert_eq!((created.status(), created.field("Upload-Offset")), (201, "5"), "{created:?}");
+    let done = patch(&server, created.field("Location"), &at(5), b" world");
+    assert_eq!(done.status(), 204, "{done:?}");
+    assert_eq!(server.stored(&server.next_receipt()), b"hello world");
+    let whole = create(&server, "/", &fields, b"hello world");
+    assert_eq!((whole.status(), whole.field("Upload-Offset")), (201, "11"), "{whole:?}");
+    assert_eq!(server.stored(&server.next_receipt()), b"hello world");
+    let empty = create(&server, "/", &format!("{NAME}Upload-Length: 0\n"), b"");
+    assert_eq!((empty.status(), empty.field("Upload-Offset")), (201, "0"), "{empty:?}");
+    assert_eq!(server.stored(&server.next_receipt()), b"");
+}
+
+#[test]
+fn the_length_may_follow_once() {
+    let server = Server::start(&[]);
+    let created = create(&server, "/", &format!("{NAME}Upload-Defer-Length: 1\n"), b"");
+    let location = created.field("Location").to_owned();
+    let found = head(&server, &location);
+    let lengths = (found.field("Upload-Defer-Length"), found.field("Upload-Length"));
+    assert_eq!(lengths, ("1", ""), "{found:?}");
+    assert_eq!(patch(&server, &location, &at(0), b"hello").status(), 204);
+    let fields = format!("{}Upload-Length: 11\n", at(5));
+    assert_eq!(patch(&server, &location, &fields, b" wo").status(), 204);
+    assert_eq!(head(&server, &location).field("Upload-Length"), "11");
+    let other = patch(&server, &location, &format!("{}Upload-Length: 12\n", at(8)), b"rld");
+    assert_eq!(other.status(), 400, "{other:?}");
+    assert!(other.text().contains("11 bytes, not 12"), "{other:?}");
+    assert_eq!(patch(&server, &location, &at(8), b"rld").status(), 204);
+    while server.try_event().is_some_and(|event| event["event"] != "receipt") {}
+    assert_eq!(std::fs::read(server.dir().join("notes.txt")).unwrap(), b"hello world");
+}
+
+#[test]
+fn an_upload_is_removed_by_delete() {
+    let server = Server::start(&[]);
+    let location = created(&server, 11);
+    patch(&server, &location, &at(0), b"hello");
+    let removed = request(server.port(), &format!("DELETE {location}"), TUS, b"");
+    assert_eq!((removed.status(), removed.field("Tus-Resumable")), (204, "1.0.0"), "{removed:?}");
+    assert_eq!(head(&server, &location).status(), 404);
+    assert_eq!(patch(&server, &location, &at(5), b" world").status(), 404);
+    assert_eq!(server.names(), Vec::<String>::new());
+}
+
+#[test]
+fn content_that_differs_from_its_checksum_is_discarded() {
+    let server = Server::start(&[]);
+    let location = created(&server, 11);
+    // printf hello | openssl dgst -sha1 -binary | base64, and the same of " world" with -sha256
+    let sha1 = "Upload-Checksum: sha1 qvTGHdzF6KLavt4PO0gs2a6pQ00=\n";
+    let sha256 = "Upload-Checksum: sha256 BF8T3YZLr6rQ3Zd6yXHeVJsJDLKDbwYdB3mybdm7j0s=\n";
+    let wrong = patch(&server, &location, &format!("{}{sha1}", at(0)), b"hallo");
+    assert_eq!((wrong.status(), wrong.field("Tus-Resumable")), (460, "1.0.0"), "{wrong:?}");
+    assert!(wrong.text().contains("differs from its checksum"), "{wrong:?}");
+    assert_eq!(head(&server, &location).field("Upload-Offset"), "0");
+    let right = patch(&server, &location, &format!("{}{sha1}", at(0)), b"hello");
+    assert_eq!((right.status(), right.field("Upload-Offset")), (204, "5"), "{right:?}");
+    let wrong = patch(&server, &location, &format!("{}{sha256}", at(5)), b" werld");
+    assert_eq!(wrong.status(), 460, "{wrong:?}");
+    assert_eq!(head(&server, &location).field("Upload-Offset"), "5");
+    let right = patch(&server, &location, &format!("{}{sha256}", at(5)), b" world");
+    assert_eq!(right.status(), 204, "{right:?}");
+    assert_eq!(std::fs::read(server.dir().join("notes.txt")).unwrap(), b"hello world");
+}
+
+#[test]
+fn a_post_stands_for_a_method_that_a_client_cannot_send() {
+    let server = Server::start(&[]);
+    let location = created(&server, 5);
+    let post = |method: &str, fields: &str, content: &[u8]| {
+        let fields = format!("{TUS}X-HTTP-Method-Override: {method}\n{fields}");
+        request(server.port(), &format!("POST {location}"), &fields, content)
+    };
+    assert_eq!(post("HEAD", "", b"").field("Upload-Offset"), "0");
+    let done = post("PATCH", &format!("{CONTENT}{}", at(0)), b"hello");
+    assert_eq!((done.status(), done.field("Upload-Offset")), (204, "5"), "{done:?}");
+    assert_eq!(post("DELETE", "", b"").status(), 204);
+    assert_eq!(head(&server, &location).status(), 404);
+    assert_eq!(server.published(), ["notes.txt"]);
+}
+
+#[test]
+fn every_refusal_names_its_rule() {
+    let server = Server::start(&["--max-size", "1000"]);
+    let location = created(&server, 11);
+    patch(&server, &location, &at(0), b"hello");
+    let (length, append) = (format!("{TUS}Upload-Length: 5\n"), format!("{TUS}{CONTENT}"));
+    let (post, path) = ("POST /files/", format!("PATCH {location}"));
+    for (line, fields, content, status, rule) in [
+        (&*path, format!("{append}{}", at(3)), "x", 409, "the offset is 5"),
+        (&path, format!("{append}{}", at(12)), "x", 400, "beyond the 11 bytes"),
+        (&path, format!("{append}{}", at(5)), "1234567", 400, "beyond the 11 bytes"),
+        (&path, append.clone(), "x", 400, "Upload-Offset is missing"),
+        (&path, format!("{TUS}{}", at(5)), "x", 415, "application/offset+octet-stream"),
+        (&path, format!("{CONTENT}{}", at(5)), "x", 400, "PATCH needs Tus-Resumable: 1.0.0"),
+        (&path, format!("Tus-Resumable: 0.9\n{CONTENT}{}", at(5)), "x", 412, "\"0.9\""),
+        (&path, format!("{append}{}Upload-Checksum: md5 AA==\n", at(5)), "x", 400, "sha1,sha256"),
+        (post, "Tus-Resumable: 2.0.0\nUpload-Length: 5\n".to_owned(), "", 412, "supported: 1.0.0"),
+        (post, format!("{length}Upload-Concat: partial\n"), "", 400, "concatenation"),
+        (post, TUS.to_owned(), "", 400, "Upload-Length or Upload-Defer-Length: 1 is missing"),
+        (post, format!("{TUS}Upload-Length: 1001\n"), "", 413, "--max-size"),
+        (post, format!("{length}Upload-Metadata: filename !\n"), "", 400, "upload-metadata"),
+        ("POST /files/d/", length.clone(), "", 400, "/d/ is a directory"),
+        ("POST /files/d", length.clone(), "", 400, "/d is not a directory"),
+    ] {
+        let refused = request(server.port(), line, &fields, content.as_bytes());
+        assert_eq!(refused.status(), status, "{line} {fields}: {refused:?}");
+        assert!(refused.text().contains(rule), "{line} {fields}: {refused:?}");
+        if fields.contains("Tus-Resumable") {
+            assert_eq!(refused.field("Tus-Resumable"), "1.0.0", "{line} {fields}: {refused:?}");
+        }
+    }
+    let wrong = patch(&server, &location, &at(0), b"hello");
+    assert_eq!((wrong.status(), wrong.field("Upload-Offset")), (409, "5"), "{wrong:?}");
+    let json = format!("{TUS}{CONTENT}{}Accept: application/json\n", at(0));
+    let wrong = request(server.port(), &path, &json, b"hello");
+    assert!(wrong.text().starts_with("{\"error\":{\"code\":\"bad-request\""), "{wrong:?}");
+    // What was stored before stays.
+    assert_eq!(head(&server, &location).field("Upload-Offset"), "5");
+}
+
+#[test]
+fn space_is_refused_before_content() {
+    let server = Server::start(&["--quota", "1MiB"]);
+    let fields = format!("{NAME}Upload-Length: 2000000\n");
+    let refused = create(&server, "/", &fields, b"");
+    assert_eq!(refused.status(), 507, "{refused:?}");
+    assert!(refused.text().contains("--quota"), "{refused:?}");
+    for flags in [&["--read-only"][..], &["--sink", "memory"]] {
+        let server = Server::start(flags);
+        let refused = create(&server, "/", &format!("{NAME}Upload-Length: 5\n"), b"");
+        assert_eq!(refused.status(), 403, "{flags:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn curl_uploads_by_tus_over_http2() {
+    let server = Server::start(&[]);
+    let content = noise(3_000_007, 8);
+    let sample = Sample::new("large", &content);
+    let (url, length) = (server.url("http", "files/"), format!("Upload-Length: {}", content.len()));
+    let tus = ["-i", "--http2-prior-knowledge", "-H", "Tus-Resumable: 1.0.0"];
+    let post = ["-X", "POST", "-H", &length, "-H", "Content-Length: 0", &url];
+    let Some((said, status)) = curl_says(&[&tus[..], &post].concat()) else { return };
+    assert_eq!(status, 201, "{said}");
+    let location = server.url("http", &field_of(&said, "location")[1..]);
+    let body = format!("@{}", sample.path());
+    let append = [
+        "-X",
+        "PATCH",
+        "-H",
+        "Upload-Offset: 0",
+        "-H",
+        "Content-Type: application/offset+octet-stream",
+        "--data-binary",
+        &body,
+        &location,
+    ];
+    let (said, status) = curl_says(&[&tus[..], &append].concat()).unwrap();
+    assert_eq!(status, 204, "{said}");
+    assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+}
