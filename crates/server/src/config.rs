@@ -100,6 +100,10 @@ pub struct Config {
     ///
     /// `None`: no limit.
     pub limit_rate: Option<u64>,
+    /// Minimum average rate of an upload after its first 10 s, in bytes per second.
+    ///
+    /// `None`: no minimum, as `tail -f` is a legitimate source.
+    pub min_upload_rate: Option<u64>,
     /// Maximum memory of incomplete messages and candidates for bare frames together, in bytes.
     pub max_buffered: u64,
     /// The line that [`Service::Greet`] sends first, and the reply to `ANYPORT/1 GREET`.
@@ -161,6 +165,7 @@ impl Config {
             max_entries: 1_000_000,
             max_memory: 4 * 1024 * 1024 * 1024,
             limit_rate: None,
+            min_upload_rate: None,
             max_buffered: 256 * 1024 * 1024,
             greeting: Greeting::default(),
             tls: None,

@@ -52,6 +52,13 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_rate: Option<u64>,
 
+    /// Minimum average rate of an upload [default: none]
+    ///
+    /// An upload that is slower after its first 10 s is interrupted, and can be resumed. Input that
+    /// arrives slowly for a good reason, such as `tail -f LOG | curl -T - URL`, needs none.
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    pub(crate) min_upload_rate: Option<u64>,
+
     /// Idle time after which a connection is closed
     ///
     /// The transfer that it carries, if any, is interrupted and can be resumed.
@@ -100,6 +107,7 @@ impl Limits {
         config.max_streams = self.max_streams;
         config.max_buffered = self.max_buffered;
         config.limit_rate = self.limit_rate;
+        config.min_upload_rate = self.min_upload_rate;
         config.timeouts.idle = self.idle_timeout;
         config.timeouts.handshake = self.handshake_timeout;
         config.timeouts.message = self.message_timeout;

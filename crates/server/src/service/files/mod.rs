@@ -51,6 +51,7 @@ pub(crate) struct Files {
     pub(super) digest: Algorithm,
     max_size: u64,
     keep_partial: Duration,
+    min_rate: Option<u64>,
     on_exists: Option<OnExists>,
     pub(super) events: Arc<Events>,
 }
@@ -120,6 +121,7 @@ impl Files {
             digest: config.digest,
             max_size: config.max_size,
             keep_partial: config.keep_partial,
+            min_rate: config.min_upload_rate,
             on_exists: config.on_exists,
             events,
         })
@@ -139,6 +141,7 @@ impl Files {
             digest: config.digest,
             max_size: config.max_size,
             keep_partial: config.keep_partial,
+            min_rate: config.min_upload_rate,
             on_exists: config.on_exists,
             events: self.events.clone(),
         }

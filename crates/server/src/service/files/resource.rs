@@ -486,6 +486,28 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_below_the_minimum_rate_is_interrupted_after_a_while() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut config = Config::new(scratch.path());
+        config.min_upload_rate = Some(10);
+        let server = Arc::new(Files::open(&config, Events::new(Silent)).unwrap());
+        let mut upload = server.begin(source(1), offer(None)).unwrap();
+        let began = Instant::now();
+        let mut write =
+            |bytes, seconds| upload.write(&vec![0; bytes], began + Duration::from_secs(seconds));
+        write(1, 9).unwrap();
+        write(200, 9).unwrap();
+        write(1, 20).unwrap();
+        let refusal = write(1, 21).unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::Interrupted);
+        assert_eq!(
+            refusal.message,
+            "202 bytes in 21 s are less than the server's minimum of 10 bytes per second \
+             (min-upload-rate)"
+        );
+    }
+
+    #[test]
     fn a_file_that_is_stored_already_needs_no_content() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());

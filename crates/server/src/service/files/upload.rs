@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::Splice;
-use anyport_proto::setting::MAX_SIZE;
+use anyport_proto::setting::{MAX_SIZE, MIN_UPLOAD_RATE};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_path::FilePath;
@@ -149,6 +149,7 @@ impl Upload {
                 format!("received more than the server's limit of {limit} bytes ({MAX_SIZE})");
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
+        self.check_rate(read_at)?;
         self.store(content)?;
         self.bytes = bytes;
         self.underway.at(bytes);
@@ -163,7 +164,8 @@ impl Upload {
     /// Returns where the next bytes may be spliced: only without a digest, and never more than may
     /// be received, so that one byte too many reaches [`Self::write`].
     pub(crate) fn splice(&self) -> Option<Splice> {
-        if self.hasher.wants_content() {
+        // One that is too slow is refused by the next write.
+        if self.hasher.wants_content() || self.check_rate(Instant::now()).is_err() {
             return None;
         }
         let (file, at, limit) = self.sink.as_ref()?.splice_target()?;
@@ -425,6 +427,22 @@ impl Upload {
         }
     }
 
+    /// Checks the minimum rate, if there is one.
+    fn check_rate(&self, now: Instant) -> Result<(), Refusal> {
+        let Some(min_rate) = self.files.min_rate else { return Ok(()) };
+        let elapsed = now.saturating_duration_since(self.underway.began());
+        let received = self.bytes.saturating_sub(self.resumed);
+        if elapsed <= SLOW_START || received as f64 >= min_rate as f64 * elapsed.as_secs_f64() {
+            return Ok(());
+        }
+        let seconds = elapsed.as_secs();
+        let message = format!(
+            "{received} bytes in {seconds} s are less than the server's minimum of {min_rate} \
+             bytes per second ({MIN_UPLOAD_RATE})"
+        );
+        Err(Refusal::new(RefusalCode::Interrupted, message))
+    }
+
     fn store(&mut self, content: &[u8]) -> Result<(), Refusal> {
         let began = Instant::now();
         if let Some(sink) = &mut self.sink {
@@ -510,6 +528,9 @@ fn unnamed(protocol: Protocol) -> FileName {
     let name = format!("{now}-{protocol}-{tail}.bin");
     FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
 }
+
+/// Time after which the minimum rate of uploads holds: a slow start or a pause is no slow client.
+const SLOW_START: Duration = Duration::from_secs(10);
 
 /// Minimum time of hashing and storing that a receipt reports.
 const WORTH_REPORTING: Duration = Duration::from_millis(10);
