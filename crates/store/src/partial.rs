@@ -369,7 +369,8 @@ impl PartialFile {
         digest: Option<&Digest>,
     ) -> io::Result<(FilePath, bool)> {
         self.cut_raw_tail()?;
-        if let Some(state) = self.state.as_mut().filter(|_| self.has_id) {
+        let is_recorded = self.saved.publishing == Some(self.hidden.length);
+        if let Some(state) = self.state.as_mut().filter(|_| self.has_id && !is_recorded) {
             // After a crash between the publishing and the next line it is the only trace.
             let line = json!({ "publishing": self.hidden.length });
             state.record(self.directory.handle(), &line)?;
@@ -396,12 +397,7 @@ impl PartialFile {
                 self.settle(false, on_exists == OnExists::Overwrite);
             }
             // With the time of the sender's file it would be removed as too old.
-            Err(_) => {
-                drop(self.hidden.file.set_modified(std::time::SystemTime::now()));
-                if let Some(state) = self.state.as_mut().filter(|_| self.has_id) {
-                    state.record(self.directory.handle(), &json!({ "publishing": null }))?;
-                }
-            }
+            Err(_) => drop(self.hidden.file.set_modified(std::time::SystemTime::now())),
         }
         published
     }

@@ -242,6 +242,7 @@ impl Files {
             self.is_here(path.as_ref(), &offer, on_exists, algorithm)?
         };
         let (mut held, mut begun_by_others) = (None, false);
+        let mut key = identity.key().cloned();
         // Content that is compared at the end may be sent by several requests.
         let is_compared = here == Some(Here::SameSize) && *identity != Identity::Offer;
         let checked = Checked { source: &source, path: path.as_ref(), offer: &offer, algorithm };
@@ -255,6 +256,7 @@ impl Files {
             SinkKind::File => {
                 let part = self.part(checked, identity, waited)?;
                 (held, begun_by_others) = (part.held, part.without_id);
+                key = part.key.or(key);
                 Sink::File(part.sink)
             }
             SinkKind::Memory => Sink::memory(self.memory.share(source.peer.ip())),
@@ -297,7 +299,7 @@ impl Files {
             offer,
             on_exists,
             begun_by_others,
-            key: identity.key().cloned(),
+            key,
             here,
             sink: Some(sink),
             held,

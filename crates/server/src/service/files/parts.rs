@@ -140,7 +140,7 @@ impl Files {
         // leaves none.
         if !offer.resume && with_id.is_none() && own.is_some_and(|key| directory.has_partial(key)) {
             let Part { sink, .. } = fresh(&directory, offer)?;
-            return Ok(Part { sink: sink.not_kept(), held: None, without_id: false });
+            return Ok(Part { sink: sink.not_kept(), held: None, key: None, without_id: false });
         }
         if offer.resume
             && algorithm != Algorithm::None
@@ -184,7 +184,8 @@ impl Files {
         let owner = Owner { link, released, evicted: Arc::default(), is_stream };
         self.writers().insert(key.clone(), owner.clone());
         let held = Some(Writing { files: self.clone(), key: key.clone(), owner });
-        Ok(Part { sink, held, without_id })
+        let key = sink.has_id().then(|| key.clone());
+        Ok(Part { sink, held, key, without_id })
     }
 
     /// Finds the content of another attempt to send the same file, over any protocol: at `from`, or
@@ -310,13 +311,15 @@ fn cannot(error: std::io::Error) -> Refusal {
 /// Creates a partial file that no attempt resumes.
 fn fresh(directory: &Arc<Directory>, offer: &Offer) -> Result<Part, NotBegun> {
     let sink = directory.create_partial(offer.mode).map_err(cannot)?;
-    Ok(Part { sink, held: None, without_id: false })
+    Ok(Part { sink, held: None, key: None, without_id: false })
 }
 
 /// A partial file, and the right to write to it.
 pub(super) struct Part {
     pub(super) sink: PartialFile,
     pub(super) held: Option<Writing>,
+    /// The key of an upload that requests continue by an id, also if another protocol does.
+    pub(super) key: Option<TransferKey>,
     /// Whether it was found by path, size, algorithm and owner alone.
     pub(super) without_id: bool,
 }

@@ -424,6 +424,26 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_that_another_protocol_completes_is_complete() {
+        let scratch = tempfile::tempdir().unwrap();
+        let server = files(scratch.path());
+        let id = server.create(&source(1), offer(Some(5))).unwrap().id;
+        let mut first = upload(server.continued(source(1), &id, Some(0)));
+        write(&mut first, b"abc");
+        first.pause();
+        let Begun::Upload(mut put) = server.offered_from(source(1), offer(Some(5)), 3).unwrap()
+        else {
+            panic!("another writer")
+        };
+        assert_eq!(put.offset(), 3);
+        put.confirm_offset();
+        write(&mut put, b"de");
+        assert_eq!(finish(*put).unwrap().resumed, 3);
+        let complete = server.continued(source(1), &id, None);
+        assert!(matches!(complete, Ok(Continued::Complete(Complete { bytes: 5, .. }))));
+    }
+
+    #[test]
     fn content_that_is_not_verified_does_not_count() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
