@@ -116,9 +116,9 @@ impl Directory {
         partial.state = Some(state);
         partial.is_counted |= partial.has_id;
         partial.owner = owner;
-        if let Some(verified) = partial.saved.verified {
+        if let Some(verified) = partial.saved.verified.take() {
             partial.hidden.truncate(verified.min(partial.length()))?;
-            partial.verified()?;
+            partial.save_lengths()?;
         }
         Ok(Some(partial))
     }
@@ -242,6 +242,7 @@ impl PartialFile {
     /// # Errors
     /// The kernel's error, or it has no id.
     pub fn begin_unverified(&mut self) -> io::Result<()> {
+        self.saved.checkpoints.clear();
         self.saved.verified = Some(self.hidden.length);
         self.save_lengths()
     }
@@ -252,6 +253,8 @@ impl PartialFile {
     /// The kernel's error.
     pub fn verified(&mut self) -> io::Result<()> {
         self.saved.verified = None;
+        let checkpoints = std::mem::take(&mut self.saved.checkpoints);
+        self.save(&checkpoints);
         self.save_lengths()
     }
 
@@ -289,8 +292,19 @@ impl PartialFile {
             drop(other.keep_hidden());
             return Err(error.into());
         }
-        self.directory.forget(&old);
-        other.remove_state();
+        match &mut other.state {
+            // Its client may come back: it finds the content here.
+            Some(state) if other.has_id => {
+                state.record(handle, &json!({ "emptied": true }))?;
+                state.set_lengths(handle, Lengths { synced: 0, verified: None })?;
+                drop(Hidden::open(self.directory.shared_handle(), old.clone(), None)?);
+                self.directory.add_partial(&old, other.owner, 0);
+            }
+            _ => {
+                self.directory.forget(&old);
+                other.remove_state();
+            }
+        }
         let Hidden { directory, file, length, .. } = &other.hidden;
         let (directory, file, length) = (directory.clone(), file.clone(), *length);
         self.hidden = Hidden { directory, file, name: Some(name), length };
@@ -316,6 +330,10 @@ impl PartialFile {
 
     /// Saves checkpoints of the digest for a later resume.
     pub(crate) fn save(&mut self, checkpoints: &[Checkpoint]) {
+        // Those of content that may be removed would be wrong for what replaces it.
+        if self.saved.verified.is_some() {
+            return self.saved.checkpoints.extend_from_slice(checkpoints);
+        }
         if let Some(state) = &mut self.state {
             state.append(self.directory.handle(), checkpoints);
         }

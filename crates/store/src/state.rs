@@ -233,6 +233,9 @@ impl Saved {
         if let Some((synced, verified)) = lengths(&value) {
             (self.synced, self.verified, self.lengths_at) = (synced, verified, Some(at));
         }
+        if value.get("emptied").is_some() {
+            self.checkpoints.clear();
+        }
         if let Some(publishing) = value.get("publishing") {
             self.publishing = publishing.as_u64();
         }

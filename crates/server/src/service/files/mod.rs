@@ -189,6 +189,8 @@ impl Files {
         waited: Option<&Waiting>,
     ) -> Result<Upload, NotBegun> {
         self.check_may_write(offer.name.as_deref())?;
+        // The offset of an upload, and its removal, need no space and no free name.
+        let is_inspected = matches!(identity, Identity::Upload(_, None));
         let is_directory =
             offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'));
         let (path, is_changed) = match &offer.name {
@@ -202,7 +204,7 @@ impl Files {
             }
             None => (None, false),
         };
-        if let Some(size) = offer.size.filter(|size| *size > self.max_size) {
+        if let Some(size) = offer.size.filter(|size| *size > self.max_size && !is_inspected) {
             let limit = self.max_size;
             let message = format!(
                 "a file of {size} bytes exceeds the server's limit of {limit} bytes ({MAX_SIZE})"
@@ -213,7 +215,7 @@ impl Files {
         let mut directories = 0;
         if self.sink == SinkKind::File {
             self.check_directory()?;
-            if let Some(path) = &path {
+            if let Some(path) = path.as_ref().filter(|_| !is_inspected) {
                 let target = self.check_target(path)?;
                 directories = target.missing;
                 // A directory has no other name to go to.
@@ -226,7 +228,7 @@ impl Files {
                 }
             }
         }
-        if is_changed && !is_directory {
+        if is_changed && !is_directory && !is_inspected {
             on_exists = self.only_apart(path.as_ref(), &offer, on_exists)?;
         }
         if is_directory
@@ -239,7 +241,8 @@ impl Files {
         let here = if is_directory {
             Some(Here::Directory)
         } else {
-            self.is_here(path.as_ref(), &offer, on_exists, algorithm)?
+            let here = self.is_here(path.as_ref(), &offer, on_exists, algorithm);
+            if is_inspected { here.unwrap_or_default() } else { here? }
         };
         let (mut held, mut begun_by_others) = (None, false);
         let mut key = identity.key().cloned();
@@ -308,6 +311,9 @@ impl Files {
             clock: None,
             spent: Spent::default(),
         };
+        if is_inspected {
+            return Ok(upload);
+        }
         match self.check_space(&upload).and_then(|()| Self::claim(&mut upload, directories)) {
             Ok(()) => Ok(upload),
             Err(refusal) => Err(upload.give_up(refusal).into()),

@@ -12,7 +12,7 @@ use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{Directory, PartialFile, SourceKey, TransferKey};
 
-use super::waiting::{Complete, NotBegun, Waiting};
+use super::waiting::{Complete, NotBegun, Released, Waiting};
 use super::{Files, Source, storage_refusal};
 use crate::link::Link;
 
@@ -78,7 +78,7 @@ impl Files {
             }
             Identity::Upload(own, from) => {
                 let opened = directory.open_partial(own, true, offer.mode).map_err(cannot)?;
-                let sink = opened.ok_or_else(|| self.busy(checked, own, waited))?;
+                let Some(sink) = opened else { return Err(self.busy(checked, own, waited)) };
                 if let Some((path, bytes)) = sink.completed() {
                     return Err(NotBegun::Complete(Complete { bytes, path }));
                 }
@@ -94,8 +94,9 @@ impl Files {
                     let owner = checked.source.owner();
                     TransferKey::without_id(offer, path, checked.algorithm, &owner)
                 });
+                let wanted = Wanted { from: Some(*from), first: own, ..Wanted::evicting(waited) };
                 let found = match self.may_read() {
-                    true => self.found(checked, Some(*from), own, waited)?,
+                    true => self.found(checked, &wanted)?,
                     false => None,
                 };
                 let Some(found) = found else { return fresh(&directory, offer) };
@@ -146,7 +147,8 @@ impl Files {
             && algorithm != Algorithm::None
             && self.may_read()
             && own.is_some_and(|own| with_id.is_none() || !directory.has_partial(own))
-            && let Some((sink, key)) = self.found(checked, None, without_id.clone(), waited)?
+            && let Some((sink, key)) =
+                self.found(checked, &Wanted::first(without_id.clone(), waited))?
         {
             // It was begun with another id, or without one: the digest at the end decides whether
             // it is the same file.
@@ -188,30 +190,31 @@ impl Files {
         Ok(Part { sink, held, key, without_id })
     }
 
-    /// Finds the content of another attempt to send the same file, over any protocol: at `from`, or
-    /// else the longest. `first` is looked at first.
+    /// Finds the content of another attempt to send the same file, over any protocol.
     fn found(
         &self,
         checked: Checked<'_>,
-        from: Option<u64>,
-        first: Option<TransferKey>,
-        waited: Option<&Waiting>,
+        wanted: &Wanted<'_>,
     ) -> Result<Option<(PartialFile, TransferKey)>, NotBegun> {
         let directory = self.store.now();
+        let from = wanted.from;
         let mut longest: Option<(PartialFile, TransferKey)> = None;
         let same = checked.source_key();
         let same = same.map(|key| directory.partials_of(&key, checked.offer.mtime));
-        let first = first.filter(|key| directory.has_partial(key));
-        for key in first.into_iter().chain(same.into_iter().flatten()).take(MOST_ATTEMPTS) {
+        let first = wanted.first.clone().filter(|key| directory.has_partial(key));
+        let others = first.into_iter().chain(same.into_iter().flatten());
+        let others = others.filter(|key| wanted.not.is_none_or(|own| own != key));
+        for key in others.take(MOST_ATTEMPTS) {
             if longest.as_ref().is_some_and(|(_, known)| *known == key) {
                 continue;
             }
             let Some(mut sink) = directory.open_partial(&key, true, None).map_err(cannot)? else {
                 // Without a token its writer may be another client.
                 if checked.source.record.user().is_some()
-                    && let Some(gate) = self.take_over(&key, waited)
+                    && let Some(waited) = wanted.evicts
+                    && let Some(released) = self.take_over(&key, waited)
                 {
-                    return Err(NotBegun::Owned(gate));
+                    return Err(NotBegun::Owned(released));
                 }
                 continue;
             };
@@ -247,13 +250,13 @@ impl Files {
         if sink.length() > 0 || !self.may_read() {
             return Ok(sink);
         }
-        let Some((mut other, key)) = self.found(checked, from.or(Some(0)), None, waited)? else {
-            return Ok(sink);
-        };
+        let from_it = from.or(Some(0));
+        let wanted = Wanted { from: from_it, not: Some(own), ..Wanted::evicting(waited) };
+        let Some((mut other, _)) = self.found(checked, &wanted)? else { return Ok(sink) };
         other.distrust().map_err(cannot)?;
         let length = other.length();
         // The client of a complete one would send nothing, and no request would publish it.
-        let is_usable = key != *own && length > 0 && !checked.is_complete(length);
+        let is_usable = length > 0 && !checked.is_complete(length);
         if is_usable && from.is_none_or(|from| from == length) {
             return sink.adopt(other).map_err(|error| cannot(error).into());
         }
@@ -262,11 +265,13 @@ impl Files {
     }
 
     /// Returns the offset at which another attempt to send the same file could be continued.
-    pub(super) fn adoptable(&self, checked: Checked<'_>) -> u64 {
+    /// Evicts no writer.
+    pub(super) fn adoptable(&self, checked: Checked<'_>, own: &TransferKey) -> u64 {
         if !self.may_read() {
             return 0;
         }
-        let found = self.found(checked, Some(0), None, None);
+        let wanted = Wanted { from: Some(0), first: None, not: Some(own), evicts: None };
+        let found = self.found(checked, &wanted);
         let Ok(Some((sink, _))) = found else { return 0 };
         let length = sink.length();
         sink.put_back();
@@ -274,29 +279,28 @@ impl Files {
     }
 
     fn busy(&self, checked: Checked<'_>, key: &TransferKey, waited: Option<&Waiting>) -> NotBegun {
-        if let Some(gate) = self.take_over(key, waited) {
-            return NotBegun::Owned(gate);
+        if let Some(released) = self.take_over(key, waited) {
+            return NotBegun::Owned(released);
         }
         let name = checked.path.map_or_else(|| "the file".to_owned(), ToString::to_string);
         let message = format!("{name} is being sent over another connection");
         Refusal::new(RefusalCode::Busy, message).with_hint("try again later").into()
     }
 
-    /// Ends the connection that writes to a partial file whose sender is back, and returns the gate
-    /// that opens when it has ended; `None` where this attempt does not wait (any longer).
-    fn take_over(&self, key: &TransferKey, waited: Option<&Waiting>) -> Option<Arc<Gate>> {
-        let owner = self.writers().get(key).cloned();
-        match (waited, owner) {
-            (Some(waited), _) if Instant::now() >= waited.until => None,
-            // Another connection of the sender was faster; it may end in time, but not for this
-            // one.
-            (Some(_), owner) => Some(owner.map(|owner| owner.released).unwrap_or_default()),
-            (None, owner) => {
-                let owner = owner?;
-                owner.evict();
-                Some(owner.released)
-            }
+    /// Ends the connection that writes to a partial file whose sender is back, and returns when to
+    /// try again; `None` where this attempt does not wait (any longer).
+    fn take_over(&self, key: &TransferKey, waited: Option<&Waiting>) -> Option<Released> {
+        if waited.is_some_and(|waited| Instant::now() >= waited.until) {
+            return None;
         }
+        // A request that only looks at the file is no writer, and has it for a moment.
+        let Some(owner) = self.writers().get(key).cloned() else { return Some(Released::Soon) };
+        // Another connection of the sender may have been faster; it may end in time, but not for
+        // this one.
+        if waited.is_none() {
+            owner.evict();
+        }
+        Some(Released::When(owner.released))
     }
 
     fn writers(&self) -> MutexGuard<'_, HashMap<TransferKey, Owner>> {
@@ -312,6 +316,29 @@ fn cannot(error: std::io::Error) -> Refusal {
 fn fresh(directory: &Arc<Directory>, offer: &Offer) -> Result<Part, NotBegun> {
     let sink = directory.create_partial(offer.mode).map_err(cannot)?;
     Ok(Part { sink, held: None, key: None, without_id: false })
+}
+
+/// The attempt to look for.
+struct Wanted<'a> {
+    /// The offset that the client states; the longest attempt, if there is none of that length. Its
+    /// content is not verified by a digest at the end.
+    from: Option<u64>,
+    /// The first one to look at.
+    first: Option<TransferKey>,
+    /// The client's own one, which it has open.
+    not: Option<&'a TransferKey>,
+    /// Whether writers with the same token are ended; then, what the client waited for.
+    evicts: Option<Option<&'a Waiting>>,
+}
+
+impl<'a> Wanted<'a> {
+    const fn evicting(waited: Option<&'a Waiting>) -> Self {
+        Self::first(None, waited)
+    }
+
+    const fn first(first: Option<TransferKey>, waited: Option<&'a Waiting>) -> Self {
+        Self { from: None, first, not: None, evicts: Some(waited) }
+    }
 }
 
 /// A partial file, and the right to write to it.

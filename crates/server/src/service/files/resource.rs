@@ -125,7 +125,7 @@ impl Files {
             Ok(Begun::Upload(upload)) => {
                 let found = match upload.is_here() {
                     true => upload.offset(),
-                    false => self.adoptable(upload.checked()),
+                    false => self.adoptable(upload.checked(), &id.key()),
                 };
                 upload.pause();
                 Ok(Created { id, found })
@@ -409,6 +409,13 @@ mod tests {
         let adopted = upload(server.continued(source(1), &same.id, None));
         assert_eq!(adopted.offset(), 3);
         adopted.pause();
+        // Two uploads of one file take the content from each other, and both stay.
+        let again = server.create(&source(1), offer(Some(size))).unwrap();
+        for id in [&again.id, &same.id, &again.id, &same.id] {
+            let adopted = upload(server.continued(source(1), id, None));
+            assert_eq!(adopted.offset(), 3);
+            adopted.pause();
+        }
         // Also back, by a client that states the offset, and by one that sends another size.
         let Begun::Upload(put) = server.offered_from(source(1), offer(Some(size)), 3).unwrap()
         else {
@@ -472,6 +479,38 @@ mod tests {
         write(&mut last, b"de");
         assert_eq!(finish(*last).unwrap().bytes, 5);
         assert_eq!(std::fs::read(scratch.path().join("d/x")).unwrap(), b"abcde");
+    }
+
+    #[test]
+    fn an_upload_is_looked_at_and_cancelled_without_space() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut config = Config::new(scratch.path());
+        config.quota = Some(1 << 20);
+        let server = Arc::new(Files::open(&config, Events::new(Silent)).unwrap());
+        let id = server.create(&source(1), offer(Some(900_000))).unwrap().id;
+        let mut other = server.begin(source(1), Offer { size: Some(900_000), ..Offer::default() });
+        write(other.as_mut().unwrap(), &[0; 900_000]);
+        finish(other.unwrap()).unwrap();
+        assert!(server.continued(source(1), &id, Some(0)).is_err());
+        let looked_at = upload(server.continued(source(1), &id, None));
+        assert_eq!(looked_at.offset(), 0);
+        looked_at.pause();
+        upload(server.continued(source(1), &id, None)).cancel();
+        assert!(server.continued(source(1), &id, None).is_err());
+    }
+
+    #[test]
+    fn a_request_waits_for_one_that_looks_at_the_upload() {
+        let scratch = tempfile::tempdir().unwrap();
+        let server = files(scratch.path());
+        let id = server.create(&source(1), offer(Some(9))).unwrap().id;
+        let partial = server.store.now().open_partial(&id.key(), true, None).unwrap().unwrap();
+        let Ok(Continued::Waiting(waiting)) = server.continued(source(1), &id, Some(0)) else {
+            panic!("did not wait")
+        };
+        assert!(waiting.wait().unwrap().until.unwrap() < Instant::now() + Duration::from_secs(1));
+        partial.put_back();
+        assert!(matches!(server.retry_continued(waiting), Ok(Continued::Upload(_))));
     }
 
     #[test]

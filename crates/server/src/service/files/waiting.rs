@@ -77,8 +77,8 @@ impl Files {
             Ok(upload) => return Ok(Begun::Upload(Box::new(upload))),
             Err(NotBegun::Refused(refusal)) => refusal,
             Err(NotBegun::Complete(complete)) => return Err(Stopped::Complete(complete)),
-            Err(NotBegun::Owned(gate)) => {
-                match Waiting::new(self, gate, source.clone(), offer, identity, last) {
+            Err(NotBegun::Owned(released)) => {
+                match Waiting::new(self, released, source.clone(), offer, identity, last) {
                     Some(waiting) => return Ok(Begun::Waiting(Box::new(waiting))),
                     None => {
                         let message = "too many senders wait for their last connection to end";
@@ -127,9 +127,17 @@ impl From<Stopped> for Refusal {
 /// The reason why an upload has not begun.
 pub(super) enum NotBegun {
     Refused(Refusal),
-    /// Another connection writes to its partial file, and is being ended; then this gate opens.
-    Owned(Arc<Gate>),
+    /// Another connection writes to its partial file.
+    Owned(Released),
     Complete(Complete),
+}
+
+/// When a partial file can be written to again.
+pub(super) enum Released {
+    /// When this gate opens: its writer is being ended.
+    When(Arc<Gate>),
+    /// After [`SOON`].
+    Soon,
 }
 
 impl From<Refusal> for NotBegun {
@@ -145,6 +153,8 @@ pub(crate) struct Waiting {
     pub(super) offer: Offer,
     identity: Identity,
     gate: Arc<Gate>,
+    /// The time of its next attempt, unless the gate opens before.
+    next: Instant,
     /// The time of its last attempt.
     pub(super) until: Instant,
     permit: OwnedSemaphorePermit,
@@ -154,7 +164,7 @@ impl Waiting {
     /// Returns `None` beyond the limit of waiting senders.
     pub(super) fn new(
         files: &Files,
-        gate: Arc<Gate>,
+        released: Released,
         source: Source,
         offer: Offer,
         identity: Identity,
@@ -167,12 +177,16 @@ impl Waiting {
                 (Instant::now() + TAKE_OVER, permit)
             }
         };
-        Some(Self { source, offer, identity, gate, until, permit })
+        let (gate, next) = match released {
+            Released::When(gate) => (gate, until),
+            Released::Soon => (Arc::default(), until.min(Instant::now() + SOON)),
+        };
+        Some(Self { source, offer, identity, gate, next, until, permit })
     }
 
-    /// Returns what its session waits for; after that time it tries for the last time.
+    /// Returns what its session waits for; after that time it tries again.
     pub(crate) fn wait(&self) -> Option<Wait> {
-        let (gate, until) = (self.gate.clone(), Some(self.until));
+        let (gate, until) = (self.gate.clone(), Some(self.next));
         (!self.gate.is_open()).then_some(Wait { gate, until, gone_below: 0 })
     }
 }
@@ -180,6 +194,9 @@ impl Waiting {
 /// Maximum number of senders that wait; another one is refused as busy. They hold no thread, but
 /// each that waits for one partial file tries once whenever its writer changes.
 pub(super) const TAKING_OVER: usize = 64;
+
+/// Time after which a partial file that a request only looks at is free.
+const SOON: Duration = Duration::from_millis(20);
 
 /// Time in which a connection ends whose sender is back over another one.
 const TAKE_OVER: Duration = Duration::from_secs(2);
