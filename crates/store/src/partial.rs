@@ -274,6 +274,20 @@ impl PartialFile {
         state.record(self.directory.handle(), &json!({ "size": size }))
     }
 
+    /// Records the digest of the whole content, which a later request need not repeat.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn expect_digest(&mut self, digest: &Digest) -> io::Result<()> {
+        let Some(state) = &mut self.state else { return Ok(()) };
+        state.record(self.directory.handle(), &json!({ "digest": digest }))
+    }
+
+    /// Returns the digest that an earlier request announced.
+    pub fn expected_digest(&self) -> Option<Digest> {
+        self.saved.digest
+    }
+
     /// Moves the content of `other`, an attempt over another protocol or with another id, here.
     /// The file must be empty.
     ///

@@ -7,6 +7,7 @@
 //!     {"offer":{…}}                                       of an upload that has an id
 //!     {"synced":"…","verified":"…"}                       lengths, overwritten in place
 //!     {"size":…}                                          a size that was announced later
+//!     {"digest":"sha256:…"}                               the announced digest of the whole
 //!     blake3 8388608 …                                    a checkpoint of the digest
 //!     {"publishing":…}, {"stored":{…}}                    the end of an upload that has an id
 //! ```
@@ -16,6 +17,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
+use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::{Checkpoint, UNIT};
 use anyport_proto::transfer::messages::FileMessage;
@@ -51,6 +53,8 @@ pub(crate) struct Saved {
     /// The offer of an upload that has an id.
     pub(crate) offer: Option<Offer>,
     pub(crate) checkpoints: Vec<Checkpoint>,
+    /// The digest of the whole content, as its sender announced it.
+    pub(crate) digest: Option<Digest>,
     /// Bytes that reached the disk before any crash of the machine.
     pub(crate) synced: u64,
     /// Bytes before content whose checksum is not verified yet; `None` if all is verified.
@@ -229,6 +233,9 @@ impl Saved {
             (value.get("boot"), number("size"), &mut self.offer)
         {
             offer.size = Some(size);
+        }
+        if let Some(digest) = value.get("digest").and_then(Value::as_str) {
+            self.digest = digest.parse().ok();
         }
         if let Some((synced, verified)) = lengths(&value) {
             (self.synced, self.verified, self.lengths_at) = (synced, verified, Some(at));

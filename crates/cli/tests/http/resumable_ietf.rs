@@ -449,6 +449,17 @@ fn a_wrong_digest_of_the_whole_is_refused_and_its_content_kept_apart() {
         }
     }
     assert_eq!(server.published(), ["d-201"]);
+    // The creation may state it, and a kill of the server does not lose it.
+    let scratch = tempfile::tempdir().unwrap();
+    let start = || Server::start_in(scratch.path(), &["127.0.0.1:0"], &[]);
+    let mut first = start();
+    let fields = format!("{}Upload-Length: 5\n{digest}", version.part);
+    let created = request(first.port(), "PUT /remembered", &fields, b"ha");
+    first.kill();
+    let second = start();
+    let done = version.patch(&second, created.field("Location"), 2, true, b"llo");
+    assert_eq!(done.status(), 422, "{done:?}");
+    assert_eq!(second.published(), Vec::<String>::new());
     // The digest of one request's content concerns that request only.
     let location = version.create(&server, "/parts", 10);
     let digest = digest.replace("Repr", "Content");

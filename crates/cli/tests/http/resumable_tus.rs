@@ -1,6 +1,9 @@
 //! Resumable uploads by tus 1.0 and its extensions.
 
+use std::io::{Read, Write};
+
 use anyport_testkit::harness::http::{Response, curl_says, field_of, request};
+use anyport_testkit::harness::wire::{connect, read_head, wait_until_read};
 use anyport_testkit::harness::{Sample, Server, assert_same_bytes};
 use anyport_testkit::noise;
 
@@ -9,6 +12,9 @@ const CONTENT: &str = "Content-Type: application/offset+octet-stream\n";
 
 /// `printf notes.txt | base64`
 const NAME: &str = "Upload-Metadata: filename bm90ZXMudHh0,filetype dGV4dC9wbGFpbg==\n";
+
+/// `printf " world" | openssl dgst -sha256 -binary | base64`
+const WORLD: &str = "BF8T3YZLr6rQ3Zd6yXHeVJsJDLKDbwYdB3mybdm7j0s=";
 
 fn create(server: &Server, path: &str, fields: &str, content: &[u8]) -> Response {
     request(server.port(), &format!("POST {path}"), &format!("{TUS}{fields}"), content)
@@ -81,6 +87,29 @@ fn an_upload_is_created_continued_and_completed() {
 }
 
 #[test]
+fn one_connection_carries_all_requests_of_an_upload() {
+    let server = Server::start(&[]);
+    let mut stream = connect(server.port());
+    let mut ask = |line: &str, fields: &str, content: &str| {
+        let length = content.len();
+        let head = format!("{line} HTTP/1.1\nHost: a\nContent-Length: {length}\n{TUS}{fields}\n");
+        stream.write_all(format!("{}{content}", head.replace('\n', "\r\n")).as_bytes()).unwrap();
+        let head = read_head(&mut stream);
+        let mut text = vec![0; field_of(&head, "Content-Length").parse().unwrap_or_default()];
+        stream.read_exact(&mut text).unwrap();
+        head
+    };
+    let created = ask("POST /files/", &format!("{NAME}Upload-Length: 11\n"), "");
+    let path = format!("PATCH {}", field_of(&created, "Location"));
+    for (offset, content, is_right) in [(0, "hello", true), (0, "x", false), (5, " world", true)] {
+        let answer = ask(&path, &format!("{CONTENT}{}", at(offset)), content);
+        let status = if is_right { "HTTP/1.1 204 " } else { "HTTP/1.1 409 " };
+        assert!(answer.starts_with(status), "{answer}");
+    }
+    assert_eq!(server.published(), ["notes.txt"]);
+}
+
+#[test]
 fn creation_with_upload_stores_the_content_of_the_request() {
     let server = Server::start(&[]);
     let fields = format!("{NAME}{CONTENT}Upload-Length: 11\n");
@@ -133,9 +162,9 @@ fn an_upload_is_removed_by_delete() {
 fn content_that_differs_from_its_checksum_is_discarded() {
     let server = Server::start(&[]);
     let location = created(&server, 11);
-    // printf hello | openssl dgst -sha1 -binary | base64, and the same of " world" with -sha256
+    // printf hello | openssl dgst -sha1 -binary | base64
     let sha1 = "Upload-Checksum: sha1 qvTGHdzF6KLavt4PO0gs2a6pQ00=\n";
-    let sha256 = "Upload-Checksum: sha256 BF8T3YZLr6rQ3Zd6yXHeVJsJDLKDbwYdB3mybdm7j0s=\n";
+    let sha256 = format!("Upload-Checksum: sha256 {WORLD}\n");
     let wrong = patch(&server, &location, &format!("{}{sha1}", at(0)), b"hallo");
     assert_eq!((wrong.status(), wrong.field("Tus-Resumable")), (460, "1.0.0"), "{wrong:?}");
     assert!(wrong.text().contains("differs from its checksum"), "{wrong:?}");
@@ -148,6 +177,34 @@ fn content_that_differs_from_its_checksum_is_discarded() {
     let right = patch(&server, &location, &format!("{}{sha256}", at(5)), b" world");
     assert_eq!(right.status(), 204, "{right:?}");
     assert_eq!(std::fs::read(server.dir().join("notes.txt")).unwrap(), b"hello world");
+}
+
+#[test]
+fn content_that_is_not_verified_is_discarded_when_the_connection_or_the_server_dies() {
+    let scratch = tempfile::tempdir().unwrap();
+    let start = || Server::start_in(scratch.path(), &["127.0.0.1:0"], &[]);
+    let mut server = start();
+    let location = created(&server, 11);
+    assert_eq!(patch(&server, &location, &at(0), b"hello").status(), 204);
+    let append = format!(
+        "PATCH {location} HTTP/1.1\r\nHost: a\r\n{}Content-Length: 6\r\n\r\n wo",
+        format!("{TUS}{CONTENT}{}Upload-Checksum: sha256 {WORLD}\n", at(5)).replace('\n', "\r\n")
+    );
+    for is_killed in [false, true] {
+        let mut stream = connect(server.port());
+        stream.write_all(append.as_bytes()).unwrap();
+        wait_until_read(&stream);
+        if is_killed {
+            server.kill();
+            server = start();
+        } else {
+            drop(stream);
+            server.next_interrupted();
+        }
+        assert_eq!(head(&server, &location).field("Upload-Offset"), "5", "{is_killed}");
+    }
+    assert_eq!(patch(&server, &location, &at(5), b" world").status(), 204);
+    assert_eq!(server.stored(&server.next_receipt()), b"hello world");
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::http1::{HeadReader, Pushed};
 use crate::limits::Limits;
@@ -330,4 +332,45 @@ fn fields_of_a_response_are_those_of_the_version() {
     }
     assert_eq!(ietf::limits(u64::MAX, None), "min-size=0");
     assert_eq!(ietf::limits(u64::MAX, Some(("max-age", 1))), "max-age=1");
+}
+
+proptest! {
+    #[test]
+    fn no_request_panics_the_parser(
+        method in prop::sample::select(vec!["POST", "PUT", "PATCH", "HEAD", "DELETE"]),
+        fields in prop::collection::vec(
+            (
+                prop::sample::select(vec![
+                    "Tus-Resumable",
+                    "Upload-Draft-Interop-Version",
+                    "Upload-Offset",
+                    "Upload-Length",
+                    "Upload-Defer-Length",
+                    "Upload-Complete",
+                    "Upload-Incomplete",
+                    "Upload-Metadata",
+                    "Upload-Checksum",
+                    "Content-Disposition",
+                    "Content-Type",
+                    "X-HTTP-Method-Override",
+                ]),
+                prop_oneof![
+                    Just("1.0.0".to_owned()),
+                    Just("8".to_owned()),
+                    Just("?0".to_owned()),
+                    Just(u64::MAX.to_string()),
+                    "[!-~]{1,20}([ ,;=\"'*?%:][!-~]{0,10}){0,3}",
+                ],
+            ),
+            0..8,
+        ),
+        length in any::<u64>(),
+    ) {
+        let fields = fields.iter().map(|(name, value)| format!("{name}: {value}"));
+        let head = line(method, &fields.chain(["A: b".to_owned()]).collect::<Vec<_>>().join("\n"));
+        for framing in [Framing::None, Framing::Length(length), Framing::Chunked] {
+            let _ = creation(&head, framing);
+            let _ = on_resource(&head, framing);
+        }
+    }
 }

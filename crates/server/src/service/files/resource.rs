@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyport_net::copy::Gate;
 use anyport_proto::setting::MAX_SIZE;
-use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{Sink, TransferKey};
@@ -99,7 +99,7 @@ impl Files {
     }
 
     /// Creates an upload, whose content follows by [`Self::continued`]; without a size in the offer
-    /// it is set later.
+    /// it is set later. `digest` is that of the whole content.
     ///
     /// # Errors
     /// As [`Self::begin`].
@@ -107,6 +107,7 @@ impl Files {
         self: &Arc<Self>,
         source: &Source,
         offer: Offer,
+        digest: Option<&Digest>,
     ) -> Result<Created, Refusal> {
         let refuse = |refusal| {
             self.refused(source, &refusal);
@@ -122,7 +123,13 @@ impl Files {
         };
         let identity = Identity::New(id.key());
         match self.attempt(source.clone(), offer, identity, None) {
-            Ok(Begun::Upload(upload)) => {
+            Ok(Begun::Upload(mut upload)) => {
+                if let (Some(digest), Some(Sink::File(partial))) = (digest, &mut upload.sink)
+                    && let Err(error) = partial.expect_digest(digest)
+                {
+                    upload.cancel();
+                    return refuse(storage_refusal("cannot record the digest", &error));
+                }
                 let found = match upload.is_here() {
                     true => upload.offset(),
                     false => self.adoptable(upload.checked(), &id.key()),

@@ -216,6 +216,11 @@ impl Upload {
     /// the interruption was reported.
     pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
         let ended = Instant::now();
+        let expected = match &self.sink {
+            Some(Sink::File(partial)) => partial.expected_digest(),
+            _ => None,
+        };
+        let end = &End { digest: end.digest.or(expected), ..end.clone() };
         // Before waiting for the disk, so that the statistics are those of the transfer.
         let (congestion, tcp) = self.source.link.seen();
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::None));

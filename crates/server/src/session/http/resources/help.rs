@@ -88,7 +88,7 @@ const GET: &str = "List and download files";
 
 /// Each line: a command, then a note about it in English and in Korean; without a command a line of
 /// text in both. The commands are the same in both languages because there is one of each.
-const TEXT: [[&str; 3]; 40] = [
+const TEXT: [[&str; 3]; 41] = [
     [
         "",
         "This port detects the protocol: raw TCP, HTTP or WebSocket. A file is stored \
@@ -98,6 +98,11 @@ const TEXT: [[&str; 3]; 40] = [
     ["", "", ""],
     ["", SEND, "파일 보내기"],
     ["curl -T FILE http://{host}/", "", ""],
+    [
+        "curl -C 1 -T FILE http://{host}/",
+        "resume an upload: the answer names the -C to use",
+        "끊긴 보내기를 이어서: 응답이 알려 주는 -C 값을 사용",
+    ],
     ["nc -N {name} {port} < FILE", "OpenBSD nc (Debian, Ubuntu)", "OpenBSD nc(Debian, Ubuntu)"],
     ["ncat {name} {port} < FILE", "ncat of Nmap", "Nmap의 ncat"],
     ["nc {name} {port} < FILE", "BusyBox nc", "BusyBox nc"],

@@ -108,7 +108,7 @@ fn created(request: &Request<'_>, dialect: Dialect, creation: Creation) -> Resul
     let Creation { length, completes, checksum, .. } = creation;
     let Stated { offer, replaces, must_be_new } = stated(request, &name, length, digest)?;
     let source = context.source(asked.protocol, Engine::Own);
-    let created = context.files.create(&source, offer);
+    let created = context.files.create(&source, offer, digest.as_ref());
     let created = created
         .map_err(|refusal| marked(dialect, answer_refusal(refusal, must_be_new, asked.form)))?;
     let is_whole = match dialect {
@@ -267,7 +267,7 @@ impl Purpose for Resumable {
             && !is_here
         {
             upload.pause();
-            return self.refuse_reported(&refusal);
+            return self.refuse_unreported(&refusal);
         }
         match upload.finish(EndKind::Size, &End { bytes: None, digest: self.digest }) {
             Ok(receipt) => self.completed(receipt),
@@ -317,7 +317,9 @@ impl Purpose for Resumable {
     }
 
     fn refusal(&self, refusal: Refusal) -> Answer {
-        self.marked(answer_refusal(refusal, self.must_be_new, self.asked.form))
+        let limits = self.limits().filter(|_| refusal.code == RefusalCode::TooLarge);
+        let answer = answer_refusal(refusal, self.must_be_new, self.asked.form);
+        self.marked(with_all(answer, limits))
     }
 
     fn interim(&self) -> Option<Fields> {
@@ -378,7 +380,7 @@ impl Resumable {
             let reason = "Repr-Digest must also be in the request that creates the upload";
             Some(self.refuse(StatusCode::BAD_REQUEST, RefusalCode::BadRequest, reason))
         } else if append.checksum.is_some() {
-            upload.begin_unverified().err().map(|refusal| self.refuse_reported(&refusal))
+            upload.begin_unverified().err().map(|refusal| self.refuse_unreported(&refusal))
         } else {
             None
         };
@@ -486,7 +488,7 @@ impl Resumable {
     }
 
     /// Refuses the request for a reason of the files service that was not reported.
-    fn refuse_reported(&self, refusal: &Refusal) -> Answer {
+    fn refuse_unreported(&self, refusal: &Refusal) -> Answer {
         let status = refusal.code.meaning().status;
         self.marked(refuse(&self.context, &self.asked, status, refusal.clone()))
     }
@@ -516,7 +518,7 @@ impl Resumable {
     fn inconsistent_or(&self, refusal: &Refusal) -> Answer {
         match refusal.code {
             RefusalCode::BadRequest => self.inconsistent(&refusal.message),
-            _ => self.refuse_reported(refusal),
+            _ => self.refuse_unreported(refusal),
         }
     }
 
