@@ -10,30 +10,31 @@
 //! The request that completes the file publishes it. A completed upload is remembered, so that a
 //! client whose last response was lost learns that.
 
+mod answers;
+
 use std::sync::Arc;
 
-use anyport_proto::http1::{Framing, date};
+use anyport_proto::http1::Framing;
 use anyport_proto::resumable::ietf::{self, Fields, PROBLEM_JSON, Problem};
 use anyport_proto::resumable::tus::{self, Checking, Checksum};
-use anyport_proto::resumable::{
-    Append, Creation, Dialect, Operation, ResumableError, UPLOAD_LENGTH, UPLOAD_OFFSET, on_resource,
-};
+use anyport_proto::resumable::{Append, Creation, Dialect, Operation, ResumableError, on_resource};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::fields;
 use anyport_proto::transfer::file_path;
 use anyport_proto::transfer::offer::End;
-use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
+use anyport_proto::transfer::receipt::{EndKind, Engine};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
 use http::header::{self, HeaderName};
 
+use self::answers::{marked, with_all};
 use super::receiving::{self, Purpose};
-use super::upload::{Stated, answer_receipt, answer_refusal, location_of, stated};
+use super::upload::{Stated, answer_refusal, location_of, stated};
 use crate::config::FileAccess;
 use crate::service::files::{Complete, Continued, Files, Upload, UploadId, Waiting};
 use crate::session::Context;
-use crate::session::http::answer::{Answer, Asked, Length, seconds};
-use crate::session::http::handler::{Opened, Request, refuse};
+use crate::session::http::answer::{Answer, Asked, Length};
+use crate::session::http::handler::{Opened, Request};
 
 pub(super) const fn methods(access: FileAccess) -> &'static str {
     match access {
@@ -168,15 +169,6 @@ pub(super) fn refuse_error(request: &Request<'_>, error: &ResumableError) -> Ans
     }
     let is_tus = request.head.fields.contains_key(tus::RESUMABLE);
     if is_tus { marked(Dialect::Tus, answer) } else { answer }
-}
-
-/// Adds the fields that all responses of a dialect have.
-fn marked(dialect: Dialect, answer: Answer) -> Answer {
-    let answer = answer.with(header::CACHE_CONTROL, "no-store");
-    match dialect {
-        Dialect::Tus => answer.with(tus::RESUMABLE, tus::VERSION),
-        Dialect::Ietf(_) => answer,
-    }
 }
 
 /// A request to an upload resource, or one that creates it.
@@ -393,164 +385,6 @@ impl Resumable {
         (self.offset, self.size) = (offset, upload.size());
         Ok(upload)
     }
-
-    fn marked(&self, answer: Answer) -> Answer {
-        marked(self.dialect, answer)
-    }
-
-    fn location(&self) -> String {
-        format!("/.anyport/{UPLOADS}{}", self.id)
-    }
-
-    fn lifetime(&self) -> u64 {
-        self.context.files.keeps_uploads().as_secs()
-    }
-
-    /// Returns the limits of the upload, where the version has them.
-    fn limits(&self) -> Option<(HeaderName, String)> {
-        let Dialect::Ietf(version) = self.dialect else { return None };
-        version.limits(self.context.files.max_size(), Some(self.lifetime()))
-    }
-
-    /// Adds when the upload expires.
-    fn with_lifetime(&self, answer: Answer) -> Answer {
-        let expires = || {
-            let lifetime = i64::try_from(self.lifetime()).unwrap_or(i64::MAX);
-            date::write(seconds().saturating_add(lifetime)).map(|date| (tus::EXPIRES, date))
-        };
-        with_all(answer, self.limits().or_else(expires))
-    }
-
-    /// Returns the answer to a request for the offset.
-    fn state(&self, offset: u64, size: Option<u64>, is_complete: bool) -> Answer {
-        let answer = match self.dialect {
-            Dialect::Tus => {
-                let length = match size {
-                    Some(size) => (UPLOAD_LENGTH, size.to_string()),
-                    None => (tus::DEFER_LENGTH, "1".to_owned()),
-                };
-                let answer = Answer::head(StatusCode::OK, Length::Known(0));
-                with_all(answer, [(UPLOAD_OFFSET, offset.to_string()), length])
-            }
-            Dialect::Ietf(version) => {
-                let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
-                let answer = with_all(answer, version.state(offset, is_complete));
-                with_all(answer, version.size(size))
-            }
-        };
-        self.marked(self.with_lifetime(answer))
-    }
-
-    /// Returns the response to content that does not complete the file.
-    fn accepted(&self, offset: u64) -> Answer {
-        let no_content = || Answer::head(StatusCode::NO_CONTENT, Length::None);
-        let empty = |status| Answer::head(status, Length::Known(0));
-        let answer = match self.dialect {
-            Dialect::Tus if self.creates => empty(StatusCode::CREATED),
-            Dialect::Ietf(_) if self.creates => empty(StatusCode::CREATED),
-            Dialect::Ietf(version) if version.appended == StatusCode::CREATED => {
-                empty(StatusCode::CREATED)
-            }
-            Dialect::Tus | Dialect::Ietf(_) => no_content(),
-        };
-        let answer = match self.dialect {
-            Dialect::Tus => answer.with(UPLOAD_OFFSET, offset.to_string()),
-            Dialect::Ietf(version) => with_all(answer, version.state(offset, false)),
-        };
-        let answer =
-            if self.creates { answer.with(header::LOCATION, self.location()) } else { answer };
-        self.marked(self.with_lifetime(answer))
-    }
-
-    /// Returns the response to a request that completed the file.
-    fn completed(&self, receipt: Receipt) -> Answer {
-        let (bytes, path) = (receipt.bytes, receipt.stored());
-        let answer = match self.dialect {
-            Dialect::Tus => self.accepted(bytes),
-            Dialect::Ietf(version) => {
-                let mut answer = answer_receipt(receipt, self.replaces, self.asked.form);
-                if self.creates && version.keeps_location {
-                    answer.head.fields.retain(|(name, _)| *name != header::LOCATION);
-                    answer = answer.with(header::LOCATION, self.location());
-                }
-                self.marked(with_all(answer, version.state(bytes, true)))
-            }
-        };
-        match path {
-            Some(path) => answer.with(header::CONTENT_LOCATION, location_of(&path)),
-            None => answer,
-        }
-    }
-
-    fn refuse(&self, status: StatusCode, code: RefusalCode, reason: impl Into<String>) -> Answer {
-        let refusal = Refusal::new(code, reason);
-        self.marked(refuse(&self.context, &self.asked, status, refusal))
-    }
-
-    /// Refuses the request for a reason of the files service that was not reported.
-    fn refuse_unreported(&self, refusal: &Refusal) -> Answer {
-        let status = refusal.code.meaning().status;
-        self.marked(refuse(&self.context, &self.asked, status, refusal.clone()))
-    }
-
-    fn mismatch(&self, provided: u64, expected: u64) -> Answer {
-        let reason = format!("the request appends at byte {provided}, the offset is {expected}");
-        let answer = self.refuse(StatusCode::CONFLICT, RefusalCode::BadRequest, &reason);
-        match self.dialect {
-            Dialect::Ietf(version) => {
-                let content = ietf::mismatching_offset(&reason, expected, provided);
-                let answer = self.as_problem(answer, content);
-                with_all(answer, version.state(expected, false))
-            }
-            Dialect::Tus => answer.with(UPLOAD_OFFSET, expected.to_string()),
-        }
-    }
-
-    fn beyond(&self, size: u64) -> Answer {
-        let reason = format!("the content goes beyond the {size} bytes of the upload");
-        self.refuse(StatusCode::BAD_REQUEST, RefusalCode::SizeMismatch, reason)
-    }
-
-    fn inconsistent(&self, reason: &str) -> Answer {
-        self.problem(Problem::InconsistentLength, reason)
-    }
-
-    fn inconsistent_or(&self, refusal: &Refusal) -> Answer {
-        match refusal.code {
-            RefusalCode::BadRequest => self.inconsistent(&refusal.message),
-            _ => self.refuse_unreported(refusal),
-        }
-    }
-
-    fn problem(&self, kind: Problem, reason: &str) -> Answer {
-        let answer = self.refuse(StatusCode::BAD_REQUEST, RefusalCode::SizeMismatch, reason);
-        self.as_problem(answer, ietf::problem(kind, reason))
-    }
-
-    /// Returns a refusal as a problem (RFC 9457), where the version has these.
-    fn as_problem(&self, answer: Answer, content: String) -> Answer {
-        match self.dialect {
-            Dialect::Ietf(version) if version.has_problems => {
-                let status = answer.head.status;
-                self.marked(Answer::content(status, PROBLEM_JSON, content))
-            }
-            Dialect::Tus | Dialect::Ietf(_) => answer,
-        }
-    }
-
-    fn checksum_differs(&self) -> Answer {
-        let status = match self.dialect {
-            Dialect::Tus => StatusCode::from_u16(tus::CHECKSUM_MISMATCH),
-            Dialect::Ietf(_) => Ok(StatusCode::UNPROCESSABLE_ENTITY),
-        };
-        let status = status.unwrap_or(StatusCode::BAD_REQUEST);
-        let reason = "the content differs from its checksum, and was discarded";
-        self.refuse(status, RefusalCode::DigestMismatch, reason)
-    }
-}
-
-fn with_all(answer: Answer, fields: impl IntoIterator<Item = (HeaderName, String)>) -> Answer {
-    fields.into_iter().fold(answer, |answer, (name, value)| answer.with(name, value))
 }
 
 /// Where upload resources are below the reserved path.
