@@ -60,6 +60,6 @@ settings! {
     ONLY = "only", OUTPUT = "output",
     PERMS = "perms", PIN = "pin", PLAIN = "plain",
     PROXY = "proxy", QUOTA = "quota", READ_ONLY = "read-only",
-    ROOM_RATE = "room-rate", SLOW_READER = "slow-reader", TIMEOUT = "timeout",
+    ROOM_RATE = "room-rate", SINK = "sink", SLOW_READER = "slow-reader", TIMEOUT = "timeout",
     TLS = "tls", TOKEN_FILE = "token-file", UPLOAD_ONLY = "upload-only",
 }

@@ -25,7 +25,6 @@ use crate::hidden::{Hidden, is_named};
 use crate::index::{PartialLimits, Sources};
 use crate::key::{SourceKey, TransferKey};
 use crate::names;
-use crate::partial::PartialFile;
 use crate::quota::{Quota, StoreError};
 use crate::root::Root;
 use crate::state::StateFile;
@@ -263,27 +262,6 @@ impl Directory {
     pub(crate) fn forget(&self, name: &str) {
         self.root.partials.remove(name);
         self.root.sources.remove(name);
-    }
-
-    /// Creates an upload that requests continue by its id, without content. Its offer is stored, so
-    /// that it survives the end of the server.
-    ///
-    /// # Errors
-    /// The kernel's error.
-    pub fn create_upload(
-        self: &Arc<Self>,
-        key: &TransferKey,
-        path: Option<&FilePath>,
-        offer: &Offer,
-        source: Option<&SourceKey>,
-    ) -> io::Result<PartialFile> {
-        let mut state = StateFile::new(key);
-        state.describe(path, offer, source, true);
-        state.create(self.handle())?;
-        match self.open_partial(key, true, offer.mode)? {
-            Some(partial) if partial.has_id() => Ok(partial.uncounted()),
-            _ => Err(io::Error::other("the state of an upload cannot be read back")),
-        }
     }
 
     /// Removes the upload of `key`, if no connection writes to it.

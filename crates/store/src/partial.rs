@@ -57,6 +57,27 @@ pub struct PartialFile {
 }
 
 impl Directory {
+    /// Creates an upload that requests continue by its id, without content. Its offer is stored, so
+    /// that it survives the end of the server.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn create_upload(
+        self: &Arc<Self>,
+        key: &TransferKey,
+        path: Option<&FilePath>,
+        offer: &Offer,
+        source: Option<&SourceKey>,
+    ) -> io::Result<PartialFile> {
+        let mut state = StateFile::new(key);
+        state.describe(path, offer, source, true);
+        state.create(self.handle())?;
+        match self.open_partial(key, true, offer.mode)? {
+            Some(partial) if partial.has_id() => Ok(partial.uncounted()),
+            _ => Err(io::Error::other("the state of an upload cannot be read back")),
+        }
+    }
+
     /// Creates a partial file that no attempt resumes.
     ///
     /// # Errors

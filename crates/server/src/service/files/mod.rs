@@ -6,12 +6,12 @@ mod resource;
 mod upload;
 mod waiting;
 
-use parts::{Checked, Identity, Owner};
+use parts::{Checked, Owner};
 pub(crate) use resource::{Continued, UploadId};
 pub(crate) use upload::Upload;
 use upload::{Here, Spent};
-use waiting::NotBegun;
 pub(crate) use waiting::{Begun, Complete, Waiting};
+use waiting::{Identity, NotBegun};
 
 use std::collections::HashMap;
 use std::io;

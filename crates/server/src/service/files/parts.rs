@@ -12,32 +12,9 @@ use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{Directory, PartialFile, SourceKey, TransferKey};
 
-use super::waiting::{Complete, NotBegun, Released, Waiting};
+use super::waiting::{Complete, Identity, NotBegun, Released, Waiting};
 use super::{Files, Source, storage_refusal};
 use crate::link::Link;
-
-/// How an upload finds its partial file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Identity {
-    /// By the id of the offer, or by path, size and owner; the digest at the end decides.
-    Offer,
-    /// By path, size and owner; the client states this offset.
-    Offset(u64),
-    /// By a new id.
-    New(TransferKey),
-    /// By the id of an upload; the client may state an offset.
-    Upload(TransferKey, Option<u64>),
-}
-
-impl Identity {
-    /// Returns the key of the upload that requests continue by an id.
-    pub(super) const fn key(&self) -> Option<&TransferKey> {
-        match self {
-            Self::New(key) | Self::Upload(key, _) => Some(key),
-            Self::Offer | Self::Offset(_) => None,
-        }
-    }
-}
 
 /// An offer whose name and size were checked.
 #[derive(Clone, Copy)]

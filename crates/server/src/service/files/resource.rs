@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_net::copy::Gate;
-use anyport_proto::setting::MAX_SIZE;
+use anyport_proto::setting::{MAX_SIZE, SINK};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{Sink, TransferKey};
 use data_encoding::HEXLOWER;
 
-use super::parts::{Checked, Identity};
-use super::waiting::Stopped;
+use super::parts::Checked;
+use super::waiting::{Identity, Stopped};
 use super::{Begun, Complete, Files, Source, Upload, Waiting, storage_refusal};
 use crate::config::SinkKind;
 
@@ -114,7 +114,8 @@ impl Files {
             Err(refusal)
         };
         if self.sink != SinkKind::File {
-            let message = "this server keeps no uploads that later requests continue (--sink)";
+            let message =
+                format!("this server keeps no uploads that later requests continue ({SINK})");
             return refuse(Refusal::new(RefusalCode::NotSupported, message));
         }
         let id = match UploadId::random() {

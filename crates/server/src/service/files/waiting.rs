@@ -7,9 +7,9 @@ use anyport_net::copy::{Gate, Wait};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_store::TransferKey;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::parts::Identity;
 use super::{Files, Source, Upload};
 
 impl Files {
@@ -89,6 +89,29 @@ impl Files {
         };
         self.refused(&source, &refusal);
         Err(Stopped::Refused(refusal))
+    }
+}
+
+/// How an upload finds its partial file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// By the id of the offer, or by path, size and owner; the digest at the end decides.
+    Offer,
+    /// By path, size and owner; the client states this offset.
+    Offset(u64),
+    /// By a new id.
+    New(TransferKey),
+    /// By the id of an upload; the client may state an offset.
+    Upload(TransferKey, Option<u64>),
+}
+
+impl Identity {
+    /// Returns the key of the upload that requests continue by an id.
+    pub(super) const fn key(&self) -> Option<&TransferKey> {
+        match self {
+            Self::New(key) | Self::Upload(key, _) => Some(key),
+            Self::Offer | Self::Offset(_) => None,
+        }
     }
 }
 

@@ -1,15 +1,27 @@
 //! `/PATH` and `/files/PATH`: the served directory. An empty path is all of it; with a slash at its
 //! end it is a directory.
 
+use anyport_proto::resumable::creation;
 use anyport_proto::transfer::file_path::FilePath;
 
-use super::{download, upload};
+use super::{download, resumable, upload};
 use crate::config::FileAccess;
 use crate::session::http::handler::{Opened, Request};
 use crate::session::route::{Route, RouteError};
 
 pub(super) fn open(request: &Request<'_>) -> Opened {
-    if request.has_content() { upload::open(request) } else { download::open(request) }
+    if !request.has_content() {
+        return download::open(request);
+    }
+    match creation(request.head, request.framing) {
+        Ok(None) => upload::open(request),
+        // Without a resource it is an ordinary upload.
+        Ok(Some((_, creation))) if creation.completes && !request.context.files.has_uploads() => {
+            upload::open(request)
+        }
+        Ok(Some((dialect, creation))) => resumable::create(request, dialect, creation),
+        Err(error) => Opened::Answer(resumable::refuse_error(request, &error)),
+    }
 }
 
 pub(super) const fn methods(access: FileAccess) -> &'static str {

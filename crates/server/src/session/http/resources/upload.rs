@@ -10,7 +10,7 @@ use anyport_proto::http1::field_names::REPR_DIGEST;
 use anyport_proto::http1::range::ContentRange;
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::one_line::COLUMNS;
-use anyport_proto::resumable::{self, UPLOAD_OFFSET};
+use anyport_proto::resumable::UPLOAD_OFFSET;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::fields;
 use anyport_proto::transfer::file_path::{self, FilePath};
@@ -23,7 +23,6 @@ use http::{Method, StatusCode};
 
 use super::receiving::{self, Purpose};
 use super::representation::{PRECONDITION_FAILED, etag};
-use super::resumable as uploads;
 use crate::config::Config;
 use crate::session::Context;
 use crate::session::http::answer::{Answer, Asked, Form};
@@ -33,15 +32,7 @@ use crate::service::files::{Complete, Continued, Files, Upload, Waiting};
 
 /// Begins to receive the file that a request announces.
 pub(super) fn open(request: &Request<'_>) -> Opened {
-    match resumable::creation(request.head, request.framing) {
-        Ok(None) => begin(request).unwrap_or_else(Opened::Answer),
-        // Without a resource it is an ordinary upload.
-        Ok(Some((_, creation))) if creation.completes && !request.context.files.has_uploads() => {
-            begin(request).unwrap_or_else(Opened::Answer)
-        }
-        Ok(Some((dialect, creation))) => uploads::create(request, dialect, creation),
-        Err(error) => Opened::Answer(uploads::refuse_error(request, &error)),
-    }
+    begin(request).unwrap_or_else(Opened::Answer)
 }
 
 fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
