@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn an_upload_is_continued_after_the_end_of_the_server_and_is_remembered() {
         let scratch = tempfile::tempdir().unwrap();
-        let created = files(scratch.path()).create(&source(1), offer(Some(9))).unwrap();
+        let created = files(scratch.path()).create(&source(1), offer(Some(9)), None).unwrap();
         assert_eq!(created.found, 0);
         for (at, piece) in [(0, "abc"), (3, "def")] {
             // From any address: the id is enough.
@@ -400,12 +400,12 @@ mod tests {
         write(&mut begun, b"abc");
         let scratch = killed(scratch.path());
         let server = files(scratch.path());
-        let other = server.create(&source(2), offer(Some(size))).unwrap();
+        let other = server.create(&source(2), offer(Some(size)), None).unwrap();
         assert_eq!(other.found, 0);
         let other = upload(server.continued(source(2), &other.id, None));
         assert_eq!(other.offset(), 0);
         other.cancel();
-        let same = server.create(&source(1), offer(Some(size))).unwrap();
+        let same = server.create(&source(1), offer(Some(size)), None).unwrap();
         assert_eq!(same.found, 3);
         // A client that begins with the first byte does not expect another answer.
         let from_start = upload(server.continued(source(1), &same.id, Some(0)));
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(adopted.offset(), 3);
         adopted.pause();
         // Two uploads of one file take the content from each other, and both stay.
-        let again = server.create(&source(1), offer(Some(size))).unwrap();
+        let again = server.create(&source(1), offer(Some(size)), None).unwrap();
         for id in [&again.id, &same.id, &again.id, &same.id] {
             let adopted = upload(server.continued(source(1), id, None));
             assert_eq!(adopted.offset(), 3);
@@ -442,7 +442,7 @@ mod tests {
     fn an_upload_that_another_protocol_completes_is_complete() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
-        let id = server.create(&source(1), offer(Some(5))).unwrap().id;
+        let id = server.create(&source(1), offer(Some(5)), None).unwrap().id;
         let mut first = upload(server.continued(source(1), &id, Some(0)));
         write(&mut first, b"abc");
         first.pause();
@@ -462,7 +462,7 @@ mod tests {
     fn content_that_is_not_verified_does_not_count() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
-        let id = server.create(&source(1), offer(None)).unwrap().id;
+        let id = server.create(&source(1), offer(None), None).unwrap().id;
         let mut first = upload(server.continued(source(1), &id, Some(0)));
         first.begin_unverified().unwrap();
         write(&mut first, b"abc");
@@ -495,7 +495,7 @@ mod tests {
         let mut config = Config::new(scratch.path());
         config.quota = Some(1 << 20);
         let server = Arc::new(Files::open(&config, Events::new(Silent)).unwrap());
-        let id = server.create(&source(1), offer(Some(900_000))).unwrap().id;
+        let id = server.create(&source(1), offer(Some(900_000)), None).unwrap().id;
         let mut other = server.begin(source(1), Offer { size: Some(900_000), ..Offer::default() });
         write(other.as_mut().unwrap(), &[0; 900_000]);
         finish(other.unwrap()).unwrap();
@@ -511,7 +511,7 @@ mod tests {
     fn a_request_waits_for_one_that_looks_at_the_upload() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
-        let id = server.create(&source(1), offer(Some(9))).unwrap().id;
+        let id = server.create(&source(1), offer(Some(9)), None).unwrap().id;
         let partial = server.store.now().open_partial(&id.key(), true, None).unwrap().unwrap();
         let Ok(Continued::Waiting(waiting)) = server.continued(source(1), &id, Some(0)) else {
             panic!("did not wait")
@@ -528,7 +528,7 @@ mod tests {
         std::fs::create_dir(scratch.path().join("d")).unwrap();
         std::fs::write(scratch.path().join("d/x"), b"other").unwrap();
         let offer = Offer { exists: Some(OnExists::Error), ..offer(Some(5)) };
-        let id = server.create(&source(1), offer).unwrap().id;
+        let id = server.create(&source(1), offer, None).unwrap().id;
         let mut first = upload(server.continued(source(1), &id, Some(0)));
         write(&mut first, b"abc");
         let refusal = first.write(b"defg", Instant::now()).unwrap_err();
@@ -583,7 +583,7 @@ mod tests {
         let mut first = server.begin(source(1), offer.clone()).unwrap();
         write(&mut first, b"abc");
         finish(first).unwrap();
-        let created = server.create(&source(1), offer).unwrap();
+        let created = server.create(&source(1), offer, None).unwrap();
         assert_eq!(created.found, 3);
         let again = upload(server.continued(source(1), &created.id, Some(3)));
         assert_eq!(again.offset(), 3);
