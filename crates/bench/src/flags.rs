@@ -196,8 +196,8 @@ pub struct Echo {
     /// Compare with a baseline: a plain epoll loop
     ///
     /// It echoes as many bytes without WebSocket.
-    #[arg(long)]
-    pub(super) yardstick: bool,
+    #[arg(long = "yardstick")]
+    pub(super) baseline: bool,
 
     /// Number of rounds [default: 1, with --yardstick 3]
     ///

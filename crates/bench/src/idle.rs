@@ -16,7 +16,7 @@ use super::websocket::{self, WebSocket};
 
 pub(super) fn run(flags: &Idle) -> Result<Exit, Failure> {
     let target = websocket::target(&flags.url)?;
-    websocket::make_room(flags.connections)?;
+    websocket::raise_file_limit(flags.connections)?;
     // The first connection pays for what every later one uses again, so it is open before memory is
     // looked at.
     let mut connections = open(&target, flags, 1)?;

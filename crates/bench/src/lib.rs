@@ -43,7 +43,7 @@ use self::environment::Environment;
 use self::flags::{Bench, Part, Peer, What};
 use self::report::{Measured, Report};
 use self::rows::{Client, Row, Skipped};
-use self::run::Track;
+use self::run::Runner;
 use self::work::Workplace;
 
 /// Runs a benchmark, and prints and writes its report.
@@ -101,10 +101,10 @@ fn compare(flags: &Bench) -> Result<Exit, Failure> {
         to_stderr("the servers keep the file of each run, unless their --sink discards it");
     }
     let congestion = environment.congestion.clone();
-    let track = Track { flags, work: &work, congestion: &congestion };
+    let runner = Runner { flags, work: &work, congestion: &congestion };
     let expected = work::digest_of(&work.file)?;
     let versions = report::versions(&rows);
-    let measured = measure(&track, rows, &expected)?;
+    let measured = measure(&runner, rows, &expected)?;
     let exit = exit_code(&measured);
     let content = (work.size, expected, work.label.as_str());
     let report = Report::new(environment, flags, content, &measured, versions, skipped);
@@ -185,11 +185,11 @@ fn server_rows(flags: &Bench) -> Result<Vec<Row>, Failure> {
 /// Measures: first an untimed run of each row, whose digest is compared, because a row with wrong
 /// data is not worth timing. Then the rounds. A row that fails is skipped from then on, and has no
 /// figure.
-fn measure(track: &Track<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Measured>, Failure> {
+fn measure(runner: &Runner<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Measured>, Failure> {
     to_stderr("one untimed run of each row, stored and compared byte for byte by digest");
     let mut measured = Vec::new();
     for row in rows {
-        let (digest, broken) = match track.verify(&row, expected) {
+        let (digest, broken) = match runner.verify(&row, expected) {
             Ok(digest) => (digest, None),
             Err(broken) => (None, Some(broken)),
         };
@@ -201,14 +201,14 @@ fn measure(track: &Track<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Meas
     let seed = getrandom::u64().context("cannot get random numbers for the order")?;
     let mut order: Vec<usize> = (0..measured.len()).collect();
     let mut random = fastrand::Rng::with_seed(seed);
-    for round in 0..=track.flags.runs {
+    for round in 0..=runner.flags.runs {
         random.shuffle(&mut order);
         for index in order.iter().copied() {
             let one = &mut measured[index];
             if one.broken.is_some() {
                 continue;
             }
-            match track.time(&one.row) {
+            match runner.time(&one.row) {
                 // The first round warms up caches, the page cache of the file and the CPU's clock.
                 Ok(sample) if round > 0 => one.samples.push(sample),
                 Ok(_) => {}
@@ -219,7 +219,7 @@ fn measure(track: &Track<'_>, rows: Vec<Row>, expected: &str) -> Result<Vec<Meas
             }
         }
         if round > 0 {
-            to_stderr(&format!("round {round} of {}", track.flags.runs));
+            to_stderr(&format!("round {round} of {}", runner.flags.runs));
         }
     }
     Ok(measured)

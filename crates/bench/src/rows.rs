@@ -16,7 +16,7 @@ pub(super) struct Row {
     pub(super) sender: Sender,
     pub(super) receiver: Receiver,
     /// Id of the row that this one is compared to.
-    pub(super) yardstick: Option<String>,
+    pub(super) baseline: Option<String>,
     /// Work in addition to the transfer.
     pub(super) extra: Extra,
     /// Payload of a frame, if it differs from `--frame-size`.
@@ -33,7 +33,7 @@ pub(super) struct Skipped {
 /// The group of a row; each group has a heading in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    Yardstick,
+    Baseline,
     /// A bare sender with anyport as the receiver, to compare receivers.
     Receiving,
     Pair,
@@ -50,7 +50,8 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::Yardstick => "yardstick",
+            // A stable word of JSON and CSV.
+            Self::Baseline => "yardstick",
             Self::Receiving => "receiving",
             Self::Pair => "pair",
             Self::Variant => "variant",
@@ -62,7 +63,7 @@ impl Kind {
 
     pub(super) const fn heading(self) -> &'static str {
         match self {
-            Self::Yardstick => "baselines: bare loops, no product code",
+            Self::Baseline => "baselines: bare loops, no product code",
             Self::Receiving => "receivers alone: the same bare sender from memory",
             Self::Pair => {
                 "pairs: client → server (own: anyport's code, library: tokio-tungstenite)"
@@ -156,28 +157,28 @@ type Line = (&'static str, &'static str, Kind, Sender, Receiver, Option<&'static
 /// The table: id, name, kind, sender, receiver, baseline, difference.
 const TABLE: [Line; 20] = {
     use Client as C;
-    use Kind::{Pair, Receiving, Variant, Yardstick};
+    use Kind::{Baseline, Pair, Receiving, Variant};
     use Sender::{Anyport, Bare as Loop};
     const TCP: Receiver = Receiver::Bare { frames: false };
     const WS: Receiver = Receiver::Bare { frames: true };
     const OWN: Receiver = Receiver::Anyport(Engine::Own);
     const LIBRARY: Receiver = Receiver::Anyport(Engine::Library);
     [
-        (BARE_TCP, "bare tcp", Yardstick, Loop(MEMORY), TCP, None, Extra::None),
+        (BARE_TCP, "bare tcp", Baseline, Loop(MEMORY), TCP, None, Extra::None),
         (
             "bare-tcp-read",
             "bare tcp, reads file",
-            Yardstick,
+            Baseline,
             Loop(FILE),
             TCP,
             Some(BARE_TCP),
             Extra::None,
         ),
-        (BARE_WS, "bare ws", Yardstick, Loop(FRAMES), WS, Some(BARE_TCP), Extra::None),
+        (BARE_WS, "bare ws", Baseline, Loop(FRAMES), WS, Some(BARE_TCP), Extra::None),
         (
             "bare-ws-read",
             "bare ws, reads file",
-            Yardstick,
+            Baseline,
             Loop(FILE_FRAMES),
             WS,
             Some(BARE_WS),
@@ -186,7 +187,7 @@ const TABLE: [Line; 20] = {
         (
             BARE_TCP_FILE,
             "bare tcp → file",
-            Yardstick,
+            Baseline,
             Loop(MEMORY),
             TCP,
             Some(BARE_TCP),
@@ -335,13 +336,13 @@ pub(super) const LAYERS: [Layer; 23] = [
 /// Returns the rows of the table, without those that would equal another row with this sink, digest
 /// and frame size.
 pub(super) fn rows(sink: SinkKind, hashed: bool, frame_size: usize) -> Vec<Row> {
-    let line = |(id, name, kind, sender, receiver, yardstick, extra): Line| Row {
+    let line = |(id, name, kind, sender, receiver, baseline, extra): Line| Row {
         id: id.to_owned(),
         name: name.to_owned(),
         kind,
         sender,
         receiver,
-        yardstick: yardstick.map(str::to_owned),
+        baseline: baseline.map(str::to_owned),
         extra,
         frame_size: None,
     };
@@ -372,9 +373,9 @@ pub(super) fn chosen(rows: Vec<Row>, wanted: &[String]) -> Result<Vec<Row>, Stri
         return Ok(rows);
     }
     let mut kept: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    let yardsticks = rows.iter().filter(|row| wanted.contains(&row.id));
-    let yardsticks: Vec<&str> = yardsticks.filter_map(|row| row.yardstick.as_deref()).collect();
-    kept.extend(yardsticks);
+    let baselines = rows.iter().filter(|row| wanted.contains(&row.id));
+    let baselines: Vec<&str> = baselines.filter_map(|row| row.baseline.as_deref()).collect();
+    kept.extend(baselines);
     kept.push(BASE);
     Ok(rows.iter().filter(|row| kept.contains(&row.id.as_str())).cloned().collect())
 }
@@ -389,7 +390,7 @@ impl Row {
             kind: Kind::Server,
             sender: Sender::Anyport(client),
             receiver: Receiver::Running { url: url.to_owned() },
-            yardstick: None,
+            baseline: None,
             extra: Extra::None,
             frame_size: None,
         }
@@ -397,18 +398,18 @@ impl Row {
 
     /// Returns the row with frames of this size, compared to the baseline with the same size.
     fn with_frames_of(&self, (size, id, name): &(usize, &str, &str)) -> Self {
-        let with_suffix = |yardstick: &String| {
-            if SIZED.contains(&yardstick.as_str()) {
-                format!("{yardstick}{id}")
+        let with_suffix = |baseline: &String| {
+            if SIZED.contains(&baseline.as_str()) {
+                format!("{baseline}{id}")
             } else {
-                yardstick.clone()
+                baseline.clone()
             }
         };
         Self {
             id: format!("{}{id}", self.id),
             name: format!("{}{name}", self.name),
             kind: Kind::Sized,
-            yardstick: self.yardstick.as_ref().map(with_suffix),
+            baseline: self.baseline.as_ref().map(with_suffix),
             frame_size: Some(*size),
             ..self.clone()
         }
@@ -465,8 +466,8 @@ mod tests {
         assert_eq!(known.len(), rows.len(), "duplicate id");
         assert!(known.contains(BASE));
         for row in &rows {
-            assert!(row.yardstick.as_deref().is_none_or(|id| known.contains(id)), "{row:?}");
-            assert_eq!(row.yardstick.is_none(), row.id == BARE_TCP, "{row:?}");
+            assert!(row.baseline.as_deref().is_none_or(|id| known.contains(id)), "{row:?}");
+            assert_eq!(row.baseline.is_none(), row.id == BARE_TCP, "{row:?}");
         }
         let pairs = rows.iter().filter(|row| row.kind == Kind::Pair);
         let pairs: HashSet<String> =
@@ -491,7 +492,7 @@ mod tests {
         let rows = rows(SinkKind::Discard, false, USUAL);
         let beside = |id: &str| {
             let row = rows.iter().find(|row| row.id == id).unwrap();
-            (row.frame_size, row.yardstick.as_deref())
+            (row.frame_size, row.baseline.as_deref())
         };
         assert_eq!(beside("ws-own"), (None, Some("bare-ws")));
         assert_eq!(beside("ws-own-64k"), (Some(65_536), Some("bare-ws-64k")));

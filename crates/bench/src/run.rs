@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::child::{Deadline, Process, Start};
 use super::flags::Bench;
-use super::peers::{Job, Tells, read_iperf3};
+use super::peers::{Job, Reporting, read_iperf3};
 use super::rows::{Client, Extra, Framing, Receiver, Row, Sender};
 use super::work::{self, Workplace};
 
@@ -33,7 +33,7 @@ pub(super) struct Sample {
     /// Number of concurrent senders.
     pub(super) senders: u32,
     /// With several senders: how many times as long as the mean the slowest took.
-    pub(super) slowest: Option<f64>,
+    pub(super) slowest_over_mean: Option<f64>,
 }
 
 /// Why a row has no figure.
@@ -51,9 +51,9 @@ impl From<anyhow::Error> for Broken {
     }
 }
 
-/// Runs rows with the settings of this benchmark.
+/// Runs rows with the settings of this benchmark, one process for each end.
 #[derive(Debug)]
-pub(super) struct Track<'a> {
+pub(super) struct Runner<'a> {
     pub(super) flags: &'a Bench,
     pub(super) work: &'a Workplace,
     /// Name of the congestion control of senders.
@@ -98,7 +98,7 @@ enum Event {
     Refused { reason: String },
 }
 
-impl Track<'_> {
+impl Runner<'_> {
     /// Performs a timed run, and checks the number of received bytes.
     pub(super) fn time(&self, row: &Row) -> Result<Sample, Broken> {
         let done = self.run(row, Purpose::Time).map(|(sample, _)| sample);
@@ -175,15 +175,22 @@ impl Track<'_> {
             .collect();
         let sum: f64 = each.iter().sum();
         let slowest = each.iter().copied().fold(0.0, f64::max);
-        let ratio = (receipts.len() > 1).then(|| slowest * each.len() as f64 / sum);
-        let seconds = if ratio.is_some() { wall } else { slowest };
+        let slowest_over_mean = (receipts.len() > 1).then(|| slowest * each.len() as f64 / sum);
+        // Concurrent transfers are measured together.
+        let seconds = if slowest_over_mean.is_some() { wall } else { slowest };
         if purpose == Purpose::Time && seconds <= 0.0 {
             return Err(anyhow!("all bytes arrived in one read: too few to measure").into());
         }
         let receiver_cpu = ended.map(|ended| ended.cpu);
-        let senders = count;
-        let slowest = ratio;
-        let sample = Sample { seconds, sender_cpu, receiver_cpu, idle, peak, senders, slowest };
+        let sample = Sample {
+            seconds,
+            sender_cpu,
+            receiver_cpu,
+            idle,
+            peak,
+            senders: count,
+            slowest_over_mean,
+        };
         let mut receipt = receipts.into_iter().next().context("no receipt")?;
         if let (Purpose::Verify, Some(store)) = (purpose, store) {
             receipt.path = store.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -203,12 +210,12 @@ impl Track<'_> {
         let mut receipts = Vec::new();
         for reported in reported {
             let receipt = match (&row.receiver, &mut receiver) {
-                (Receiver::Tool(tool), _) if tool.tells() == Tells::BySender => {
-                    Receipt::plain(size, read_iperf3(reported, size)?)
+                (Receiver::Tool(tool), _) if tool.reporting() == Reporting::BySender => {
+                    Receipt::without_details(size, read_iperf3(reported, size)?)
                 }
-                (Receiver::Tool(tool), _) if tool.tells() == Tells::Nothing => {
+                (Receiver::Tool(tool), _) if tool.reporting() == Reporting::Nothing => {
                     match parse(reported.trim())? {
-                        Event::Sent { bytes, seconds } => Receipt::plain(bytes, seconds),
+                        Event::Sent { bytes, seconds } => Receipt::without_details(bytes, seconds),
                         other => return Err(other.unexpected().into()),
                     }
                 }
@@ -225,7 +232,7 @@ impl Track<'_> {
                 },
             };
             if receipt.bytes != size {
-                return Err(Broken::bytes(receipt.bytes, size));
+                return Err(Broken::incomplete(receipt.bytes, size));
             }
             receipts.push(receipt);
         }
@@ -292,9 +299,9 @@ impl Track<'_> {
                 .arg(stored)
                 .args(frames.then_some("--frames")),
             Receiver::Tool(tool) => {
-                let keeps = sink == SinkKind::File && tool.tells() != Tells::BySender;
+                let keeps = sink == SinkKind::File && tool.reporting() != Reporting::BySender;
                 let store = keeps.then(|| stored.join(TOOL_FILE));
-                if tool.tells() != Tells::Events {
+                if tool.reporting() != Reporting::Events {
                     let port = free_port()?;
                     let start = tool.receiver(self.job(row), port, store.as_deref())?;
                     let process = start.start()?;
@@ -305,15 +312,18 @@ impl Track<'_> {
                 }
                 let start =
                     tool.receiver(self.job(row), 0, store.as_deref())?.stdout(Stdio::piped());
-                return self.announced(start, store, deadline).map(Some);
+                return Self::start_and_read_address(start, store, deadline).map(Some);
             }
         };
-        self.announced(start.stdout(Stdio::piped()), None, deadline).map(Some)
+        Self::start_and_read_address(start.stdout(Stdio::piped()), None, deadline).map(Some)
     }
 
     /// Starts a receiver that prints its address.
-    #[expect(clippy::unused_self, reason = "called like start_receiver and start_sender")]
-    fn announced(&self, start: Start, store: Option<PathBuf>, deadline: Deadline) -> Result<Ready> {
+    fn start_and_read_address(
+        start: Start,
+        store: Option<PathBuf>,
+        deadline: Deadline,
+    ) -> Result<Ready> {
         let mut process = start.start()?;
         match parse(&process.line(deadline)?)? {
             Event::Listening { addr, fingerprint } => {
@@ -398,7 +408,7 @@ fn with_new_name(url: &str) -> Result<String> {
 impl Row {
     /// Returns whether the receiver exits with its only connection.
     fn receiver_ends_itself(&self) -> bool {
-        matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() != Tells::Events)
+        matches!(&self.receiver, Receiver::Tool(tool) if tool.reporting() != Reporting::Events)
     }
 
     /// Returns whether the receiver is a tool, which accepts one connection and ignores `--sink`.
@@ -408,26 +418,26 @@ impl Row {
 
     /// Returns whether the time is estimated from the report of the sender.
     pub(super) fn is_estimated(&self) -> bool {
-        matches!(&self.receiver, Receiver::Tool(tool) if tool.tells() == Tells::BySender)
+        matches!(&self.receiver, Receiver::Tool(tool) if tool.reporting() == Reporting::BySender)
     }
 
     /// Returns which process measures the time.
     pub(super) fn clock(&self) -> &'static str {
         match &self.receiver {
-            Receiver::Tool(tool) if tool.tells() == Tells::Nothing => "sender",
+            Receiver::Tool(tool) if tool.reporting() == Reporting::Nothing => "sender",
             _ => "receiver",
         }
     }
 }
 
 impl Broken {
-    fn bytes(received: u64, size: u64) -> Self {
+    fn incomplete(received: u64, size: u64) -> Self {
         Self { reason: format!("received {received} of {size} bytes"), mismatch: true }
     }
 }
 
 impl Receipt {
-    const fn plain(bytes: u64, seconds: f64) -> Self {
+    const fn without_details(bytes: u64, seconds: f64) -> Self {
         Self { bytes, seconds, durable_seconds: None, digest: None, path: None }
     }
 }

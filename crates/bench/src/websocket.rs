@@ -15,6 +15,8 @@ use anyport_proto::ws::handshake::{ClientTarget, Key, request, verify};
 use anyport_proto::ws::{KeySource, Receiver, Role, Sender};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::child::Deadline;
+
 /// An open connection.
 pub(super) struct WebSocket {
     pub(super) stream: TcpStream,
@@ -39,12 +41,13 @@ pub(super) fn target(url: &str) -> Result<Target, Failure> {
     }
 }
 
-/// Connects and completes the handshake; `timeout` limits each step.
+/// Connects, and completes the handshake; `timeout` limits each of both, and later reads and
+/// writes.
 pub(super) fn open(target: &Target, timeout: Duration) -> Result<WebSocket> {
     let mut stream = dial(&target.host, target.port, timeout)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
+    let deadline = Deadline::within(timeout);
     let (mut bytes, mut seed) = ([0; 16], [0; 8]);
     getrandom::fill(&mut bytes)?;
     getrandom::fill(&mut seed)?;
@@ -61,7 +64,11 @@ pub(super) fn open(target: &Target, timeout: Duration) -> Result<WebSocket> {
     let mut reader = ResponseHeadReader::new();
     let mut piece = [0; 4096];
     let (head, early) = loop {
-        let count = stream.read(&mut piece).context("no response to the WebSocket handshake")?;
+        let late = || format!("no complete response to the WebSocket handshake {deadline}");
+        // A timeout of zero is invalid for a socket.
+        let left = Some(deadline.left()).filter(|left| !left.is_zero()).with_context(late)?;
+        stream.set_read_timeout(Some(left))?;
+        let count = stream.read(&mut piece).with_context(late)?;
         if count == 0 {
             bail!("the server closed the connection during the handshake");
         }
@@ -70,6 +77,7 @@ pub(super) fn open(target: &Target, timeout: Duration) -> Result<WebSocket> {
             Pushed::Done { head, used } => break (head, piece[used..count].to_vec()),
         }
     };
+    stream.set_read_timeout(Some(timeout))?;
     verify(&head, &key, &asked)?;
     let keys = TestKeys(fastrand::Rng::with_seed(u64::from_ne_bytes(seed)));
     Ok(WebSocket {
@@ -93,7 +101,7 @@ impl KeySource for TestKeys {
 ///
 /// # Errors
 /// The limit is too low for `connections`.
-pub(super) fn make_room(connections: u32) -> Result<(), Failure> {
+pub(super) fn raise_file_limit(connections: u32) -> Result<(), Failure> {
     let limits = getrlimit(Resource::Nofile);
     // If it cannot be raised, the check below fails.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
@@ -109,3 +117,29 @@ pub(super) fn make_room(connections: u32) -> Result<(), Failure> {
 
 /// Number of open files of a process besides its connections.
 const OTHER_FILES: u64 = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn the_whole_handshake_is_limited_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = target(&format!("ws://{}/", listener.local_addr().unwrap())).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Each byte arrives within the limit, and all of them after it.
+            for byte in "HTTP/1.1 101 Switching Protocols\r\n".bytes() {
+                std::thread::sleep(Duration::from_millis(40));
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+            }
+        });
+        let error = open(&target, Duration::from_millis(400)).err().unwrap();
+        assert!(error.to_string().ends_with("handshake within 400ms (--timeout)"), "{error:#}");
+        server.join().unwrap();
+    }
+}

@@ -7,8 +7,8 @@ use anyport_proto::ws::{Event, Kind, Receiver, Sender};
 pub(super) enum Framing {
     /// WebSocket frames, which mark the end of a message.
     WebSocket { receiver: Box<Receiver>, sender: Sender },
-    /// Raw bytes: a message has `size` bytes; `came` bytes of the current one were received.
-    Plain { size: usize, came: usize },
+    /// Raw bytes: a message has `size` bytes; `received` bytes of the current one were received.
+    Plain { size: usize, received: usize },
 }
 
 /// A piece of an answer.
@@ -20,7 +20,7 @@ pub(super) struct Piece<'a> {
 
 impl Framing {
     /// Appends `message` to `out`.
-    pub(super) fn say(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    pub(super) fn encode(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::WebSocket { sender, .. } => Ok(sender.message(Kind::Binary, message, out)?),
             Self::Plain { .. } => {
@@ -50,12 +50,12 @@ impl Framing {
                     Some(Event::Pong(_)) | None => Ok((used, None)),
                 }
             }
-            Self::Plain { size, came } => {
-                let used = bytes.len().min(*size - *came);
-                *came += used;
-                let end = *came == *size;
+            Self::Plain { size, received } => {
+                let used = bytes.len().min(*size - *received);
+                *received += used;
+                let end = *received == *size;
                 if end {
-                    *came = 0;
+                    *received = 0;
                 }
                 Ok((used, Some(Piece { data: &bytes[..used], end })))
             }
@@ -78,7 +78,7 @@ mod tests {
     fn plain_messages_end_after_their_size_in_every_segmentation() {
         let stream = b"abcdefghij";
         for step in 1..=stream.len() {
-            let mut framing = Framing::Plain { size: 5, came: 0 };
+            let mut framing = Framing::Plain { size: 5, received: 0 };
             let (mut messages, mut message) = (Vec::new(), Vec::new());
             for piece in stream.chunks(step) {
                 let mut piece = piece.to_vec();

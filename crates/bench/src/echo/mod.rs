@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use anyport_console::{Exit, Failure, lines_to_stdout};
+use anyport_proto::counted::counted;
 use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
 use serde_json::Value;
@@ -29,11 +30,11 @@ use super::websocket;
 
 pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
     let target = websocket::target(&flags.url)?;
-    websocket::make_room(flags.connections)?;
-    let yardstick = flags.yardstick.then(|| Yardstick::start(flags.timeout)).transpose()?;
+    websocket::raise_file_limit(flags.connections)?;
+    let baseline = flags.baseline.then(|| Baseline::start(flags.timeout)).transpose()?;
     let mut runs: Vec<Run> = flags.in_flight.iter().copied().map(Run::new).collect();
     // Round by round, so that what disturbs the machine for a while disturbs all of them.
-    for _ in 0..flags.rounds.unwrap_or(if flags.yardstick { 3 } else { 1 }) {
+    for _ in 0..flags.rounds.unwrap_or(if flags.baseline { 3 } else { 1 }) {
         for run in &mut runs {
             let open = || {
                 let socket = websocket::open(&target, flags.timeout)?;
@@ -48,9 +49,9 @@ pub(super) fn run(flags: &Echo) -> Result<Exit, Failure> {
                 "/" => failure.with_hint("the echo service of anyport serve has the path /echo"),
                 _ => failure,
             })?);
-            if let Some(yardstick) = &yardstick {
-                let open = || yardstick.open(flags);
-                run.yardstick.push(measured(flags, run.in_flight, open)?);
+            if let Some(baseline) = &baseline {
+                let open = || baseline.open(flags);
+                run.baseline.push(measured(flags, run.in_flight, open)?);
             }
         }
     }
@@ -77,13 +78,13 @@ fn measured(
 }
 
 /// The bare loop, as a process of its own.
-struct Yardstick {
+struct Baseline {
     /// Ends with us.
     _process: Process,
     address: SocketAddr,
 }
 
-impl Yardstick {
+impl Baseline {
     fn start(timeout: Duration) -> Result<Self> {
         let start = Start::ourselves()?.args(["bench-peer", "echo"]).stdout(Stdio::piped());
         let mut process = start.start()?;
@@ -97,7 +98,7 @@ impl Yardstick {
         let stream = TcpStream::connect_timeout(&self.address, flags.timeout)?;
         stream.set_nodelay(true)?;
         let size = usize::try_from(flags.payload).context("payload too large for memory")?;
-        Ok((stream, Framing::Plain { size, came: 0 }))
+        Ok((stream, Framing::Plain { size, received: 0 }))
     }
 }
 
@@ -124,7 +125,7 @@ struct Connection {
     next: u64,
     awaited: u64,
     /// Received bytes of the current reply.
-    came: usize,
+    received: usize,
     out: Vec<u8>,
     watches_out: bool,
 }
@@ -166,7 +167,7 @@ impl<'a> Bench<'a> {
             sent: VecDeque::new(),
             next: 0,
             awaited: 0,
-            came: 0,
+            received: 0,
             out: Vec::new(),
             watches_out: false,
         });
@@ -180,7 +181,7 @@ impl<'a> Bench<'a> {
         let cpu = cpu::of_this_thread();
         for index in 0..self.connections.len() {
             for _ in 0..self.in_flight {
-                self.say(index, Instant::now())?;
+                self.send_message(index, Instant::now())?;
             }
             self.flush(index)?;
         }
@@ -191,7 +192,7 @@ impl<'a> Bench<'a> {
                 received = Instant::now();
             } else if received.elapsed() > self.flags.timeout {
                 let missing: usize = self.connections.iter().map(|c| c.sent.len()).sum();
-                return Err(anyhow!("{missing} messages were not echoed").into());
+                return Err(anyhow!("{} not echoed", counted(missing as u64, "message")).into());
             }
         }
         let busy =
@@ -223,10 +224,10 @@ impl<'a> Bench<'a> {
     }
 
     /// Sends messages. `now` is the start of the turn, so that the client's own delay counts too.
-    fn say(&mut self, index: usize, now: Instant) -> Result<()> {
+    fn send_message(&mut self, index: usize, now: Instant) -> Result<()> {
         let connection = &mut self.connections[index];
         number(&mut self.pattern, connection.next);
-        connection.framing.say(&self.pattern, &mut connection.out)?;
+        connection.framing.encode(&self.pattern, &mut connection.out)?;
         connection.next += 1;
         connection.sent.push_back(now);
         Ok(())
@@ -251,9 +252,10 @@ impl<'a> Bench<'a> {
             let (used, piece) = connection.framing.receive(rest, &mut connection.out)?;
             if let Some(Piece { data, end }) = piece {
                 number(&mut self.pattern, connection.awaited);
-                let expected = self.pattern.get(connection.came..connection.came + data.len());
-                connection.came += data.len();
-                if expected != Some(data) || (end && connection.came != self.pattern.len()) {
+                let expected =
+                    self.pattern.get(connection.received..connection.received + data.len());
+                connection.received += data.len();
+                if expected != Some(data) || (end && connection.received != self.pattern.len()) {
                     let error = anyhow!(
                         "message {} of connection {} was changed by the echo",
                         connection.awaited,
@@ -264,7 +266,7 @@ impl<'a> Bench<'a> {
                     ));
                 }
                 if end {
-                    (connection.came, finished) = (0, finished + 1);
+                    (connection.received, finished) = (0, finished + 1);
                     connection.awaited += 1;
                     let sent = connection.sent.pop_front().context("one reply too many")?;
                     if now >= self.from && now < self.until {
@@ -278,7 +280,7 @@ impl<'a> Bench<'a> {
         }
         if now < self.until {
             for _ in 0..finished {
-                self.say(index, now)?;
+                self.send_message(index, now)?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The result of the rounds of an echo, as text and as JSON.
 
 use anyhow::{Context, Result};
+use anyport_proto::counted::counted;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ pub(super) struct Run {
     pub(super) in_flight: u32,
     pub(super) server: Vec<Found>,
     /// As many, or none.
-    pub(super) yardstick: Vec<Found>,
+    pub(super) baseline: Vec<Found>,
 }
 
 /// Some rounds as one.
@@ -28,7 +29,7 @@ struct Sum {
 
 impl Run {
     pub(super) fn new(in_flight: u32) -> Self {
-        Self { in_flight, server: Vec::new(), yardstick: Vec::new() }
+        Self { in_flight, server: Vec::new(), baseline: Vec::new() }
     }
 
     pub(super) fn json(&self, flags: &Echo) -> Result<String> {
@@ -42,8 +43,8 @@ impl Run {
             report[key] = value;
         }
         if let Some(ratio) = self.ratio()? {
-            let yardstick = Sum::of(&self.yardstick)?;
-            report["yardstick"] = yardstick.keys().into_iter().collect();
+            let baseline = Sum::of(&self.baseline)?;
+            report["yardstick"] = baseline.keys().into_iter().collect();
             report["ratio"] =
                 json!({ "median": ratio.median, "low": ratio.low, "high": ratio.high });
         }
@@ -55,19 +56,20 @@ impl Run {
         let in_flight = self.in_flight;
         let server = Sum::of(&self.server)?;
         let mut report = format!(
-            "{url}: {connections} connections, {in_flight} in flight on each, \
-            {payload} bytes a message\n{}",
+            "{url}: {}, {in_flight} in flight on each, {} a message\n{}",
+            counted(u64::from(*connections), "connection"),
+            counted(*payload, "byte"),
             server.line()
         );
         let mut busiest = server.busiest;
         if let Some(ratio) = self.ratio()? {
-            let yardstick = Sum::of(&self.yardstick)?;
-            busiest = busiest.max(yardstick.busiest);
+            let baseline = Sum::of(&self.baseline)?;
+            busiest = busiest.max(baseline.busiest);
             let Ratio { median, low, high } = ratio;
             report.push_str(&format!(
                 "\nbaseline: a bare epoll loop, plain bytes of the same size\n{}\n\
                  the server echoes {median:.2} times as many ({low:.2} to {high:.2})",
-                yardstick.line()
+                baseline.line()
             ));
         }
         if busiest > 0.9 {
@@ -82,10 +84,10 @@ impl Run {
 
     /// Returns the ratio of the server's rates to the baseline's, round by round.
     fn ratio(&self) -> Result<Option<Ratio>> {
-        if self.yardstick.is_empty() {
+        if self.baseline.is_empty() {
             return Ok(None);
         }
-        let ratio = Ratio::of(&Sum::of(&self.server)?.rates, &Sum::of(&self.yardstick)?.rates);
+        let ratio = Ratio::of(&Sum::of(&self.server)?.rates, &Sum::of(&self.baseline)?.rates);
         Ok(Some(ratio.context("the baseline echoed nothing")?))
     }
 }

@@ -15,13 +15,14 @@ use super::child::{Deadline, Start};
 /// A tool that is installed.
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
-    pub(super) which: Which,
+    pub(super) kind: ToolKind,
     pub(super) version: String,
     program: PathBuf,
 }
 
+/// A supported third-party program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum ToolKind {
     Iperf3,
     Nc,
     Ncat,
@@ -41,7 +42,7 @@ pub(super) struct Absent {
 }
 
 struct Known {
-    which: Which,
+    kind: ToolKind,
     name: &'static str,
     programs: &'static [&'static str],
     /// Arguments that print its version.
@@ -53,7 +54,7 @@ struct Known {
 
 const KNOWN: [Known; 9] = [
     Known {
-        which: Which::Iperf3,
+        kind: ToolKind::Iperf3,
         name: "iperf3",
         programs: &["iperf3"],
         version_args: &["--version"],
@@ -61,7 +62,7 @@ const KNOWN: [Known; 9] = [
         install: "apt-get install iperf3",
     },
     Known {
-        which: Which::Nc,
+        kind: ToolKind::Nc,
         name: "nc (OpenBSD)",
         programs: &["nc.openbsd", "nc"],
         version_args: &["-h"],
@@ -69,7 +70,7 @@ const KNOWN: [Known; 9] = [
         install: "apt-get install netcat-openbsd",
     },
     Known {
-        which: Which::Ncat,
+        kind: ToolKind::Ncat,
         name: "ncat",
         programs: &["ncat"],
         version_args: &["--version"],
@@ -77,7 +78,7 @@ const KNOWN: [Known; 9] = [
         install: "apt-get install ncat",
     },
     Known {
-        which: Which::Socat,
+        kind: ToolKind::Socat,
         name: "socat",
         programs: &["socat"],
         version_args: &["-V"],
@@ -85,7 +86,7 @@ const KNOWN: [Known; 9] = [
         install: "apt-get install socat",
     },
     Known {
-        which: Which::Websocat,
+        kind: ToolKind::Websocat,
         name: "websocat",
         programs: &["websocat"],
         version_args: &["--version"],
@@ -93,7 +94,7 @@ const KNOWN: [Known; 9] = [
         install: "cargo install websocat",
     },
     Known {
-        which: Which::Websockets,
+        kind: ToolKind::Websockets,
         name: "websockets (PyPI)",
         programs: &["python3", "python"],
         version_args: &[
@@ -105,7 +106,7 @@ const KNOWN: [Known; 9] = [
         install: "pip install websockets",
     },
     Known {
-        which: Which::Ws,
+        kind: ToolKind::Ws,
         name: "ws (npm)",
         programs: &["node"],
         version_args: &[
@@ -118,7 +119,7 @@ const KNOWN: [Known; 9] = [
     },
     // Libraries have no program of their own; those for the benchmark are in bench/peers.
     Known {
-        which: Which::Fastwebsockets,
+        kind: ToolKind::Fastwebsockets,
         name: "fastwebsockets (Rust)",
         programs: &["anyport-peer-fastwebsockets"],
         version_args: &["--version"],
@@ -126,7 +127,7 @@ const KNOWN: [Known; 9] = [
         install: "scripts/bench-peers in the source tree builds it",
     },
     Known {
-        which: Which::Libwebsockets,
+        kind: ToolKind::Libwebsockets,
         name: "libwebsockets (C)",
         programs: &["anyport-peer-libwebsockets"],
         version_args: &["--version"],
@@ -158,7 +159,7 @@ impl Known {
         let program = places.find(|place| place.is_file())?;
         let start =
             Start::new(&program).args(self.version_args).stdout(std::process::Stdio::piped());
-        let mut asked = with_modules(start, self.which).start().ok()?;
+        let mut asked = with_modules(start, self.kind).start().ok()?;
         // Some print it on stderr, and some exit with an error.
         let ended = asked.wait(Deadline::within(TIMEOUT)).ok()?;
         let output = format!("{}\n{}", asked.rest(), ended.stderr);
@@ -166,14 +167,14 @@ impl Known {
             output.lines().find(|line| line.contains(self.marker) && !line.contains("Error"))?;
         // Without the build date of socat and the URL of ncat.
         let version = line.split(" on ").next()?.split(" ( ").next()?;
-        Some(Tool { which: self.which, version: version.trim().to_owned(), program })
+        Some(Tool { kind: self.kind, version: version.trim().to_owned(), program })
     }
 }
 
 /// Adds the directories of npm's global modules to NODE_PATH for ws: node searches modules next to
 /// the script, and a script of `-e` has no directory.
-fn with_modules(start: Start, which: Which) -> Start {
-    if which != Which::Ws {
+fn with_modules(start: Start, kind: ToolKind) -> Start {
+    if kind != ToolKind::Ws {
         return start;
     }
     let given = std::env::var("NODE_PATH").unwrap_or_default();
@@ -193,7 +194,7 @@ pub(super) struct Job<'a> {
 
 /// How a receiver reports its port and its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tells {
+pub(super) enum Reporting {
     /// Lines as `anyport serve --json` writes them.
     Events,
     /// Neither: it listens on the given port, and exits after it has received everything.
@@ -204,43 +205,46 @@ pub(super) enum Tells {
 
 impl Tool {
     pub(super) const fn short(&self) -> &'static str {
-        match self.which {
-            Which::Iperf3 => "iperf3",
-            Which::Nc => "nc",
-            Which::Ncat => "ncat",
-            Which::Socat => "socat",
-            Which::Websocat => "websocat",
-            Which::Websockets => "websockets",
-            Which::Ws => "npm ws",
-            Which::Fastwebsockets => "fastwebsockets",
-            Which::Libwebsockets => "libwebsockets",
+        match self.kind {
+            ToolKind::Iperf3 => "iperf3",
+            ToolKind::Nc => "nc",
+            ToolKind::Ncat => "ncat",
+            ToolKind::Socat => "socat",
+            ToolKind::Websocat => "websocat",
+            ToolKind::Websockets => "websockets",
+            ToolKind::Ws => "npm ws",
+            ToolKind::Fastwebsockets => "fastwebsockets",
+            ToolKind::Libwebsockets => "libwebsockets",
         }
     }
 
-    pub(super) const fn tells(&self) -> Tells {
-        match self.which {
-            Which::Websockets | Which::Ws | Which::Fastwebsockets | Which::Libwebsockets => {
-                Tells::Events
+    pub(super) const fn reporting(&self) -> Reporting {
+        match self.kind {
+            ToolKind::Websockets
+            | ToolKind::Ws
+            | ToolKind::Fastwebsockets
+            | ToolKind::Libwebsockets => Reporting::Events,
+            ToolKind::Iperf3 => Reporting::BySender,
+            ToolKind::Nc | ToolKind::Ncat | ToolKind::Socat | ToolKind::Websocat => {
+                Reporting::Nothing
             }
-            Which::Iperf3 => Tells::BySender,
-            Which::Nc | Which::Ncat | Which::Socat | Which::Websocat => Tells::Nothing,
         }
     }
 
     /// Returns whether it uses WebSocket instead of raw bytes.
     pub(super) const fn is_websocket(&self) -> bool {
-        !matches!(self.which, Which::Iperf3 | Which::Nc | Which::Ncat | Which::Socat)
+        !matches!(self.kind, ToolKind::Iperf3 | ToolKind::Nc | ToolKind::Ncat | ToolKind::Socat)
     }
 
     /// Returns whether the congestion control of its sender can be set.
-    pub(super) const fn takes_congestion(&self) -> bool {
+    pub(super) const fn sets_congestion(&self) -> bool {
         matches!(
-            self.which,
-            Which::Iperf3
-                | Which::Socat
-                | Which::Websockets
-                | Which::Fastwebsockets
-                | Which::Libwebsockets
+            self.kind,
+            ToolKind::Iperf3
+                | ToolKind::Socat
+                | ToolKind::Websockets
+                | ToolKind::Fastwebsockets
+                | ToolKind::Libwebsockets
         )
     }
 
@@ -252,18 +256,20 @@ impl Tool {
             File::create(path).with_context(|| format!("cannot write {}", path.display()))
         };
         let start = Start::new(&self.program);
-        Ok(match self.which {
-            Which::Iperf3 => start.args(["-s", "-1", "-B", "127.0.0.1", "-p", &port.to_string()]),
-            Which::Nc => start.args(["-d", "-l", "127.0.0.1", &port.to_string()]).stdout(out()?),
-            Which::Ncat => {
+        Ok(match self.kind {
+            ToolKind::Iperf3 => {
+                start.args(["-s", "-1", "-B", "127.0.0.1", "-p", &port.to_string()])
+            }
+            ToolKind::Nc => start.args(["-d", "-l", "127.0.0.1", &port.to_string()]).stdout(out()?),
+            ToolKind::Ncat => {
                 start.args(["-l", "127.0.0.1", &port.to_string(), "--recv-only"]).stdout(out()?)
             }
-            Which::Socat => start
+            ToolKind::Socat => start
                 .args(["-u", "-b", &job.buffer.to_string()])
                 .arg(format!("TCP-LISTEN:{port},bind=127.0.0.1"))
                 .arg("STDOUT")
                 .stdout(out()?),
-            Which::Websocat => {
+            ToolKind::Websocat => {
                 let mut to = OsString::from("writefile:");
                 to.push(store.unwrap_or_else(|| Path::new("/dev/null")));
                 // The buffer must hold a whole frame.
@@ -273,9 +279,11 @@ impl Tool {
                     .arg(format!("ws-l:127.0.0.1:{port}"))
                     .arg(to)
             }
-            Which::Websockets => start.args(["-c", WEBSOCKETS_RECEIVE]).args(store),
-            Which::Ws => with_modules(start, self.which).args(["-e", WS_RECEIVE, "--"]).args(store),
-            Which::Fastwebsockets | Which::Libwebsockets => start.arg("receive").args(store),
+            ToolKind::Websockets => start.args(["-c", WEBSOCKETS_RECEIVE]).args(store),
+            ToolKind::Ws => {
+                with_modules(start, self.kind).args(["-e", WS_RECEIVE, "--"]).args(store)
+            }
+            ToolKind::Fastwebsockets | ToolKind::Libwebsockets => start.arg("receive").args(store),
         })
     }
 
@@ -285,36 +293,36 @@ impl Tool {
         let file = || File::open(job.file).context("cannot open the file to send");
         let frame_size = job.frame_size.to_string();
         let start = Start::new(&self.program);
-        Ok(match self.which {
-            Which::Iperf3 => start
+        Ok(match self.kind {
+            ToolKind::Iperf3 => start
                 .args(["-c", &ip, "-p", &port, "-n", &job.size.to_string(), "-J"])
                 .args(["-l", &job.buffer.min(IPERF3_LONGEST).to_string(), "-C", job.congestion]),
-            Which::Nc => start.args(["-N", &ip, &port]).stdin(file()?),
-            Which::Ncat => start.args(["--send-only", &ip, &port]).stdin(file()?),
-            Which::Socat => start
+            ToolKind::Nc => start.args(["-N", &ip, &port]).stdin(file()?),
+            ToolKind::Ncat => start.args(["--send-only", &ip, &port]).stdin(file()?),
+            ToolKind::Socat => start
                 .args(["-u", "-b", &job.buffer.to_string(), "STDIN"])
                 // IPPROTO_TCP, TCP_CONGESTION.
                 .arg(format!("TCP:{address},setsockopt-string=6:13:{}", job.congestion))
                 .stdin(file()?),
-            Which::Websocat => start
+            ToolKind::Websocat => start
                 .args(["-b", "-u", "-q", "-B", &frame_size])
                 .args(["-", &format!("ws://{address}/")])
                 .stdin(file()?),
-            Which::Websockets => start.args(["-c", WEBSOCKETS_SEND]).arg(job.file).args([
+            ToolKind::Websockets => start.args(["-c", WEBSOCKETS_SEND]).arg(job.file).args([
                 &format!("ws://{address}/"),
                 &frame_size,
                 job.congestion,
             ]),
-            Which::Ws => with_modules(start, self.which)
+            ToolKind::Ws => with_modules(start, self.kind)
                 .args(["-e", WS_SEND, "--"])
                 .arg(job.file)
                 .args([&format!("ws://{address}/"), &frame_size]),
-            Which::Fastwebsockets => start.arg("send").arg(job.file).args([
+            ToolKind::Fastwebsockets => start.arg("send").arg(job.file).args([
                 &address.to_string(),
                 &frame_size,
                 job.congestion,
             ]),
-            Which::Libwebsockets => {
+            ToolKind::Libwebsockets => {
                 start.arg("send").arg(job.file).args([&ip, &port, &frame_size, job.congestion])
             }
         })
@@ -353,8 +361,8 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn tool(which: Which) -> Tool {
-        Tool { which, version: "1".to_owned(), program: PathBuf::from("/bin/true") }
+    fn tool(kind: ToolKind) -> Tool {
+        Tool { kind, version: "1".to_owned(), program: PathBuf::from("/bin/true") }
     }
 
     #[test]
@@ -362,11 +370,11 @@ mod tests {
         let table = super::super::rows::rows(anyport_console::SinkKind::Discard, false, 256 * 1024);
         let mut ids = HashSet::new();
         for known in &KNOWN {
-            let rows = tool(known.which).rows();
+            let rows = tool(known.kind).rows();
             assert!(!rows.is_empty(), "{}", known.name);
             for row in rows {
                 assert!(
-                    table.iter().any(|line| Some(&line.id) == row.yardstick.as_ref()),
+                    table.iter().any(|line| Some(&line.id) == row.baseline.as_ref()),
                     "{row:?}"
                 );
                 assert!(ids.insert(row.id.clone()), "{row:?}");

@@ -31,7 +31,7 @@ pub(crate) fn html(report: &Report) -> String {
          <style>{STYLE}</style>\n</head>\n<body>\n{picture}\n\
          <div class=\"wide\">\n<table>\n<thead><tr>\
          <th>row</th><th>median s</th><th>min</th><th>max</th><th>GB/s</th><th>times {base}</th>\
-         <th>times its yardstick</th><th>CPU s: send</th><th>receive</th>\
+         <th>times its baseline</th><th>CPU s: send</th><th>receive</th>\
          <th>memory MiB: idle</th><th>peak</th></tr></thead>\n<tbody>\n",
         date = escape(&report.environment.date),
         picture = svg(report),
@@ -57,14 +57,14 @@ pub(crate) fn html(report: &Report) -> String {
             }
         };
         let seconds = figures.seconds;
-        let yardstick = figures.over_yardstick.as_ref();
+        let baseline = figures.over_baseline.as_ref();
         let cells = [
             show_seconds(seconds.median),
             show_seconds(seconds.min),
             show_seconds(seconds.max),
             format!("{:.2}", figures.rate / 1e9),
             figures.over_base.map(show).unwrap_or_default(),
-            yardstick.map(|(_, ratio)| show(*ratio)).unwrap_or_default(),
+            baseline.map(|(_, ratio)| show(*ratio)).unwrap_or_default(),
             format!("{:.2}", figures.sender_cpu),
             figures.receiver_cpu.map(|cpu| format!("{cpu:.2}")).unwrap_or_default(),
             mebibytes(figures.idle),

@@ -51,7 +51,7 @@ fn row(line: &Line, report: &Report) -> Value {
         Err(reason) => merge(&mut object, json!({ "broken": reason })),
         Ok(figures) => {
             let seconds = figures.seconds;
-            let yardstick = figures.over_yardstick.as_ref();
+            let baseline = figures.over_baseline.as_ref();
             merge(
                 &mut object,
                 json!({
@@ -61,13 +61,13 @@ fn row(line: &Line, report: &Report) -> Value {
                     },
                     "rate": figures.rate.round(),
                     "times_base": figures.over_base.map(ratio),
-                    "yardstick": yardstick.map(|(name, _)| name),
-                    "times_yardstick": yardstick.map(|(_, times)| ratio(*times)),
+                    "yardstick": baseline.map(|(name, _)| name),
+                    "times_yardstick": baseline.map(|(_, times)| ratio(*times)),
                     "cpu_seconds": {
                         "sender": figures.sender_cpu, "receiver": figures.receiver_cpu,
                     },
                     "receiver_memory": { "idle": figures.idle, "peak": figures.peak },
-                    "slowest_over_mean": figures.slowest,
+                    "slowest_over_mean": figures.slowest_over_mean,
                     "digest": line.digest,
                 }),
             );
@@ -105,15 +105,19 @@ pub(crate) fn csv(report: &Report) -> String {
             }
             Ok(figures) => {
                 let seconds = figures.seconds;
-                let yardstick = figures.over_yardstick.as_ref();
+                let baseline = figures.over_baseline.as_ref();
                 fields.extend([report.bytes.to_string(), figures.runs.to_string()]);
                 fields.extend([seconds.min, seconds.median, seconds.max].map(|s| number(Some(s))));
                 fields.push(format!("{:.0}", figures.rate));
                 fields.extend(times(figures.over_base));
-                fields.push(yardstick.map(|(name, _)| name.clone()).unwrap_or_default());
-                fields.extend(times(yardstick.map(|(_, ratio)| *ratio)));
+                fields.push(baseline.map(|(name, _)| name.clone()).unwrap_or_default());
+                fields.extend(times(baseline.map(|(_, ratio)| *ratio)));
                 fields.extend([number(Some(figures.sender_cpu)), number(figures.receiver_cpu)]);
-                fields.extend([count(figures.idle), count(figures.peak), number(figures.slowest)]);
+                fields.extend([
+                    count(figures.idle),
+                    count(figures.peak),
+                    number(figures.slowest_over_mean),
+                ]);
                 fields.extend([line.row.clock().to_owned(), line.congestion.clone()]);
                 fields.push(count(report.frame_size(&line.row).map(|size| size as u64)));
                 fields.extend([line.digest.clone().unwrap_or_default(), String::new()]);

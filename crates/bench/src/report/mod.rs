@@ -73,7 +73,7 @@ pub(super) struct Figures {
     pub(super) runs: usize,
     pub(super) over_base: Option<Ratio>,
     /// Name of the baseline, and the ratio to it.
-    pub(super) over_yardstick: Option<(String, Ratio)>,
+    pub(super) over_baseline: Option<(String, Ratio)>,
     /// Median CPU time of all senders, in seconds.
     pub(super) sender_cpu: f64,
     /// Median CPU time of the receiver, in seconds.
@@ -82,8 +82,8 @@ pub(super) struct Figures {
     pub(super) idle: Option<u64>,
     /// Maximum peak memory of the receiver over all runs, in bytes.
     pub(super) peak: Option<u64>,
-    /// Median of [`Sample::slowest`].
-    pub(super) slowest: Option<f64>,
+    /// Median of [`Sample::slowest_over_mean`].
+    pub(super) slowest_over_mean: Option<f64>,
 }
 
 /// The cost of one layer.
@@ -112,11 +112,11 @@ impl Report {
             digest: one.digest.clone().filter(|_| one.broken.is_none()),
             figures: match &one.broken {
                 Some(broken) => Err(broken.reason.clone()),
-                None => figures(one, bytes, base, one.row.yardstick.as_deref().and_then(find))
+                None => figures(one, bytes, base, one.row.baseline.as_deref().and_then(find))
                     .ok_or_else(|| "no run was measured".to_owned()),
             },
             congestion: match &one.row.sender {
-                Sender::Tool(tool) if !tool.takes_congestion() => {
+                Sender::Tool(tool) if !tool.sets_congestion() => {
                     environment.system_congestion.clone()
                 }
                 _ => environment.congestion.clone(),
@@ -226,26 +226,26 @@ fn figures(
     one: &Measured,
     bytes: u64,
     base: Option<&Measured>,
-    yardstick: Option<&Measured>,
+    baseline: Option<&Measured>,
 ) -> Option<Figures> {
     let spread = |pick: fn(&Sample) -> Option<f64>| Spread::of(one.samples.iter().filter_map(pick));
     let maximum = |pick: fn(&Sample) -> Option<u64>| one.samples.iter().filter_map(pick).max();
     let seconds = spread(|sample| Some(sample.seconds))?;
-    let slowest = spread(|sample| sample.slowest).map(|spread| spread.median);
     // Only several senders have a slowest one.
+    let slowest_over_mean = spread(|sample| sample.slowest_over_mean).map(|spread| spread.median);
     let senders = one.samples.first()?.senders;
     Some(Figures {
         seconds,
         rate: bytes as f64 * f64::from(senders) / seconds.median,
         runs: one.samples.len(),
         over_base: base.and_then(|base| ratio(one, base)),
-        over_yardstick: yardstick
-            .and_then(|yardstick| Some((yardstick.row.name.clone(), ratio(one, yardstick)?))),
+        over_baseline: baseline
+            .and_then(|baseline| Some((baseline.row.name.clone(), ratio(one, baseline)?))),
         sender_cpu: spread(|sample| Some(sample.sender_cpu))?.median,
         receiver_cpu: spread(|sample| sample.receiver_cpu).map(|spread| spread.median),
         idle: maximum(|sample| sample.idle),
         peak: maximum(|sample| sample.peak),
-        slowest,
+        slowest_over_mean,
     })
 }
 
@@ -330,7 +330,7 @@ mod tests {
             idle: Some(1 << 20),
             peak: Some(2 << 20),
             senders: 1,
-            slowest: None,
+            slowest_over_mean: None,
         }
     }
 
@@ -367,11 +367,11 @@ mod tests {
         let report = report();
         let bare = report.rows[0].figures.as_ref().unwrap();
         assert_eq!(bare.over_base.unwrap().median, 0.5);
-        assert_eq!((bare.rate, bare.over_yardstick.is_none()), (1e9, true));
+        assert_eq!((bare.rate, bare.over_baseline.is_none()), (1e9, true));
         let raw = report.rows.iter().find(|line| line.row.id == "raw-own").unwrap();
         let raw = raw.figures.as_ref().unwrap();
-        let (yardstick, ratio) = raw.over_yardstick.as_ref().unwrap();
-        assert_eq!((yardstick.as_str(), ratio.median), ("bare tcp", 2.0));
+        let (baseline, ratio) = raw.over_baseline.as_ref().unwrap();
+        assert_eq!((baseline.as_str(), ratio.median), ("bare tcp", 2.0));
         assert_eq!(raw.over_base, Some(Ratio { median: 1.0, low: 1.0, high: 1.0 }));
         let layers: Vec<&str> = report.layers.iter().map(|layer| layer.name).collect();
         assert!(layers.contains(&"keeping a file"), "{layers:?}");

@@ -67,13 +67,14 @@ fn row(line: &Line, width: usize) -> String {
     let Figures { seconds, rate, sender_cpu, .. } = figures;
     let spread = format!("({} to {})", show_seconds(seconds.min), show_seconds(seconds.max));
     let over_base = figures.over_base.map_or_else(|| "-".to_owned(), show);
-    let over_yardstick = figures.over_yardstick.as_ref();
-    let over_yardstick = over_yardstick.map_or_else(|| "-".to_owned(), |(_, ratio)| show(*ratio));
+    let over_baseline = figures.over_baseline.as_ref();
+    let over_baseline = over_baseline.map_or_else(|| "-".to_owned(), |(_, ratio)| show(*ratio));
     let receiver_cpu =
         figures.receiver_cpu.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.2}"));
-    let slowest = figures.slowest.map(|slowest| format!("  {slowest:.2}")).unwrap_or_default();
+    let slowest =
+        figures.slowest_over_mean.map(|slowest| format!("  {slowest:.2}")).unwrap_or_default();
     format!(
-        "{name:width$}  {:>7}  {spread:<20}  {:>5.2}  {over_base:<20} {over_yardstick:<20} \
+        "{name:width$}  {:>7}  {spread:<20}  {:>5.2}  {over_base:<20} {over_baseline:<20} \
         {sender_cpu:>5.2} {receiver_cpu:>5}  {:>6} {:>6}{slowest}",
         show_seconds(seconds.median),
         rate / 1e9,

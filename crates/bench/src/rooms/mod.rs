@@ -29,7 +29,7 @@ use super::{counted, cpu, websocket};
 pub(super) fn run(flags: &Rooms) -> Result<Exit, Failure> {
     let loads = loads(flags)?;
     let target = websocket::target(&flags.url)?;
-    websocket::make_room(flags.members.saturating_add(flags.slow).saturating_add(1))?;
+    websocket::raise_file_limit(flags.members.saturating_add(flags.slow).saturating_add(1))?;
     if let Some(pid) = flags.pid
         && cpu::of_process(pid).is_none()
     {
@@ -126,7 +126,7 @@ fn round(clients: &mut Clients, flags: &Rooms, found: &mut Found) -> Result<(), 
     let from = begin + flags.duration / 10;
     let until = from + flags.duration;
     let (client, server) = (cpu::of_this_thread(), flags.pid.and_then(cpu::of_process));
-    let (mut deliveries, mut received) = (0, begin);
+    let (mut deliveries, mut last_received) = (0, begin);
     loop {
         let now = Instant::now();
         // After the end no message is published, and those in flight must still arrive.
@@ -142,20 +142,21 @@ fn round(clients: &mut Clients, flags: &Rooms, found: &mut Found) -> Result<(), 
             let count = clients.count(ready)?;
             let Ready::Member(member) = ready else { continue };
             let now = Instant::now();
-            received = now;
-            let came = track.came(member, count, now).map_err(|error| {
+            last_received = now;
+            let received = track.received(member, count, now).map_err(|error| {
                 Failure::new(Exit::Mismatch, error).with_hint("use a room without other messages")
             })?;
             if now >= from && now < until {
-                deliveries += came.delivered;
-                for took in came.finished {
+                deliveries += received.delivered;
+                for took in received.finished {
                     let nanos = u64::try_from(took.as_nanos()).unwrap_or(LONGEST);
                     found.last.saturating_record(nanos);
                 }
             }
         }
-        if received.elapsed() > flags.timeout {
-            let (member, got, most) = track.lacking().context("some member lacks messages")?;
+        if last_received.elapsed() > flags.timeout {
+            let (member, got, most) =
+                track.first_incomplete().context("some member lacks messages")?;
             let error = anyhow!("messages lost: member {member} received {got} of {most} bytes");
             return Err(Failure::new(Exit::Mismatch, error));
         }

@@ -24,7 +24,7 @@ pub(super) struct Track {
 
 /// The result of one read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Came {
+pub(super) struct Received {
     /// Number of messages that the read completed for this member.
     pub(super) delivered: u64,
     /// Latency of each message that the read finished.
@@ -63,12 +63,12 @@ impl Track {
     }
 
     /// Records that a member received more bytes.
-    pub(super) fn came(
+    pub(super) fn received(
         &mut self,
         member: usize,
         count: usize,
         now: Instant,
-    ) -> Result<Came, TooMuch> {
+    ) -> Result<Received, TooMuch> {
         let before = self.bytes[member];
         let bytes = before + count as u64;
         let most = (self.finished + self.sent.len() as u64) * self.frame;
@@ -77,8 +77,8 @@ impl Track {
         }
         self.bytes[member] = bytes;
         let (had, has) = (before / self.frame, bytes / self.frame);
-        let place = |messages: u64| usize::try_from(messages - self.finished).unwrap_or(usize::MAX);
-        let (from, to) = (place(had), place(has));
+        let index = |messages: u64| usize::try_from(messages - self.finished).unwrap_or(usize::MAX);
+        let (from, to) = (index(had), index(has));
         self.ahead[from] -= 1;
         self.ahead[to] += 1;
         let mut finished = Vec::new();
@@ -87,11 +87,11 @@ impl Track {
             self.finished += 1;
             finished.extend(self.sent.pop_front().map(|sent| now.duration_since(sent)));
         }
-        Ok(Came { delivered: has - had, finished })
+        Ok(Received { delivered: has - had, finished })
     }
 
     /// Returns the first member with missing bytes, its received bytes and the sent bytes.
-    pub(super) fn lacking(&self) -> Option<(usize, u64, u64)> {
+    pub(super) fn first_incomplete(&self) -> Option<(usize, u64, u64)> {
         let most = (self.finished + self.sent.len() as u64) * self.frame;
         let at = self.bytes.iter().position(|bytes| *bytes < most)?;
         Some((at + 1, self.bytes[at], most))
@@ -116,15 +116,16 @@ mod tests {
         let mut track = Track::new(2, 10);
         track.publish(at(0));
         track.publish(at(5));
-        let came = |delivered, millis: &[u64]| Ok(Came { delivered, finished: finished(millis) });
-        assert_eq!(track.came(0, 20, at(6)), came(2, &[]));
-        assert_eq!(track.came(1, 9, at(7)), came(0, &[]));
+        let received =
+            |delivered, millis: &[u64]| Ok(Received { delivered, finished: finished(millis) });
+        assert_eq!(track.received(0, 20, at(6)), received(2, &[]));
+        assert_eq!(track.received(1, 9, at(7)), received(0, &[]));
         assert_eq!(track.in_flight(), 2);
-        assert_eq!(track.lacking(), Some((2, 9, 20)));
-        assert_eq!(track.came(1, 1, at(8)), came(1, &[8]));
+        assert_eq!(track.first_incomplete(), Some((2, 9, 20)));
+        assert_eq!(track.received(1, 1, at(8)), received(1, &[8]));
         assert_eq!(track.in_flight(), 1);
-        assert_eq!(track.came(1, 10, at(9)), came(1, &[4]));
-        assert_eq!((track.in_flight(), track.lacking()), (0, None));
+        assert_eq!(track.received(1, 10, at(9)), received(1, &[4]));
+        assert_eq!((track.in_flight(), track.first_incomplete()), (0, None));
     }
 
     #[test]
@@ -133,11 +134,11 @@ mod tests {
         for millis in 0..100 {
             track.publish(at(millis));
         }
-        let came = track.came(0, 699, at(200)).unwrap();
-        assert_eq!((came.delivered, came.finished.len()), (99, 99));
-        assert_eq!(came.finished[98], Duration::from_millis(102));
+        let received = track.received(0, 699, at(200)).unwrap();
+        assert_eq!((received.delivered, received.finished.len()), (99, 99));
+        assert_eq!(received.finished[98], Duration::from_millis(102));
         assert_eq!(track.in_flight(), 1);
-        assert_eq!(track.came(0, 1, at(201)).unwrap().finished, finished(&[102]));
+        assert_eq!(track.received(0, 1, at(201)).unwrap().finished, finished(&[102]));
     }
 
     #[test]
@@ -145,7 +146,7 @@ mod tests {
         let mut track = Track::new(3, 10);
         track.publish(at(0));
         let error = TooMuch { member: 3, bytes: 11, most: 10 };
-        assert_eq!(track.came(2, 11, at(1)), Err(error));
+        assert_eq!(track.received(2, 11, at(1)), Err(error));
         assert_eq!(error.to_string(), "member 3 received 11 bytes, but only 10 were sent to it");
     }
 
@@ -168,10 +169,10 @@ mod tests {
             let count = (random / members % 40).min(said * frame - got[member]);
             let before = got[member] / frame;
             got[member] += count;
-            let came = track.came(member, count, at(step)).unwrap();
-            assert_eq!(came.delivered, (got[member] / frame - before) as u64);
-            delivered += came.delivered;
-            all += came.finished.len();
+            let received = track.received(member, count, at(step)).unwrap();
+            assert_eq!(received.delivered, (got[member] / frame - before) as u64);
+            delivered += received.delivered;
+            all += received.finished.len();
             let slowest = got.iter().map(|bytes| bytes / frame).min().unwrap();
             assert_eq!((all, track.in_flight()), (slowest, said - slowest), "step {step}");
         }
