@@ -74,7 +74,7 @@ impl Access {
     pub(crate) fn configure(&self, config: &mut Config) -> Result<(), Failure> {
         config.startup.file_access = self.file_access();
         config.tokens = match &self.token_file {
-            Some(path) => Some(Tokens::new(read(path)?)),
+            Some(path) => Some(Tokens::new(read_server_file(path)?)),
             None => None,
         };
         config.allowed_hosts.clone_from(&self.allow_host);
@@ -231,7 +231,7 @@ fn parse_bound(text: &str) -> Result<Vec<Bound>, anyhow::Error> {
 
 /// Returns the token for `target`: the one with its host, else the only one without a host.
 fn from_file(path: &Path, target: &Target) -> Result<Token, Failure> {
-    let (mut bound, shown) = (parsed(path, parse_bound, CLIENT_HINT)?, path.display());
+    let (mut bound, shown) = (read_and_parse(path, parse_bound, CLIENT_HINT)?, path.display());
     if let Some(at) = bound.iter().position(|bound| bound.is_for(target)) {
         return Ok(bound.swap_remove(at).token);
     }
@@ -273,8 +273,15 @@ fn from_environment(target: &Target) -> Result<Option<Token>, Failure> {
     if let Some(at) = bound.iter().position(|bound| bound.is_for(target)) {
         return Ok(Some(bound.swap_remove(at).token));
     }
-    let Some(for_any) = bound.into_iter().find(|bound| bound.host.is_none()) else {
-        return Ok(None);
+    let mut for_any = bound.into_iter().filter(|bound| bound.host.is_none());
+    let for_any = match (for_any.next(), for_any.next()) {
+        (None, _) => return Ok(None),
+        (Some(only), None) => only,
+        (Some(_), Some(_)) => {
+            let error = anyhow!("{ENVIRONMENT} has several tokens without a host");
+            return Err(Failure::new(Exit::Usage, error)
+                .with_hint("put the host before each token: HOST TOKEN, one per line"));
+        }
     };
     let address = without_zone(&target.host).parse::<IpAddr>();
     let is_here = match address {
@@ -305,10 +312,10 @@ pub(crate) fn bad_target(error: TargetError, hint: &str) -> Failure {
 }
 
 /// Reads the token file of a server.
-fn read(path: &Path) -> Result<Vec<Named>, Failure> {
+fn read_server_file(path: &Path) -> Result<Vec<Named>, Failure> {
     let parse = |text: &str| parse_list(text).map_err(anyhow::Error::from);
     let hint = "each line is TOKEN or NAME TOKEN; anyport token prints a new token";
-    parsed(path, parse, hint).map_err(|failure| match path.exists() {
+    read_and_parse(path, parse, hint).map_err(|failure| match path.exists() {
         true => failure,
         false => {
             let path = path.display();
@@ -319,7 +326,7 @@ fn read(path: &Path) -> Result<Vec<Named>, Failure> {
 
 /// Returns what `parse` reads from a file of tokens, which other users must be able neither to read
 /// nor to change.
-fn parsed<T>(
+fn read_and_parse<T>(
     path: &Path,
     parse: impl Fn(&str) -> Result<T, anyhow::Error>,
     hint: &str,
@@ -348,7 +355,7 @@ fn parsed<T>(
 
 /// Generates a token: 32 random bytes in base64url (RFC 4648 §5), which needs no escaping in URLs,
 /// headers or shells.
-pub(crate) fn draw() -> Result<String, Failure> {
+pub(crate) fn generate() -> Result<String, Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("cannot generate a token: {error}"))?;
     Ok(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes))

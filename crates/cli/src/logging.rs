@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyport_console::to_stderr;
 use anyport_net::waiting::Waiting;
+use anyport_proto::counted::counted;
 use anyport_proto::visible::{escape_json, make_visible};
 use clap::ValueEnum;
 use tracing_subscriber::field::MakeExt;
@@ -129,9 +130,8 @@ impl Lines {
                     }
                     let lost = LOST.swap(0, Ordering::Relaxed);
                     if lost > 0 {
-                        to_stderr(&format!(
-                            "{lost} lines of the log were lost: stderr was not read in time"
-                        ));
+                        let lines = counted(lost, "line");
+                        to_stderr(&format!("stderr was not read in time: {lines} of the log lost"));
                     }
                 }
             });

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyport_console::{Exit, reason, write_stdout};
+use anyport_proto::counted::counted;
 use anyport_proto::one_line::{COLUMNS, one_line};
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
@@ -127,7 +128,8 @@ impl Printer {
         if self.json {
             json!({ "event": "lost", "lines": lost }).to_string()
         } else {
-            format!("{lost} lines of output were lost: stdout was not read in time")
+            let lines = counted(lost, "line");
+            format!("stdout was not read in time: {lines} of output lost")
         }
     }
 }
@@ -207,8 +209,8 @@ impl Observer for Printer {
         // Bytes that exceed a limit are not counted.
         let end = match (*refused, *bytes) {
             (true, 0) => "refused".to_owned(),
-            (true, bytes) => format!("refused after {bytes} bytes"),
-            (false, bytes) => format!("interrupted after {bytes} bytes"),
+            (true, bytes) => format!("refused after {}", counted(bytes, "byte")),
+            (false, bytes) => format!("interrupted after {}", counted(bytes, "byte")),
         };
         self.print(format!("{protocol}/{engine} {peer} {end}{name}: {reason}{part}"));
     }
@@ -230,7 +232,7 @@ impl Observer for Printer {
     fn suppressed(&self, refusals: u64) {
         self.print(match self.json {
             true => json!({ "event": "suppressed", "refusals": refusals }).to_string(),
-            false => format!("{refusals} more refusals (not listed one by one)"),
+            false => format!("{} (not listed one by one)", counted(refusals, "more refusal")),
         });
     }
 
@@ -279,10 +281,9 @@ impl Observer for Printer {
         }
         let rate = file.rate().map(|rate| format!(", {}", format_rate(rate))).unwrap_or_default();
         let digest = digest.map(|digest| format!(", {digest}")).unwrap_or_default();
-        let unit = if *bytes == 1 { "byte" } else { "bytes" };
         self.print(format!(
-            "{protocol}/{engine} {peer} sent {name}{from}: {bytes} {unit} in \
-            {seconds:.6} s{rate}{digest}"
+            "{protocol}/{engine} {peer} sent {name}{from}: {} in {seconds:.6} s{rate}{digest}",
+            counted(*bytes, "byte")
         ));
     }
 }

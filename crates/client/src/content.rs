@@ -184,10 +184,11 @@ fn has_its_size(file: &File, metadata: &Metadata) -> bool {
         return true;
     }
     let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; size.saturating_add(1)];
+    // Some of these files, such as /proc/PID/pagemap, can be read in whole records only.
+    let mut buffer = vec![0; size.saturating_add(PAGE)];
     let mut filled = 0;
-    while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
-        match file.read_at(room, filled as u64) {
+    while filled <= size {
+        match file.read_at(&mut buffer[filled..], filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -201,6 +202,9 @@ fn has_its_size(file: &File, metadata: &Metadata) -> bool {
 /// Maximum size of a file without blocks that is read to learn its size: an attribute of `/sys` has
 /// at most a page, and a larger file without blocks is sparse.
 const LARGEST_VIRTUAL: u64 = 64 * 1024;
+
+/// Additional bytes that are read to see whether a file continues after its size.
+const PAGE: usize = 4096;
 
 fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod counted;
 pub mod detect;
 pub mod http1;
 pub mod http2;

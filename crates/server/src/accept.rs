@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyport_proto::counted::counted;
 use anyport_proto::setting::{MAX_CONNS_PER_IP, MAX_RATE_PER_IP};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
@@ -79,7 +80,8 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                     is_encrypted: false,
                 };
                 let service = context.listener.service;
-                let unclassified = service.limits_silence().then(|| unclassified.enter(peer.ip()));
+                let unclassified =
+                    service.counts_idle_as_unclassified().then(|| unclassified.register(peer.ip()));
                 let guard =
                     Guard::new(permit, admitted, shared.events.running.open(), &drivers.stop);
                 let own_drivers = drivers.clone();
@@ -110,11 +112,13 @@ fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
 fn excess(what: Excess) -> String {
     match what {
         Excess::Open(limit) => {
-            format!("its address already has {limit} connections ({MAX_CONNS_PER_IP})")
+            let connections = counted(limit as u64, "connection");
+            format!("its address already has {connections} ({MAX_CONNS_PER_IP})")
         }
         Excess::Rate(limit) => {
             format!(
-                "its address opens more than {limit} connections per second ({MAX_RATE_PER_IP})"
+                "its address opens more than {} per second ({MAX_RATE_PER_IP})",
+                counted(limit.into(), "connection")
             )
         }
     }

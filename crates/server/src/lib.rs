@@ -74,7 +74,7 @@ use unclassified::Unclassified;
 pub struct Listener {
     /// The socket, bound and listening.
     pub socket: TcpListener,
-    /// Datagram socket of the same address, if [`Service::takes_datagrams`].
+    /// Datagram socket of the same address, if [`Service::serves_udp`].
     pub datagrams: Option<UdpSocket>,
     /// Settings of this listener.
     pub config: ListenerConfig,
@@ -103,9 +103,9 @@ impl Server {
     ///
     /// Must be called within a multi-thread tokio runtime.
     ///
-    /// # Errors
-    /// The directory cannot be opened, a listener cannot be registered with the runtime, or this
-    /// build lacks the WebSocket implementation ([`io::ErrorKind::Unsupported`]).
+    /// # Errors The directory cannot be opened, a listener cannot be registered with the runtime,
+    /// the system has no random bytes, or this build lacks the WebSocket implementation
+    /// ([`io::ErrorKind::Unsupported`]).
     pub fn new(
         config: Config,
         listeners: Vec<Listener>,
@@ -144,7 +144,7 @@ impl Server {
             events,
             rooms: reactors.rooms(),
             room_listeners: reactors.room_listeners(),
-            pipes: Arc::new(Pipes::new(config.pipes.clone())),
+            pipes: Arc::new(Pipes::new(config.pipes.clone())?),
             together: Arc::default(),
         };
         let configs = bound.iter().map(|(listener, _)| listener.config.clone()).collect();

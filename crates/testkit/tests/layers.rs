@@ -33,8 +33,8 @@ const MODULES: [(&str, &str); 10] = [
     ),
     (
         "proto",
-        "setting limits one_line visible detect http1 http2 ws transfer access rooms pipe preface \
-         resumable",
+        "counted setting limits one_line visible detect http1 http2 ws transfer access rooms pipe \
+         preface resumable",
     ),
     (
         "net",

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -270,7 +272,7 @@ impl Observer for Reporter<'_> {
         }
         let reason = reason(error);
         // A server of another protocol never answers, so the hint does not wait for the last retry.
-        let hint = error.hint().filter(|_| error.is_silence() && !self.hinted.replace(true));
+        let hint = error.hint().filter(|_| error.is_timeout() && !self.hinted.replace(true));
         self.bar.suspend(|| {
             to_stderr(&format!("{reason}; retrying in {delay:?}"));
             if let Some(hint) = hint {
@@ -346,11 +348,20 @@ fn options(flags: &flags::Send, target: &Target) -> Result<Options, Failure> {
     Ok(options)
 }
 
-/// Returns whether a file is known to be empty.
+/// Returns whether a regular file is empty, which its size alone does not show: files of `/proc`
+/// have size 0.
 fn is_empty(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
-        && std::fs::read(file).is_ok_and(|content| content.is_empty())
+        && File::open(file).is_ok_and(is_at_end)
 }
+
+/// Returns whether nothing can be read from `input`. One read suffices, as the file may be endless.
+fn is_at_end(mut input: impl Read) -> bool {
+    input.read(&mut [0; PAGE]).is_ok_and(|count| count == 0)
+}
+
+/// Size of that read: `/proc/PID/pagemap` and others can be read in whole records only.
+const PAGE: usize = 4096;
 
 /// Reports that a file has another name on the server.
 fn note_new_name(flags: &flags::Send, sent: &Sent) {
@@ -427,4 +438,15 @@ fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
         event["bottleneck_share"] = ((share * 1000.0).round() / 1000.0).into();
     }
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_read_shows_whether_an_endless_file_is_empty() {
+        assert!(!is_at_end(std::io::repeat(0)));
+        assert!(is_at_end(std::io::empty()));
+    }
 }

@@ -6,7 +6,7 @@ use anyport_console::{Exit, Failure, to_stdout};
 use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Token) -> Result<Exit, Failure> {
-    let token = access::draw()?;
+    let token = access::generate()?;
     let line = match &flags.name {
         Some(name) => format!("{name} {token}"),
         None => token,

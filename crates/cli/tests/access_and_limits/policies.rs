@@ -318,7 +318,7 @@ fn an_address_that_connects_too_fast_is_refused_and_another_one_is_not() {
     });
     let refused = server.next_refused();
     let reason = refused["reason"].as_str().unwrap();
-    assert!(reason.contains("more than 1 connections per second (--max-rate-per-ip)"), "{reason}");
+    assert!(reason.contains("more than 1 connection per second (--max-rate-per-ip)"), "{reason}");
     let mut other = connect_from("127.0.0.2", server.port());
     assert!(converse(&mut other, PUT).starts_with("ANYPORT/1 RECEIPT "));
     server.next_receipt();

@@ -269,6 +269,11 @@ fn a_token_of_one_host_is_never_shown_to_another() {
     };
     with(&here, ALICE).succeeds();
     with(&named, &format!("127.0.0.1 {BOB}x\nlocalhost {ALICE}")).succeeds();
+    // Which of several is meant cannot be known; one for this host is.
+    let outcome = with(&here, &format!("{ALICE}\n{BOB}")).exits(2);
+    let outcome = outcome.says("ANYPORT_TOKEN has several tokens without a host");
+    assert!(!outcome.stderr.contains(ALICE) && !outcome.stderr.contains(BOB), "{outcome:?}");
+    with(&here, &format!("{BOB}x\n{BOB}y\n127.0.0.1 {ALICE}")).succeeds();
     with(&named, &format!("127.0.0.1 {ALICE}")).exits(4).says("a token is required");
     assert_eq!(server.next_refused()["reason"], "a token is required");
     // Another host than this machine is not asked here: that it is not shown is said before.

@@ -1,7 +1,7 @@
 //! A server in the background: `--daemon`, pid file, log file, control socket, and the commands
 //! that talk to it.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -294,6 +294,28 @@ fn control_commands_report_no_server_and_list_several() {
 }
 
 #[test]
+fn a_control_socket_that_is_closed_without_a_complete_reply_is_reported() {
+    for (reply, words) in [
+        ("", "closed the connection without a reply"),
+        ("{\"event\":", "closed the connection within its reply"),
+        ("?\n", "invalid reply from the server at control"),
+    ] {
+        let place = Place::new();
+        let listener = UnixListener::bind(place.path("control")).unwrap();
+        std::thread::spawn(move || {
+            // The client opens two at the same time.
+            for mut stream in listener.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let _ = BufReader::new(&stream).read_line(&mut String::new());
+                    let _ = stream.write_all(reply.as_bytes());
+                });
+            }
+        });
+        place.run(&["reload", "--control", "control"]).exits(1).says(words);
+    }
+}
+
+#[test]
 fn a_control_path_that_is_in_use_is_left_alone() {
     let place = Place::new();
     std::fs::write(place.path("file"), "precious").unwrap();
@@ -362,7 +384,7 @@ fn an_invalid_request_gets_an_error_and_stops_nothing() {
         stream.set_read_timeout(Some(anyport_testkit::harness::DEADLINE)).unwrap();
         stream.write_all(request).unwrap();
         let mut answer = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut answer).unwrap();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
         answer
     };
     assert!(ask(b"halt\n").contains("unknown request"));

@@ -176,6 +176,31 @@ fn an_incomplete_receipt_is_an_interruption() {
     anyport(&["send", "--retry", "0", sample.path(), &url]).exits(6).says(" lost after ");
 }
 
+/// JSON text sequences (RFC 7464) are another format than JSON, and media types have no case.
+#[test]
+fn only_the_media_type_of_json_makes_a_listing_or_a_receipt() {
+    let (address, _) = scripted_server(|head, stream| {
+        if head.starts_with("PUT") {
+            // An anyport server that names the type gave no valid receipt.
+            let json = if head.starts_with("PUT /seq") { "application/json-seq" } else { JSON };
+            let head = format!("HTTP/1.1 201 Created\nContent-Type: {json}\nContent-Length: 12");
+            return respond(stream, &head, b"{\"receipt\":?");
+        }
+        let json = if head.starts_with("GET /seq/") { "application/json-seq" } else { JSON };
+        let head = format!("HTTP/1.1 200 OK\nContent-Type: {json}\nContent-Length: 14");
+        respond(stream, &head, b"{\"entries\":[]}")
+    });
+    let url = |path: &str| format!("http://{address}/{path}");
+    anyport(&["ls", &url("d/")]).succeeds();
+    anyport(&["ls", &url("seq/")]).exits(4).says("cannot list /seq/").says("application/json-seq");
+    let sample = Sample::new("x", b"content");
+    anyport(&["send", sample.path(), &url("seq")]).succeeds().says("no receipt");
+    let outcome = anyport(&["send", sample.path(), &url("x")]);
+    assert_ne!(outcome.code, Some(0), "{outcome:?}");
+}
+
+const JSON: &str = "Application/JSON ; charset=utf-8";
+
 #[test]
 fn a_listing_requests_directories_and_receives_from_no_pipe() {
     let (address, asked) = scripted_server(|_, stream| {

@@ -110,7 +110,7 @@ fn a_message_that_the_room_refuses_is_reported_and_is_an_error() {
         let input = b"short\nmuch too long\nalso short\n";
         let outcome = anyport_with_input(&["chat", &url, "--as", "alice"], input).exits(4);
         let outcome = outcome.says("! the message is longer than 10 bytes");
-        outcome.says("1 of the messages were refused");
+        outcome.says("the room refused 1 message\n");
         assert_eq!(receives_next(&mut guest), "alice: short");
         assert_eq!(receives_next(&mut guest), "alice: also short");
     }
@@ -119,7 +119,7 @@ fn a_message_that_the_room_refuses_is_reported_and_is_an_error() {
     let url = server.url("tcp", "rooms/lobby");
     let long = [&b"x".repeat(65_537)[..], b"\nshort\n"].concat();
     let outcome = anyport_with_input(&["chat", &url], &long).exits(1);
-    outcome.says("longer than 65536 bytes").says("1 lines were not sent");
+    outcome.says("longer than 65536 bytes").says("1 line not sent");
 }
 
 #[test]

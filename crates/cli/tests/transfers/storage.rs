@@ -510,6 +510,46 @@ fn a_directory_of_many_long_names_is_listed_whole() {
     }
 }
 
+/// Between two pages of a directory, a file takes its place, so that it cannot be read any more.
+#[test]
+fn a_directory_that_becomes_unreadable_between_two_pages_is_counted_and_named() {
+    let server = Server::start(&["--max-buffered", "256KiB", "--limit-rate", "50KB"]);
+    let many = server.dir().join("many");
+    std::fs::create_dir(&many).unwrap();
+    for number in 0..3000 {
+        std::fs::File::create(many.join(format!("{number:0>250}"))).unwrap();
+    }
+    let mut stream = connect(server.port());
+    stream.write_all(b"ANYPORT/1 LIST recursive left_out\n").unwrap();
+    let first = read_line(&mut stream);
+    assert!(first.contains("name=many kind=directory"), "{first}");
+    std::fs::rename(&many, server.dir().join("other")).unwrap();
+    std::fs::write(&many, b"x").unwrap();
+    let mut lines = vec![first];
+    while !lines.last().unwrap().starts_with("ANYPORT/1 END ") {
+        lines.push(read_line(&mut stream));
+    }
+    let [.., directory, end] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(directory, "ANYPORT/1 LEFT-OUT name_raw=many reason=unreadable");
+    // The other lines are of the first page.
+    let left_out = lines.iter().filter(|line| line.contains("LEFT-OUT")).count();
+    assert!(lines.len() < 3000 && end.ends_with(&format!("left_out={left_out}")), "{end}");
+}
+
+/// Files of `/proc` have size 0, whatever can be read from them, and this one only in records of 8
+/// bytes.
+#[test]
+fn a_file_of_size_0_that_has_content_is_sent_and_not_buffered() {
+    let server = Server::start(&["--max-size", "1MiB"]);
+    let url = server.url("tcp", "");
+    for flags in [&[][..], &["--plain"]] {
+        let sent = anyport(&[&["send", "/proc/self/pagemap", &url], flags].concat());
+        assert_ne!(sent.code, Some(0), "{sent:?}");
+        let event = server.next_event();
+        assert!(event["reason"].as_str().unwrap().contains("--max-size"), "{event}");
+    }
+}
+
 /// Neither end widens what its umask withholds because the other one says so.
 #[test]
 fn permissions_obey_the_umask_unless_both_ends_request_otherwise() {

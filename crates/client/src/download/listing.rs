@@ -156,7 +156,8 @@ impl HttpWire {
         }
         let media = response.headers().get(header::CONTENT_TYPE).and_then(|m| m.to_str().ok());
         let media: String = media.unwrap_or("of unknown type").chars().take(100).collect();
-        if !media.starts_with("application/json") {
+        let media_type = media.split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(none(format!("the response is {media}, not JSON")));
         }
         let (in_part, failed) = (Cell::new(0), RefCell::new(None));

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use anyport_proto::counted::counted;
 use anyport_proto::rooms;
 use anyport_proto::setting::{CONNECT_TIMEOUT, PROXY};
 use anyport_proto::ws::handshake::ResponseError;
@@ -39,12 +40,12 @@ impl ErrorKind {
                 | Transferred::SentOverHttp(bytes)
                 | Transferred::SentToResume(bytes),
             ) => {
-                format!("connection to {peer} lost after {bytes} bytes")
+                format!("connection to {peer} lost after {}", counted(*bytes, "byte"))
             }
             Self::Lost(Transferred::Received(bytes)) => {
-                format!("connection to {peer} lost after {bytes} bytes of content")
+                format!("connection to {peer} lost after {} of content", counted(*bytes, "byte"))
             }
-            Self::Lost(Transferred::Talk) => format!("connection to {peer} lost"),
+            Self::Lost(Transferred::Messages) => format!("connection to {peer} lost"),
             // Its cause has the whole text.
             Self::Open => "cannot open the file".to_owned(),
             Self::Read(path) => format!("cannot read {}", path.display()),
@@ -102,11 +103,12 @@ impl ErrorKind {
             }
             Self::NoChannel => "http:// and https:// support file transfers only".to_owned(),
             Self::Early { sent, answer } => format!(
-                "{peer} replied before the upload was complete, after {sent} bytes{}",
+                "{peer} replied before the upload was complete, after {}{}",
+                counted(*sent, "byte"),
                 quoted(answer)
             ),
             Self::BytesDiffer { ours, theirs } => {
-                format!("{peer} received {theirs} bytes, but {ours} were sent")
+                format!("{peer} received {}, but {ours} were sent", counted(*theirs, "byte"))
             }
             Self::DigestDiffers { ours, theirs } => {
                 format!("digest differs: {peer} received {theirs}, but {ours} was sent")

@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{self, Event, Interest, Session};
 use anyport_proto::access::Token;
+use anyport_proto::counted::counted;
 use anyport_proto::detect::DetectedProtocol;
 use anyport_proto::setting::IDLE_TIMEOUT;
 use anyport_proto::transfer::download::List;
@@ -333,7 +334,7 @@ fn stopping() -> Refusal {
 
 /// Returns the reason for a stream that ended `left` bytes before the announced size.
 fn early_end(left: u64) -> String {
-    format!("the stream ended {left} bytes before the announced size")
+    format!("the stream ended {} before the announced size", counted(left, "byte"))
 }
 
 /// Returns the idle timeout as a reason for peers and operators.

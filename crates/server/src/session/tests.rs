@@ -52,7 +52,7 @@ pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
     Context {
         files: Arc::new(files.unwrap()),
         buffered: Arc::new(Budget::new(config.max_buffered)),
-        pipes: Arc::new(Pipes::new(config.pipes.clone())),
+        pipes: Arc::new(Pipes::new(config.pipes.clone()).unwrap()),
         room_listeners: Arc::new(Listeners::new(rooms.clone())),
         stream_files: Arc::new(Budget::new(1)),
         config: Arc::new(config),

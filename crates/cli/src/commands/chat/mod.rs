@@ -12,6 +12,7 @@ use std::slice;
 use anyport_client::{ChatOptions, Left, Target, chat, room};
 use anyport_console::{Exit, Failure};
 use anyport_net::congestion::Congestion;
+use anyport_proto::counted::counted;
 use tokio::sync::mpsc::channel;
 
 use self::input::{Ending, Input};
@@ -40,15 +41,15 @@ pub(crate) fn run(flags: &flags::Chat) -> Result<Exit, Failure> {
             Ending::Interrupted => Ok(Exit::Interrupted),
             Ending::Done => Ok(Exit::Done),
             Ending::LinesSkipped(lines) => {
-                Err(anyhow::anyhow!("{lines} lines were not sent").into())
+                Err(anyhow::anyhow!("{} not sent", counted(lines as u64, "line")).into())
             }
         },
         Ok(Left { refused, unconfirmed: 0, .. }) => {
-            let error = anyhow::anyhow!("{refused} of the messages were refused");
+            let error = anyhow::anyhow!("the room refused {}", counted(refused as u64, "message"));
             Err(Failure::new(Exit::Refused, error))
         }
         Ok(Left { unconfirmed, .. }) => {
-            let error = anyhow::anyhow!("{unconfirmed} of the messages were not confirmed");
+            let error = anyhow::anyhow!("{} not confirmed", counted(unconfirmed as u64, "message"));
             Err(Failure::new(Exit::ConnectionLost, error)
                 .with_hint("they may or may not have reached the room"))
         }

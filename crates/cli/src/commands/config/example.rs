@@ -63,7 +63,7 @@ fn entry(argument: &Arg) -> String {
         argument.get_default_values().iter().map(|value| OsStr::to_owned(value)).collect();
     let value = match argument.get_action() {
         ArgAction::Count => Some("0".to_owned()),
-        _ => super::show::written(argument, &default),
+        _ => super::show::to_toml(argument, &default),
     };
     let noun = argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
     match value {

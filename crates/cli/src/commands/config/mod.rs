@@ -8,9 +8,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use anyport_console::{Exit, Failure, to_stdout};
+use anyport_proto::counted::counted;
 
 use crate::flags::{Command, Config, ConfigCommand, Serve};
-use crate::layers::{self, Parsed, Refusal};
+use crate::layers::{self, ParseError, Parsed};
 use crate::settings;
 
 pub(crate) fn run(flags: &Config) -> Result<Exit, Failure> {
@@ -31,10 +32,7 @@ fn check(file: Option<&Path>) -> Result<Exit, Failure> {
         None => "the environment".to_owned(),
     };
     let count = parsed.settings.iter().filter(|setting| setting.source != layers::Source::Default);
-    let count = match count.count() {
-        1 => "1 setting".to_owned(),
-        count => format!("{count} settings"),
-    };
+    let count = counted(count.count() as u64, "setting");
     to_stdout(&format!("{what} is valid: {count}")).context("cannot write to stdout")?;
     Ok(Exit::Done)
 }
@@ -42,7 +40,7 @@ fn check(file: Option<&Path>) -> Result<Exit, Failure> {
 /// Parses these flags as `anyport serve` does.
 fn serve(flags: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
     let line = ["anyport", "serve"].map(OsString::from).into_iter().chain(flags);
-    layers::parse(line.collect(), &layers::environment).map_err(Refusal::into)
+    layers::parse(line.collect(), &layers::environment).map_err(ParseError::into)
 }
 
 fn serve_flags(parsed: &Parsed) -> Result<&Serve, Failure> {

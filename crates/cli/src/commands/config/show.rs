@@ -27,7 +27,7 @@ pub(super) fn run(flags: &Show) -> Result<Exit, Failure> {
     }
     let mut text = String::new();
     for (argument, setting) in settings {
-        let line = match written(argument, &setting.values) {
+        let line = match to_toml(argument, &setting.values) {
             _ if layers::is_secret(argument) && !setting.values.is_empty() => {
                 format!("#{} = … # not shown, from {}\n", setting.key, setting.source)
             }
@@ -82,7 +82,7 @@ fn value(argument: &Arg, values: &[OsString]) -> Value {
 }
 
 /// Returns the value as in a TOML file; `None` if it is not set.
-pub(super) fn written(argument: &Arg, values: &[OsString]) -> Option<String> {
+pub(super) fn to_toml(argument: &Arg, values: &[OsString]) -> Option<String> {
     match value(argument, values) {
         Value::Null => None,
         // JSON and TOML agree on strings, numbers and lists, except that TOML escapes DEL.

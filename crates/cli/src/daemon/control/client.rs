@@ -100,6 +100,10 @@ impl Server {
             .write_all(format!("{request}\n").as_bytes())
             .and_then(|()| (&mut self.stream).take(LONGEST_ANSWER).read_line(&mut answer))
             .with_context(|| format!("no reply from the server at {shown}"))?;
+        if !answer.ends_with('\n') && (answer.len() as u64) < LONGEST_ANSWER {
+            let reply = if answer.is_empty() { "without a reply" } else { "within its reply" };
+            return Err(anyhow!("the server at {shown} closed the connection {reply}").into());
+        }
         let answer: Value = serde_json::from_str(&answer)
             .with_context(|| format!("invalid reply from the server at {shown}"))?;
         match answer["reason"].as_str().filter(|_| answer["event"] == "error") {

@@ -21,6 +21,7 @@ pub(crate) use sender::{Idle, PipeSender};
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -76,13 +77,16 @@ struct Waiting {
 }
 
 impl Pipes {
-    pub(crate) fn new(limits: PipeLimits) -> Self {
+    /// Returns the pipes of a server, with none yet.
+    ///
+    /// # Errors
+    /// The system has no random bytes. Without a secret, names in the log would be plain hashes,
+    /// which reveal a key to an attacker who guesses it.
+    pub(crate) fn new(limits: PipeLimits) -> io::Result<Self> {
         let mut secret = [0; 32];
-        // Without it, names in the log would be plain hashes, which reveal a key to an attacker
-        // who guesses it.
-        let _ = getrandom::fill(&mut secret);
+        getrandom::fill(&mut secret)?;
         let keys = Arc::new(Budget::new(limits.pipes as u64));
-        Self { limits: Live::new(limits), secret, table: Mutex::default(), keys }
+        Ok(Self { limits: Live::new(limits), secret, table: Mutex::default(), keys })
     }
 
     /// Returns the name of a pipe in the log. The key is the only protection of a pipe, so it

@@ -9,7 +9,7 @@ const BUFFER: usize = 4 * PIECE_LOAD;
 
 fn pipes() -> Arc<Pipes> {
     let limits = PipeLimits { pipes: 2, buffer: BUFFER, wait: Duration::from_secs(60) };
-    Arc::new(Pipes::new(limits))
+    Arc::new(Pipes::new(limits).unwrap())
 }
 
 fn connect_sender(pipes: &Arc<Pipes>, key: &str, receivers: usize) -> Result<PipeSender, Refusal> {
@@ -112,7 +112,7 @@ fn the_pieces_of_one_read_become_one() {
 #[test]
 fn a_buffer_holds_pieces_as_well_as_bytes() {
     let limits = PipeLimits { buffer: 256 * 1024, ..PipeLimits::default() };
-    let pipes = Arc::new(Pipes::new(limits));
+    let pipes = Arc::new(Pipes::new(limits).unwrap());
     let mut sender = connect_sender(&pipes, "a", 1).unwrap();
     let _receiver = connect_receiver(&pipes, "a").unwrap();
     let mut pieces = 0;
@@ -246,7 +246,7 @@ fn the_reason_of_a_pipe_that_never_began_names_the_missing_side() {
 
 #[test]
 fn one_address_cannot_use_all_keys() {
-    let pipes = Arc::new(Pipes::new(PipeLimits { pipes: 100, ..PipeLimits::default() }));
+    let pipes = Arc::new(Pipes::new(PipeLimits { pipes: 100, ..PipeLimits::default() }).unwrap());
     let take = |address: u8, key: usize| {
         pipes.take(peer(address), &format!("k{key}").parse().unwrap(), None)
     };
