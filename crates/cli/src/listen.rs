@@ -178,7 +178,7 @@ fn bind(
     addresses: &[SocketAddr],
     service: Service,
 ) -> Result<Vec<(TcpListener, Option<UdpSocket>)>, ListenError> {
-    if service.takes_datagrams() {
+    if service.serves_udp() {
         let pairs = listen::listen_with_datagrams(addresses)?;
         return Ok(pairs.into_iter().map(|(socket, beside)| (socket, Some(beside))).collect());
     }

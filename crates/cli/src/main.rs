@@ -26,7 +26,7 @@ use anyport_console::{Exit, Failure, print_failure};
 use anyport_proto::setting::name_settings;
 
 use crate::flags::Command;
-use crate::layers::Refusal;
+use crate::layers::ParseError;
 use crate::logging::LogFormat;
 
 fn main() -> ExitCode {
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let parsed = match layers::parse(arguments.clone(), &layers::environment) {
         Ok(parsed) => parsed,
-        Err(Refusal::Usage(error)) => match tips::without_target(&error) {
+        Err(ParseError::Usage(error)) => match tips::without_target(&error) {
             Some(failure) => {
                 print_failure(&failure);
                 return failure.exit.into();
@@ -79,8 +79,8 @@ fn main() -> ExitCode {
     .into()
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
+impl From<ParseError> for Failure {
+    fn from(refusal: ParseError) -> Self {
         let mut lines = refusal.lines().into_iter();
         let first = lines.next().unwrap_or_default();
         let is_missing = first.contains("No such file or directory");

@@ -70,7 +70,7 @@ impl Reloader {
         };
         let listeners: Vec<_> = groups.iter().zip(bound).map(listener).collect();
         listen::check_bound(flags, bound, &listeners).map_err(|failure| line(&failure))?;
-        daemon::fit(&mut config);
+        daemon::apply_file_limit(&mut config);
         self.server.replace(config, listeners);
         running.groups = following;
         Ok(running.changed(parsed.settings, &elsewhere))

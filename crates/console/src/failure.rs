@@ -23,8 +23,8 @@ impl Failure {
         Self { error: error.into(), others: Vec::new(), hint: None, exit }
     }
 
-    /// Adds the host as the user typed it, or the proxy, whose address the error names in place of
-    /// the server's, and a hint about the default port of `http://`.
+    /// Adds what the error cannot know of its target: the host as the user typed it, the proxy, and
+    /// a hint that contains the URL (another scheme, port or path).
     pub fn at(mut self, target: &Target, connect: &ConnectOptions) -> Self {
         let refused = |cause: &(dyn std::error::Error + 'static)| {
             let error = cause.downcast_ref::<std::io::Error>();
@@ -59,10 +59,10 @@ impl Failure {
             && let Some(port) = target.web_port()
         {
             let scheme = target.scheme_name();
-            let elsewhere = Target { port: DEFAULT_PORT, ..target.clone() };
+            let with_default_port = Target { port: DEFAULT_PORT, ..target.clone() };
             self.hint = Some(format!(
                 "{scheme}:// uses port {port}, but anyport listens on {DEFAULT_PORT} by \
-                default: try {elsewhere}"
+                default: try {with_default_port}"
             ));
         }
         if text.contains(&format!(":{}", target.port)) && !text.contains(&target.host) {

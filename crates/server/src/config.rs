@@ -64,13 +64,14 @@ pub struct Config {
     /// Maximum number of concurrent requests of one HTTP/2 connection; RFC 9113 §6.5.2 recommends
     /// at least 100.
     pub max_streams: u32,
-    /// Maximum number of files that HTTP/2 streams of all connections have open, beside one of each
-    /// connection.
+    /// Maximum number of files that HTTP/2 streams of all connections have open, in addition to one
+    /// file of each connection.
     pub max_stream_files: usize,
     /// Maximum number of connections of one peer address, of an IPv6 peer those of its /64; a
     /// further one is closed.
     pub max_per_address: usize,
-    /// Whether [`Self::max_per_address`] also limits local peers, which could do more harm anyway.
+    /// Whether [`Self::max_per_address`] also limits peers on this machine, which have other ways
+    /// to overload it.
     pub counts_loopback: bool,
     /// Maximum rate of new connections of one peer address per second, of an IPv6 peer those of its
     /// /64, with bursts of twice as many; a further one is closed.
@@ -116,7 +117,7 @@ pub struct Config {
     pub keep_partial: Duration,
     /// Maximum number of partial files; beyond it the oldest are removed.
     ///
-    /// One address may have a fourth of them.
+    /// One address may have a quarter of them.
     pub max_partial: usize,
     /// Maximum size of all partial files in bytes; one address may use a quarter of it.
     ///
@@ -258,8 +259,8 @@ impl Default for ListenerConfig {
 pub struct RoomLimits {
     /// Maximum number of rooms, including those that became empty a short time ago.
     pub rooms: usize,
-    /// Maximum messages per second of one member, and of all members of a room together, each with
-    /// bursts of as many.
+    /// Maximum messages per second: of one member, and, counted separately, of a whole room. Bursts
+    /// of one second's messages are allowed.
     ///
     /// `None`: no limit.
     pub rate: Option<u32>,
@@ -269,9 +270,9 @@ pub struct RoomLimits {
     pub history_bytes: usize,
     /// Maximum queue of one member, in bytes.
     pub queue: usize,
-    /// Action if that is exceeded.
+    /// Action for a member whose [`Self::queue`] is full.
     pub slow_reader: SlowReader,
-    /// Maximum number of members up to which joins and leaves are published; in larger rooms there
+    /// Maximum size of a room that publishes joins and leaves, in members; in larger ones there
     /// would be too many.
     pub notices: usize,
 }
@@ -361,12 +362,12 @@ impl Service {
     /// Returns whether idle connections count as unclassified, because the service needs input.
     ///
     /// Echo connections may be idle, and the other services close without input.
-    pub(crate) const fn limits_silence(self) -> bool {
+    pub(crate) const fn counts_idle_as_unclassified(self) -> bool {
         matches!(self, Self::Any | Self::Greet | Self::Time)
     }
 
     /// Returns whether it is served over UDP too.
-    pub const fn takes_datagrams(self) -> bool {
+    pub const fn serves_udp(self) -> bool {
         matches!(self, Self::Echo | Self::Rfc868 | Self::Daytime)
     }
 }

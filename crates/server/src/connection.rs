@@ -21,12 +21,12 @@ use crate::opening::{self, Opened};
 use crate::session::{Context, Detached, Successor, http2};
 use crate::shutdown::Stop;
 use crate::tls::{self, SharedWire, WireParts};
-use crate::unclassified::Permit;
+use crate::unclassified::Registration;
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(
     stream: TcpStream,
-    permit: Option<Permit>,
+    registration: Option<Registration>,
     mut context: Context,
     drivers: Drivers,
     mut guard: Guard,
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
     let opened = tokio::select! {
         biased;
         () = drivers.stop.draining.cancelled() => return,
-        opened = opening::open(stream, permit, &mut context, &mut guard) => opened,
+        opened = opening::open(stream, registration, &mut context, &mut guard) => opened,
     };
     let Some(Opened { wire, mut first, protocol }) = opened else { return };
     let WireParts { stream, machine, plain } = WireParts::of(wire);

@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::config::{Config, ListenerConfig, OnTimeout};
 use crate::events::SilentEnd;
-use crate::unclassified::Permit;
+use crate::unclassified::Registration;
 
-/// The result of reading a connection before its session.
+/// The result of reading a connection before its session begins.
 pub(crate) enum Beginning {
     Decided(Detected),
     /// No byte arrived.
@@ -33,7 +33,7 @@ pub(crate) struct Detected {
 pub(crate) struct First {
     pub(crate) prefix: Vec<u8>,
     pub(crate) first_byte: Instant,
-    /// Whether the stream ended after the prefix.
+    /// Whether a FIN followed the prefix.
     pub(crate) ended: bool,
 }
 
@@ -48,18 +48,19 @@ pub(crate) async fn read(
     config: &Config,
     listener: &ListenerConfig,
     allowed: Allowed,
-    permit: &mut Permit,
+    registration: &mut Registration,
 ) -> io::Result<Beginning> {
     let ListenerConfig { detect_timeout, on_timeout, .. } = *listener;
     let limits = &config.limits;
     let idle = config.timeouts.idle;
     let greets = on_timeout == OnTimeout::Greet && detect_timeout < idle;
     let limit = if greets { detect_timeout } else { idle };
-    let First { mut prefix, first_byte, .. } = match first_bytes(stream, permit, limit).await? {
-        Ok(first) => first,
-        Err(SilentEnd::Idle) if greets => return Ok(Beginning::ToGreet),
-        Err(end) => return Ok(Beginning::Silent(end)),
-    };
+    let First { mut prefix, first_byte, .. } =
+        match first_bytes(stream, registration, limit).await? {
+            Ok(first) => first,
+            Err(SilentEnd::Idle) if greets => return Ok(Beginning::ToGreet),
+            Err(end) => return Ok(Beginning::Silent(end)),
+        };
     let mut deadline = std::pin::pin!(tokio::time::sleep(detect_timeout));
     let mut end = None;
     loop {
@@ -75,7 +76,7 @@ pub(crate) async fn read(
         tokio::select! {
             biased;
             () = &mut deadline => end = Some(End::Deadline),
-            () = permit.evicted() => end = Some(End::NoPermit),
+            () = registration.evicted() => end = Some(End::Evicted),
             read = stream.read_buf(&mut prefix) => {
                 if read? == 0 {
                     end = Some(End::OfStream);
@@ -85,7 +86,7 @@ pub(crate) async fn read(
     }
 }
 
-/// Reads the first input of a peer, or returns how it ended without a byte.
+/// Reads the first input of a peer, or returns how the connection ended without any.
 ///
 /// Cancel safe: no, as [`read`].
 ///
@@ -93,7 +94,7 @@ pub(crate) async fn read(
 /// The error of reading the socket.
 pub(crate) async fn first_bytes(
     stream: &mut (impl AsyncRead + Unpin),
-    permit: &mut Permit,
+    registration: &mut Registration,
     limit: Duration,
 ) -> io::Result<Result<First, SilentEnd>> {
     let mut prefix = Vec::new();
@@ -102,19 +103,19 @@ pub(crate) async fn first_bytes(
     let first = tokio::select! {
         biased;
         // Input that arrived just before the deadline counts.
-        read = read_when_there(stream, &mut prefix) => read?,
-        () = permit.evicted() => return Ok(Err(SilentEnd::Evicted)),
+        read = read_when_readable(stream, &mut prefix) => read?,
+        () = registration.evicted() => return Ok(Err(SilentEnd::Evicted)),
         () = tokio::time::sleep(limit) => return Ok(Err(SilentEnd::Idle)),
     };
     if first == 0 {
         return Ok(Err(SilentEnd::Closed));
     }
-    permit.speaks();
+    registration.speaks();
     Ok(Ok(First { prefix, first_byte: Instant::now(), ended: false }))
 }
 
-/// Reads once the socket is readable: an idle client costs no buffer.
-async fn read_when_there(
+/// Reads when the socket is readable, so that an idle client has no buffer.
+async fn read_when_readable(
     stream: &mut (impl AsyncRead + Unpin),
     prefix: &mut Vec<u8>,
 ) -> io::Result<usize> {

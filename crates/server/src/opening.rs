@@ -26,7 +26,7 @@ use crate::session::raw_echo::RawEcho;
 use crate::session::time_http::TimeHttp;
 use crate::session::{AnySession, Context, Successor};
 use crate::tls::{self, Wire};
-use crate::unclassified::Permit;
+use crate::unclassified::Registration;
 
 /// A connection whose protocol is known.
 pub(crate) struct Opened {
@@ -41,14 +41,14 @@ pub(crate) struct Opened {
 /// Cancel safe: no; input that was read is lost with the future.
 pub(crate) async fn open(
     stream: TcpStream,
-    permit: Option<Permit>,
+    registration: Option<Registration>,
     context: &mut Context,
     guard: &mut Guard,
 ) -> Option<Opened> {
-    match (permit, context.listener.service) {
-        (Some(permit), Service::Any) => classify(stream, permit, context, guard).await,
-        (permit, service) => {
-            Box::pin(serve_one(Wire::Plain(stream), permit, service, context, guard)).await
+    match (registration, context.listener.service) {
+        (Some(registration), Service::Any) => classify(stream, registration, context, guard).await,
+        (registration, service) => {
+            Box::pin(serve_one(Wire::Plain(stream), registration, service, context, guard)).await
         }
     }
 }
@@ -56,13 +56,13 @@ pub(crate) async fn open(
 /// Opens a connection whose protocol must be detected.
 async fn classify(
     stream: TcpStream,
-    mut permit: Permit,
+    mut registration: Registration,
     context: &mut Context,
     guard: &mut Guard,
 ) -> Option<Opened> {
     let peer = context.peer;
     let started = Instant::now();
-    let (wire, detected) = match detect(stream, context, &mut permit).await {
+    let (wire, detected) = match detect(stream, context, &mut registration).await {
         Ok((wire, Beginning::Decided(detected))) => (wire, detected),
         Ok((_, Beginning::Silent(end))) => {
             context.events.counters.silent(end);
@@ -74,8 +74,8 @@ async fn classify(
             let elapsed = started.elapsed();
             tracing::debug!(%peer, ?elapsed, "no data within the detection timeout: \
                 sending the greeting");
-            let permit = Some(permit);
-            return Box::pin(serve_one(wire, permit, Service::Greet, context, guard)).await;
+            let registration = Some(registration);
+            return Box::pin(serve_one(wire, registration, Service::Greet, context, guard)).await;
         }
         Err(error) => {
             context
@@ -85,7 +85,7 @@ async fn classify(
             return None;
         }
     };
-    drop(permit);
+    drop(registration);
     context.events.counters.decided(&detected.decision);
     let Decision { protocol, reason } = detected.decision;
     guard.speaks(protocol.as_str());
@@ -108,11 +108,11 @@ async fn classify(
 async fn detect(
     mut stream: TcpStream,
     context: &mut Context,
-    permit: &mut Permit,
+    registration: &mut Registration,
 ) -> io::Result<(Wire, Beginning)> {
     let (config, listener) = (context.config.clone(), context.listener.clone());
     let outside = listener.allowed;
-    let outer = detect::read(&mut stream, &config, &listener, outside, permit).await?;
+    let outer = detect::read(&mut stream, &config, &listener, outside, registration).await?;
     let (first, server) = match (outer, context.tls()) {
         (Beginning::Decided(detected), Some(server))
             if detected.decision.protocol == DetectedProtocol::Tls =>
@@ -121,9 +121,10 @@ async fn detect(
         }
         (outer, _) => return Ok((Wire::Plain(stream), outer)),
     };
-    let shaken = tls::accept(stream, server, first, config.timeouts.handshake, permit).await;
-    context.events.counters.shaken(shaken.is_ok());
-    let mut wire = match shaken {
+    let accepted =
+        tls::accept(stream, server, first, config.timeouts.handshake, registration).await;
+    context.events.counters.handshake_ended(accepted.is_ok());
+    let mut wire = match accepted {
         Ok(wire) => wire,
         Err(error) => {
             context.refused("tls", format!("TLS handshake failed: {error}"));
@@ -131,7 +132,7 @@ async fn detect(
         }
     };
     context.is_encrypted = true;
-    permit.mark_silent();
+    registration.mark_silent();
     // Never TLS in TLS. On a listener that accepts only TLS, any protocol may be inside.
     let inside =
         Allowed { tls: false, ..if outside.is_only_tls() { Allowed::ALL } else { outside } };
@@ -140,14 +141,14 @@ async fn detect(
         let listener = ListenerConfig { allowed: inside, ..(*listener).clone() };
         context.listener = Arc::new(listener);
     }
-    let inner = detect::read(&mut wire, &config, &listener, inside, permit).await;
+    let inner = detect::read(&mut wire, &config, &listener, inside, registration).await;
     inner.map(|inner| (wire, inner))
 }
 
 /// Opens a connection of a service that needs no detection.
 async fn serve_one(
     mut wire: Wire,
-    permit: Option<Permit>,
+    registration: Option<Registration>,
     service: Service,
     context: &Context,
     guard: &mut Guard,
@@ -161,7 +162,7 @@ async fn serve_one(
         let protocol = Successor::first(AnySession::of(echo));
         return Some(Opened { wire, first: None, protocol });
     }
-    let first = match begin(&mut wire, permit, service, context).await {
+    let first = match begin(&mut wire, registration, service, context).await {
         Ok(Begun::Input(first)) => first,
         Ok(Begun::Sent) => {
             tls::close(wire).await;
@@ -202,7 +203,7 @@ enum Begun {
 /// Cancel safe: no; input that was read is lost with the future.
 async fn begin(
     wire: &mut Wire,
-    permit: Option<Permit>,
+    registration: Option<Registration>,
     service: Service,
     context: &Context,
 ) -> io::Result<Begun> {
@@ -219,8 +220,8 @@ async fn begin(
         }
         Service::Any | Service::Echo | Service::Time => {}
     }
-    let Some(mut permit) = permit else { return Ok(Begun::Sent) };
-    match detect::first_bytes(wire, &mut permit, idle).await? {
+    let Some(mut registration) = registration else { return Ok(Begun::Sent) };
+    match detect::first_bytes(wire, &mut registration, idle).await? {
         Ok(first) => Ok(Begun::Input(first)),
         Err(end) => Ok(Begun::Silent(end)),
     }

@@ -38,9 +38,8 @@ impl Reload {
     /// cannot change: the server keeps its own.
     pub fn replace(&self, mut config: Config, listeners: impl IntoIterator<Item = ListenerConfig>) {
         let Some(server) = self.0.upgrade() else { return };
-        let _writing = server.shared.together.0.write().unwrap_or_else(PoisonError::into_inner);
         let Shared {
-            config: live,
+            config: current,
             files,
             permits,
             stream_files,
@@ -49,9 +48,14 @@ impl Reload {
             unclassified,
             rooms,
             pipes,
-            ..
+            // These have no settings.
+            access: _,
+            events: _,
+            room_listeners: _,
+            together,
         } = &server.shared;
-        keep_what_needs_a_restart(&live.now(), &mut config);
+        let _writing = together.0.write().unwrap_or_else(PoisonError::into_inner);
+        keep_what_needs_a_restart(&current.now(), &mut config);
         files.replace(files.now().with(&config));
         buffered.set_limit(config.max_buffered);
         per_address.set_limits(&config);
@@ -61,10 +65,10 @@ impl Reload {
         rooms.set_limits(config.rooms.clone());
         pipes.set_limits(config.pipes.clone());
         server.times.iter().for_each(|live| live.set(times(&config.timeouts)));
-        live.replace(config);
-        for (live, mut config) in server.listeners.iter().zip(listeners) {
-            config.service = live.now().service;
-            live.replace(config);
+        current.replace(config);
+        for (current, mut listener) in server.listeners.iter().zip(listeners) {
+            listener.service = current.now().service;
+            current.replace(listener);
         }
     }
 }

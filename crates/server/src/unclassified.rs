@@ -1,10 +1,10 @@
 //! Connections whose protocol is not known yet, bounded in number.
 //!
-//! A connection costs a peer nothing and the server a permit, therefore silent peers must not be
-//! able to use up all permits. At the limit a new connection therefore evicts the one that has been
-//! silent longest: refusing the new one would lock out every client with something to send, and
-//! such clients send immediately. The evicted connection is one of the address (IPv6: /64) that has
-//! the most silent ones, so a flood from one address evicts its own.
+//! A connection costs a peer nothing and the server one of its permits (`permits.rs`), therefore
+//! silent peers must not be able to use up all permits. At the limit a new connection therefore
+//! evicts the one that has been silent longest: refusing the new one would lock out every client
+//! with something to send, and such clients send immediately. The evicted connection is one of the
+//! address (IPv6: /64) that has the most silent ones, so a flood from one address evicts its own.
 //!
 //! If none is silent, the connection that has been unclassified longest is classified by its input
 //! so far, as at its deadline. No byte is lost, and it would have had at most the detection time
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::address::counted_as;
 
-/// The permits of a server for unclassified connections.
+/// The unclassified connections of a server.
 #[derive(Debug)]
 pub(crate) struct Unclassified {
     limit: AtomicUsize,
@@ -36,9 +36,9 @@ struct Queues {
     speaking: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// The permit of a connection until it is classified or closed; dropping it returns it.
+/// The registration of one connection, until it is classified or closed; dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(crate) struct Registration {
     id: u64,
     address: IpAddr,
     unclassified: Arc<Unclassified>,
@@ -56,8 +56,8 @@ impl Unclassified {
         self.lock().shrink_to(limit);
     }
 
-    /// Returns a permit for a new connection of `peer`; at the limit, evicts another connection.
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Permit {
+    /// Registers a new connection of `peer`; at the limit, evicts another one.
+    pub(crate) fn register(self: &Arc<Self>, peer: IpAddr) -> Registration {
         let address = counted_as(peer);
         let (evict, evicted) = oneshot::channel();
         let mut queues = self.lock();
@@ -66,11 +66,11 @@ impl Unclassified {
         queues.next += 1;
         queues.add_silent(id, address, evict);
         drop(queues);
-        Permit { id, address, unclassified: self.clone(), evicted }
+        Registration { id, address, unclassified: self.clone(), evicted }
     }
 
-    /// Closes a silent connection, if there is one: at `--max-conns` another connection needs its
-    /// permit.
+    /// Evicts a silent connection, if there is one. Also called when all permits for connections
+    /// are in use.
     pub(crate) fn evict_silent(&self) {
         self.lock().evict_silent();
     }
@@ -116,7 +116,7 @@ impl Queues {
     }
 }
 
-impl Permit {
+impl Registration {
     /// Records that the first byte arrived.
     pub(crate) fn speaks(&self) {
         let mut queues = self.unclassified.lock();
@@ -142,7 +142,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for Registration {
     fn drop(&mut self) {
         let mut queues = self.unclassified.lock();
         queues.remove_silent(self.id);
@@ -155,69 +155,73 @@ mod tests {
     use super::*;
     use crate::budget::tests::peer;
 
-    fn is_evicted(permit: &mut Permit) -> bool {
-        permit.evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    fn is_evicted(registration: &mut Registration) -> bool {
+        registration.evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed)
     }
 
-    fn evicted(permits: &mut [Permit]) -> Vec<bool> {
-        permits.iter_mut().map(is_evicted).collect()
+    fn evicted(registrations: &mut [Registration]) -> Vec<bool> {
+        registrations.iter_mut().map(is_evicted).collect()
     }
 
     #[test]
     fn at_the_limit_the_oldest_silent_connection_is_evicted() {
         let unclassified = Arc::new(Unclassified::new(3));
-        let mut permits: Vec<Permit> = (0..3).map(|_| unclassified.enter(peer(1))).collect();
-        assert_eq!(evicted(&mut permits), [false, false, false]);
-        permits[0].speaks();
-        permits.push(unclassified.enter(peer(1)));
-        assert_eq!(evicted(&mut permits), [false, true, false, false]);
-        permits.push(unclassified.enter(peer(1)));
-        assert_eq!(evicted(&mut permits), [false, true, true, false, false]);
+        let mut registrations: Vec<Registration> =
+            (0..3).map(|_| unclassified.register(peer(1))).collect();
+        assert_eq!(evicted(&mut registrations), [false, false, false]);
+        registrations[0].speaks();
+        registrations.push(unclassified.register(peer(1)));
+        assert_eq!(evicted(&mut registrations), [false, true, false, false]);
+        registrations.push(unclassified.register(peer(1)));
+        assert_eq!(evicted(&mut registrations), [false, true, true, false, false]);
     }
 
     #[test]
     fn if_none_is_silent_the_oldest_connection_is_evicted() {
         let unclassified = Arc::new(Unclassified::new(2));
-        let mut permits: Vec<Permit> = (0..2).map(|_| unclassified.enter(peer(1))).collect();
-        permits.iter().for_each(Permit::speaks);
-        permits.push(unclassified.enter(peer(1)));
-        assert_eq!(evicted(&mut permits), [true, false, false]);
+        let mut registrations: Vec<Registration> =
+            (0..2).map(|_| unclassified.register(peer(1))).collect();
+        registrations.iter().for_each(Registration::speaks);
+        registrations.push(unclassified.register(peer(1)));
+        assert_eq!(evicted(&mut registrations), [true, false, false]);
         // An evicted connection does not return.
-        permits[0].speaks();
+        registrations[0].speaks();
         assert_eq!(unclassified.lock().speaking.len(), 1);
     }
 
     #[test]
     fn a_lower_limit_evicts_the_connections_beyond_it() {
         let unclassified = Arc::new(Unclassified::new(4));
-        let mut permits: Vec<Permit> = (0..4).map(|_| unclassified.enter(peer(1))).collect();
-        permits[0].speaks();
+        let mut registrations: Vec<Registration> =
+            (0..4).map(|_| unclassified.register(peer(1))).collect();
+        registrations[0].speaks();
         unclassified.set_limit(2);
-        assert_eq!(evicted(&mut permits), [false, true, true, false]);
-        permits.push(unclassified.enter(peer(1)));
-        assert_eq!(evicted(&mut permits), [false, true, true, true, false]);
+        assert_eq!(evicted(&mut registrations), [false, true, true, false]);
+        registrations.push(unclassified.register(peer(1)));
+        assert_eq!(evicted(&mut registrations), [false, true, true, true, false]);
         unclassified.set_limit(1);
-        assert_eq!(evicted(&mut permits), [false, true, true, true, true]);
+        assert_eq!(evicted(&mut registrations), [false, true, true, true, true]);
     }
 
     /// A finished TLS handshake is no input: a client that then sends nothing can be evicted.
     #[test]
     fn a_connection_that_is_silent_within_tls_is_evicted_before_newer_ones() {
         let unclassified = Arc::new(Unclassified::new(2));
-        let mut permits: Vec<Permit> = (0..2).map(|_| unclassified.enter(peer(1))).collect();
-        permits[0].speaks();
-        permits[0].mark_silent();
-        permits.push(unclassified.enter(peer(1)));
-        assert_eq!(evicted(&mut permits), [true, false, false]);
+        let mut registrations: Vec<Registration> =
+            (0..2).map(|_| unclassified.register(peer(1))).collect();
+        registrations[0].speaks();
+        registrations[0].mark_silent();
+        registrations.push(unclassified.register(peer(1)));
+        assert_eq!(evicted(&mut registrations), [true, false, false]);
     }
 
     #[test]
     fn a_classified_connection_returns_its_permit() {
         let unclassified = Arc::new(Unclassified::new(1));
-        let first = unclassified.enter(peer(1));
+        let first = unclassified.register(peer(1));
         first.speaks();
         drop(first);
-        let mut second = unclassified.enter(peer(1));
+        let mut second = unclassified.register(peer(1));
         assert!(!is_evicted(&mut second));
         unclassified.evict_silent();
         assert!(is_evicted(&mut second));
@@ -227,14 +231,14 @@ mod tests {
     #[test]
     fn an_address_with_many_silent_connections_evicts_its_own() {
         let unclassified = Arc::new(Unclassified::new(4));
-        let mut permits: Vec<Permit> =
-            [2, 1, 1, 1].map(|number| unclassified.enter(peer(number))).into();
+        let mut registrations: Vec<Registration> =
+            [2, 1, 1, 1].map(|number| unclassified.register(peer(number))).into();
         // The oldest is of another address.
-        permits.push(unclassified.enter(peer(1)));
-        assert_eq!(evicted(&mut permits), [false, true, false, false, false]);
-        permits.push(unclassified.enter(peer(3)));
-        assert_eq!(evicted(&mut permits), [false, true, true, false, false, false]);
-        drop(permits);
+        registrations.push(unclassified.register(peer(1)));
+        assert_eq!(evicted(&mut registrations), [false, true, false, false, false]);
+        registrations.push(unclassified.register(peer(3)));
+        assert_eq!(evicted(&mut registrations), [false, true, true, false, false, false]);
+        drop(registrations);
         assert!(unclassified.lock().silent_of_address.is_empty());
     }
 }

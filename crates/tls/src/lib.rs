@@ -18,7 +18,7 @@ pub use machine::{ClientMachine, Machine, ServerMachine, Side};
 pub use rustls::client::UnbufferedClientConnection as ClientSide;
 /// The server's end in rustls, as a type parameter of streams.
 pub use rustls::server::UnbufferedServerConnection as ServerSide;
-pub use stream::{MaybeTls, Parts, Stream, shake};
+pub use stream::{MaybeTls, Parts, Stream, handshake};
 pub use untrusted::Untrusted;
 
 use std::sync::{Arc, LazyLock};

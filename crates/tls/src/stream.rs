@@ -23,6 +23,7 @@ pub struct Stream<Io, S> {
     /// Ciphertext, of which the bytes from `written` on were not written yet.
     out: Vec<u8>,
     written: usize,
+    /// Buffer for ciphertext that is read; empty while a read is pending.
     wire: Vec<u8>,
 }
 
@@ -47,7 +48,7 @@ pub struct Parts<Io, S> {
 /// # Errors
 /// As [`Machine::open`], as an error that contains the [`crate::TlsError`]; the stream ends during
 /// the handshake.
-pub async fn shake<Io: AsyncRead + AsyncWrite + Unpin, S: Side>(
+pub async fn handshake<Io: AsyncRead + AsyncWrite + Unpin, S: Side>(
     io: &mut Io,
     machine: &mut Machine<S>,
     first: &mut [u8],
@@ -65,10 +66,10 @@ pub async fn shake<Io: AsyncRead + AsyncWrite + Unpin, S: Side>(
         if !machine.is_handshaking() {
             return Ok(plain);
         }
-        wire.resize(SHORT, 0);
+        wire.resize(HANDSHAKE_READ, 0);
         let count = io.read(&mut wire).await?;
         if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, HALF));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, INCOMPLETE));
         }
         opened = machine.open(&mut wire[..count], &mut plain, &mut out);
     }
@@ -136,7 +137,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for Stream<I
             if this.machine.is_ended() || buffer.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            this.wire.reserve_exact(WIRE);
+            this.wire.reserve_exact(MAX_IO);
             let mut wire = ReadBuf::uninit(this.wire.spare_capacity_mut());
             match Pin::new(&mut this.io).poll_read(context, &mut wire) {
                 Poll::Ready(read) => read?,
@@ -146,11 +147,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncRead for Stream<I
                     return Poll::Pending;
                 }
             }
-            let came = wire.filled_mut();
-            if came.is_empty() {
+            let ciphertext = wire.filled_mut();
+            if ciphertext.is_empty() {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED)));
             }
-            let opened = this.machine.open(came, &mut this.plain, &mut this.out);
+            let opened = this.machine.open(ciphertext, &mut this.plain, &mut this.out);
             // Pending alerts and keys are sent now if possible, else before the next output, which
             // then reports the error: a peer that no longer reads may have sent data before.
             let _ = this.poll_out(context);
@@ -168,7 +169,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for Stream<
         let this = &mut *self;
         // Output that the stream below does not accept is buffered once.
         ready!(this.poll_out(context))?;
-        let count = bytes.len().min(WIRE);
+        let count = bytes.len().min(MAX_IO);
         this.machine.seal(&bytes[..count], &mut this.out)?;
         match this.poll_out(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -185,17 +186,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for Stream<
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         ready!(this.poll_out(context))?;
-        let mut taken = 0;
+        let mut accepted = 0;
         for slice in slices {
-            let count = slice.len().min(WIRE - taken);
+            let count = slice.len().min(MAX_IO - accepted);
             if count > 0 {
                 this.machine.seal(&slice[..count], &mut this.out)?;
             }
-            taken += count;
+            accepted += count;
         }
         match this.poll_out(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(accepted)),
         }
     }
 
@@ -293,13 +294,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Side + Unpin> AsyncWrite for MaybeTl
     }
 }
 
-const HALF: &str = "connection closed during the TLS handshake";
+const INCOMPLETE: &str = "connection closed during the TLS handshake";
 
 /// Size of one read during the handshake.
-const SHORT: usize = 4 * 1024;
+const HANDSHAKE_READ: usize = 4 * 1024;
 
 /// Size of one read, and maximum plaintext of one write.
-const WIRE: usize = 64 * 1024;
+const MAX_IO: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -310,7 +311,7 @@ mod tests {
 
     /// A socket whose peer stopped reading, and has sent data before.
     struct FullSocket {
-        said: Vec<u8>,
+        pending: Vec<u8>,
         /// At first the socket is only full.
         full: bool,
     }
@@ -321,7 +322,7 @@ mod tests {
             _: &mut Context<'_>,
             buffer: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
-            buffer.put_slice(&std::mem::take(&mut self.said));
+            buffer.put_slice(&std::mem::take(&mut self.pending));
             Poll::Ready(Ok(()))
         }
     }
@@ -351,13 +352,13 @@ mod tests {
     #[test]
     fn pending_data_is_read_after_the_peer_stops_reading() {
         let (client, mut server) = pair();
-        let mut said = Vec::new();
-        server.seal(b"the disk is full", &mut said).unwrap();
-        let io = FullSocket { said, full: true };
+        let mut pending = Vec::new();
+        server.seal(b"the disk is full", &mut pending).unwrap();
+        let io = FullSocket { pending, full: true };
         let mut stream = Stream::new(Parts { io, machine: client, plain: Vec::new() });
         let mut context = Context::from_waker(Waker::noop());
-        let taken = Pin::new(&mut stream).poll_write(&mut context, b"content");
-        assert!(matches!(taken, Poll::Ready(Ok(7))), "{taken:?}");
+        let accepted = Pin::new(&mut stream).poll_write(&mut context, b"content");
+        assert!(matches!(accepted, Poll::Ready(Ok(7))), "{accepted:?}");
         stream.io.full = false;
         let mut room = [0; 100];
         let mut buffer = ReadBuf::new(&mut room);

@@ -27,7 +27,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
             Listed::Entry(entry) if flags.json => event(&entry),
             Listed::Entry(entry) => human(&entry),
             Listed::LeftOut(left_out) if flags.json => left_out_event(&left_out),
-            // Links are counted alone.
+            // The summary has the number of links; they are not listed one by one.
             Listed::LeftOut(LeftOut { reason: LeftOutReason::Link, .. }) => return Ok(()),
             Listed::LeftOut(left_out) => {
                 to_stderr(&format!("left out: {}: {}", left_out.shown(), left_out.reason.words()));
@@ -46,7 +46,7 @@ pub(crate) fn run(flags: &flags::Ls) -> Result<Exit, Failure> {
             }
             Ok(Exit::Done)
         }
-        // `anyport ls … | head` has seen enough.
+        // In `anyport ls … | head`, head exits before the end of the listing.
         Err(error) if error.is_closed_output() => Ok(Exit::Done),
         Err(error) => {
             let (exit, hint) = (Exit::from(error.origin()), error.hint());

@@ -1,4 +1,4 @@
-//! One file a command.
+//! The commands, one file each, and what they share.
 
 mod banner;
 pub(crate) mod cat;

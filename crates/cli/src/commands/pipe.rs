@@ -106,14 +106,14 @@ pub(crate) fn get(flags: &flags::Get, key: &PipeKey) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Prints at a terminal that the other side is waited for.
+/// Prints on a terminal that the command waits for the other side.
 fn note_wait(quiet: bool, other: &str, key: &PipeKey) {
     if !quiet && io::stderr().is_terminal() {
         to_stderr(&format!("waiting for the {other} of pipe {key}"));
     }
 }
 
-/// A server, and nothing of it.
+/// Returns the server of `url`, which must have no path.
 fn target(url: &str, credential: &Credential) -> Result<Target, Failure> {
     let target = credential.target(url, "a server is HOST:PORT")?;
     if target.scheme != Scheme::Tcp {
@@ -127,7 +127,7 @@ fn target(url: &str, credential: &Credential) -> Result<Target, Failure> {
     Ok(target)
 }
 
-/// Returns the path of the received file: named like the key, unless another name is given.
+/// Returns the path for the received file; its default name is the key.
 fn path(output: Option<&Path>, key: &PipeKey) -> PathBuf {
     match output {
         None => PathBuf::from(key.as_str()),
@@ -136,7 +136,7 @@ fn path(output: Option<&Path>, key: &PipeKey) -> PathBuf {
     }
 }
 
-/// Ignores a closed output.
+/// Returns the error of an output, except that its reader has closed it.
 fn unless_closed(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::running::ignored_signals;
 
-/// A bar on stderr, if that is a terminal; `total` is the sum of all sizes, where they are known.
+/// Returns a progress bar on stderr, hidden unless stderr is a terminal. `total` is the sum of all
+/// sizes, if they are known.
 pub(super) fn bar(quiet: bool, total: Option<u64>) -> ProgressBar {
     if quiet || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -28,14 +29,14 @@ pub(super) fn bar(quiet: bool, total: Option<u64>) -> ProgressBar {
     bar
 }
 
-/// Shows the name of the file that travels.
+/// Shows the name of the file that is being transferred.
 pub(super) fn show_name(bar: &ProgressBar, path: &Path) {
     let name = path.file_name().unwrap_or(path.as_os_str());
     bar.set_message(make_visible(&name.to_string_lossy()).into_owned());
 }
 
-/// From now on Ctrl-C ends the process with a word on how to resume. Partial files stay, as after
-/// any other end.
+/// Makes Ctrl-C print the hint `resume` and end the process. Partial files are kept, as after any
+/// other end.
 pub(super) fn on_interrupt(bar: &ProgressBar, resume: &'static str) -> Result<(), Failure> {
     if ignored_signals() & 1 << (Signal::INT.as_raw() - 1) != 0 {
         return Ok(());
@@ -68,7 +69,7 @@ fn leave() -> ! {
 pub(super) const MAY_RESUME: &str =
     "run the same command again; it resumes if the server supports resumable uploads";
 
-/// The hint where it does not.
+/// The hint after an interrupted transfer that cannot be resumed.
 pub(super) const STARTS_OVER: &str = "run the same command again; it starts from the beginning";
 
 const KNOWN: &str = "{msg:24!} {percent:>3}% {wide_bar} {decimal_bytes}/{decimal_total_bytes} \

@@ -7,13 +7,13 @@ use crate::daemon::control::client::Server;
 use crate::daemon::flags;
 
 pub(crate) fn run(flags: &flags::Reload) -> Result<Exit, Failure> {
-    let mut server = Server::find(flags.which.control.as_deref())?;
+    let mut server = Server::find(flags.instance.control.as_deref())?;
     let (place, pid) = server.place();
     to_stderr(&format!("reloading process {pid}{place}"));
     let answer = server.ask("reload")?;
     let line = answer["line"].as_str().unwrap_or_default().replace(char::is_control, " ");
     let done = answer["ok"] == true;
-    if flags.which.json {
+    if flags.instance.json {
         json_to_stdout(&answer).context("cannot write to stdout")?;
         return Ok(if done { Exit::Done } else { Exit::Failed });
     }

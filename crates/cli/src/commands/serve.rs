@@ -44,7 +44,7 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     if settings::create_directory(flags)? {
         to_stderr(&format!("created the directory {}", flags.directory.display()));
     }
-    daemon::fit(&mut config);
+    daemon::apply_file_limit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // One for each bulk transfer, and those for the disk: a runtime without a thread to spare
@@ -92,7 +92,7 @@ async fn serve(
     let signals = Signals::register(background.detached.is_some())?;
     let port = listening.first().map_or(0, |(address, _)| address.port());
     let control = Control::bind(flags.background.control.as_deref(), port)?;
-    background.lead_stderr_away()?;
+    background.redirect_stderr()?;
     announce(flags, tokens, &listening, tls.as_ref())?;
 
     let (order, orders) = mpsc::channel(1);
@@ -182,9 +182,11 @@ fn announce(
         to_stderr(&format!("or open {url} in a browser"));
     }
     if let Some(count) = tokens {
-        to_stderr(&format!(
-            "TOKENS: clients must send one of {count} tokens, except for {ASKED_FOR_NONE}"
-        ));
+        let token = match count {
+            1 => "the token".to_owned(),
+            count => format!("one of {count} tokens"),
+        };
+        to_stderr(&format!("TOKENS: clients must send {token}, except for {ASKED_FOR_NONE}"));
         return Ok(());
     }
     match listening.first() {
@@ -241,7 +243,7 @@ fn listening_event(
     let mut event = json!({ "event": "listening", "addr": address.to_string() });
     if service != Service::Any {
         event["service"] = json!(service.as_str());
-        event["udp"] = json!(service.takes_datagrams());
+        event["udp"] = json!(service.serves_udp());
         return event;
     }
     if !allowed.detect {
@@ -262,7 +264,7 @@ fn listening_event(
 /// Returns the restrictions of a listener, if any.
 fn restriction(config: &ListenerConfig) -> String {
     if config.service != Service::Any {
-        let udp = if config.service.takes_datagrams() { ", TCP and UDP" } else { "" };
+        let udp = if config.service.serves_udp() { ", TCP and UDP" } else { "" };
         return format!(", {}{udp}", config.service.as_str());
     }
     let allowed = config.allowed;

@@ -14,13 +14,13 @@ use crate::daemon::flags;
 use crate::layers;
 
 pub(crate) fn run(flags: &flags::Status) -> Result<Exit, Failure> {
-    let servers = Server::all(flags.which.control.as_deref())?;
+    let servers = Server::all(flags.instance.control.as_deref())?;
     let several = servers.len() > 1;
     let mut text = String::new();
     let mut failed = None;
     for mut server in servers {
         match server.ask("status") {
-            Ok(status) if flags.which.json => {
+            Ok(status) if flags.instance.json => {
                 text.push_str(&escape_json(&status.to_string()));
                 text.push('\n');
             }

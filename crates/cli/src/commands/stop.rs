@@ -7,10 +7,10 @@ use crate::daemon::control::client::Server;
 use crate::daemon::flags;
 
 pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
-    let mut server = Server::find(flags.which.control.as_deref())?;
+    let mut server = Server::find(flags.instance.control.as_deref())?;
     let (place, _) = server.place();
     let answer = server.ask(if flags.now { "stop now" } else { "stop" })?;
-    if flags.which.json {
+    if flags.instance.json {
         json_to_stdout(&answer).context("cannot write to stdout")?;
     } else {
         let how = if flags.now {
@@ -22,7 +22,7 @@ pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
     }
     if flags.wait {
         server.wait()?;
-        if !flags.which.json {
+        if !flags.instance.json {
             to_stderr(&format!("process {} has stopped", answer["pid"]));
         }
     }

@@ -8,9 +8,9 @@ use anyport_console::to_stderr;
 use anyport_server::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one, because `select()` is not used; then lowers the
-/// connections of `config` to what that permits, and reports it.
-pub(crate) fn fit(config: &mut Config) {
+/// Raises the soft limit on open files to the hard one, which is safe without `select()`; then
+/// lowers the connection limits of `config` to what the limit permits, and reports that.
+pub(crate) fn apply_file_limit(config: &mut Config) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let limit = match setrlimit(Resource::Nofile, raised) {

@@ -85,7 +85,7 @@ impl Background {
 
 /// The server that a command talks to.
 #[derive(Debug, Args)]
-pub(crate) struct Which {
+pub(crate) struct Instance {
     /// Control socket of the server
     ///
     /// [default: sockets in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/anyport, /run/user/UID/anyport,
@@ -104,7 +104,7 @@ pub(crate) struct Which {
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
-    pub(crate) which: Which,
+    pub(crate) instance: Instance,
 }
 
 /// Reload the settings of a running server; connections stay open
@@ -116,7 +116,7 @@ pub(crate) struct Status {
 #[derive(Debug, Args)]
 pub(crate) struct Reload {
     #[command(flatten)]
-    pub(crate) which: Which,
+    pub(crate) instance: Instance,
 }
 
 /// Stop a running server after its transfers have finished
@@ -127,7 +127,7 @@ pub(crate) struct Reload {
 #[derive(Debug, Args)]
 pub(crate) struct Stop {
     #[command(flatten)]
-    pub(crate) which: Which,
+    pub(crate) instance: Instance,
 
     /// Interrupt running transfers
     ///

@@ -57,7 +57,7 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
             Ok(Socket::Stream(socket, address)) => {
                 listeners.push(Inherited { service, address, socket, datagrams: None });
             }
-            Ok(Socket::Datagrams(_, address)) if !service.takes_datagrams() => {
+            Ok(Socket::Datagrams(_, address)) if !service.serves_udp() => {
                 let error = anyhow!(
                     "it is a datagram socket at {address}, but {} does not use datagrams",
                     service.as_str()

@@ -2,11 +2,11 @@
 //!
 //! - `detach` `--daemon`: the same program again, without a terminal
 //! - `pid_file` one server for each file, by a lock
-//! - `log_file` where stdout and stderr lead, through rotations
+//! - `log_file` stdout and stderr in a file, which may be rotated
 //! - `inherited` sockets that a service manager has opened
-//! - `descriptors` how many connections the limit on open files bears
+//! - `descriptors` how many connections the limit on open files permits
 //! - `notify` messages to a service manager
-//! - `control` the socket that `anyport status`, `reload` and `stop` talk to
+//! - `control` the socket for `anyport status`, `reload` and `stop`
 //! - `status` replies of the control socket
 
 pub(crate) mod control;
@@ -19,7 +19,7 @@ mod notify;
 mod pid_file;
 mod status;
 
-pub(crate) use descriptors::fit;
+pub(crate) use descriptors::apply_file_limit;
 pub(crate) use detach::{Detached, detach};
 pub(crate) use log_file::LogFile;
 pub(crate) use notify::{Manager, STATUS_EVERY, stopping};
@@ -43,18 +43,19 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Before any thread exists.
+    /// Detaches, locks the pid file and opens the log file. Must be called before any thread
+    /// exists.
     pub(crate) fn begin(flags: &flags::Background) -> Result<Self, Failure> {
         let detached = Detached::begin(flags)?;
         let pid_file = flags.pid_file.as_deref().map(PidFile::take).transpose()?;
         let log_file = flags.log_file.as_deref().map(LogFile::open).transpose()?;
         let begun = Self { detached, log_file, pid_file };
-        begun.lead_stdout_away()?;
+        begun.redirect_stdout()?;
         Ok(begun)
     }
 
     /// Redirects stdout; errors still go to the starting process.
-    fn lead_stdout_away(&self) -> Result<(), Failure> {
+    fn redirect_stdout(&self) -> Result<(), Failure> {
         match (&self.log_file, &self.detached) {
             (Some(log_file), _) => log_file.take_stdout(),
             (None, Some(detached)) => detached.leave_stdout(),
@@ -63,7 +64,7 @@ impl Background {
     }
 
     /// Redirects stderr, after the last step that could fail.
-    pub(crate) fn lead_stderr_away(&self) -> Result<(), Failure> {
+    pub(crate) fn redirect_stderr(&self) -> Result<(), Failure> {
         // Warnings of the start belong to the person who started it.
         logging::finish();
         match (&self.log_file, &self.detached) {

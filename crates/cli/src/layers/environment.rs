@@ -5,15 +5,15 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction};
 
 use super::flag::{Layered, env_names, is_switch};
-use super::{Given, Source, Variables};
+use super::{Assignment, Source, Variables};
 
-/// Returns the values of the environment. An empty variable sets nothing: that is how a shell or a
-/// unit file unsets one.
-pub(super) fn given(
+/// Returns the assignments of the environment; adds all errors to `mistakes`. An empty variable
+/// sets nothing, because a shell or a unit file cannot always unset one.
+pub(super) fn assignments(
     layered: &Layered<'_>,
     variables: Variables<'_>,
     mistakes: &mut Vec<String>,
-) -> Vec<Given> {
+) -> Vec<Assignment> {
     let mut all = Vec::new();
     for argument in layered.arguments() {
         let mut set = env_names(argument).filter_map(|name| {
@@ -32,7 +32,7 @@ pub(super) fn given(
         match values(argument, value) {
             Ok(values) => {
                 let id = argument.get_id().to_string();
-                all.push(Given { id, values, source: Source::Environment(name) });
+                all.push(Assignment { id, values, source: Source::Environment(name) });
             }
             Err(expected) => mistakes.push(format!("{name}: expected {expected}")),
         }
@@ -40,8 +40,8 @@ pub(super) fn given(
     all
 }
 
-/// The variables among `names` that look like settings and are none, each with the one that was
-/// probably meant.
+/// Returns the variables among `names` that begin like settings but are none, each with the setting
+/// of a similar name, if there is one.
 pub(crate) fn unknown_variables(
     names: impl Iterator<Item = OsString>,
 ) -> Vec<(String, Option<String>)> {
@@ -73,7 +73,7 @@ fn is_alike(one: &str, other: &str) -> bool {
     prefix + suffix + 2 >= longer
 }
 
-/// Variables of anyport that are no settings.
+/// Variables that anyport reads, but not as settings.
 const OTHERS: [&str; 3] = ["ANYPORT_LOG", "ANYPORT_TOKEN", "ANYPORT_DETACHED"];
 
 fn values(argument: &Arg, value: OsString) -> Result<Vec<OsString>, &'static str> {

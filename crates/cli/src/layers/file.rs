@@ -10,10 +10,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::flag::{Layered, is_secret, is_switch, key};
-use super::{Given, Position, Source};
+use super::{Assignment, Position, Source};
 
-/// Returns its values; adds all errors to `mistakes`.
-pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<String>) -> Vec<Given> {
+/// Returns the assignments of the file at `path`; adds all errors to `mistakes`.
+pub(super) fn assignments(
+    path: &Path,
+    layered: &Layered<'_>,
+    mistakes: &mut Vec<String>,
+) -> Vec<Assignment> {
     let text = match read(path) {
         Ok(text) => text,
         Err(mistake) => {
@@ -32,7 +36,7 @@ pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<Strin
     }
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(word, _)| word.span().start);
-    let mut all: Vec<(&str, Given)> = Vec::new();
+    let mut all: Vec<(&str, Assignment)> = Vec::new();
     for (word, value) in entries {
         let at = place(path, &text, word.span().start);
         let word = word.get_ref().as_ref();
@@ -40,13 +44,16 @@ pub(super) fn given(path: &Path, layered: &Layered<'_>, mistakes: &mut Vec<Strin
             Ok((argument, values)) => {
                 let id = argument.get_id().to_string();
                 match all.iter().find(|(_, given)| given.id == id) {
-                    Some((first, Given { source: Source::File(Position { line, .. }), .. })) => {
+                    Some((
+                        first,
+                        Assignment { source: Source::File(Position { line, .. }), .. },
+                    )) => {
                         mistakes
                             .push(format!("{at}: {word}: already set in line {line} as {first}"));
                     }
                     _ => {
                         let at = place(path, &text, value.span().start);
-                        all.push((word, Given { id, values, source: Source::File(at) }));
+                        all.push((word, Assignment { id, values, source: Source::File(at) }));
                     }
                 }
             }

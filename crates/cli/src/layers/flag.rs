@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
 
-use super::{Given, Source, gist};
+use super::{Assignment, Source, gist};
 use crate::flags::help::value_name;
 
 /// The flags of one command that lower layers may set.
@@ -58,7 +58,7 @@ impl<'a> Layered<'a> {
     }
 
     /// Returns the mistake in a value, by the parser of its flag.
-    pub(super) fn mistake(&self, program: &Command, given: &Given) -> Option<String> {
+    pub(super) fn mistake(&self, program: &Command, given: &Assignment) -> Option<String> {
         let (command, argument) = (self.command?, self.argument(&given.id)?);
         if !argument.get_action().takes_values() {
             return None;
@@ -80,7 +80,7 @@ impl<'a> Layered<'a> {
     }
 
     /// Returns the first conflict between values of one layer.
-    pub(super) fn conflict(&self, layer: &[Given]) -> Option<String> {
+    pub(super) fn conflict(&self, layer: &[Assignment]) -> Option<String> {
         layer.iter().enumerate().find_map(|(number, given)| {
             let others = layer.iter().skip(number + 1);
             let other = others.into_iter().find(|other| self.is_conflict(given, other))?;
@@ -96,8 +96,8 @@ impl<'a> Layered<'a> {
     }
 
     /// Whether two values cannot be in effect together. A switch that is off has no effect.
-    fn is_conflict(&self, given: &Given, other: &Given) -> bool {
-        let in_effect = |given: &Given| {
+    fn is_conflict(&self, given: &Assignment, other: &Assignment) -> bool {
+        let in_effect = |given: &Assignment| {
             let argument = self.argument(&given.id)?;
             Some(argument).filter(|argument| !is_switch(argument) || given.values != ["false"])
         };
@@ -111,12 +111,12 @@ impl<'a> Layered<'a> {
     }
 
     /// Whether a higher layer sets the flag, or one that conflicts with it.
-    pub(super) fn is_overruled(&self, given: &Given, above: &[Given]) -> bool {
+    pub(super) fn is_overruled(&self, given: &Assignment, above: &[Assignment]) -> bool {
         above.iter().any(|above| above.id == given.id || self.is_conflict(above, given))
     }
 
     /// Makes the value of a lower layer the default of its flag.
-    pub(super) fn apply(&self, program: Command, given: &Given) -> Command {
+    pub(super) fn apply(&self, program: Command, given: &Assignment) -> Command {
         let apply = |arg: Arg| arg.default_values(given.values.clone()).required(false);
         let of_command = self.command.filter(|command| {
             command.get_arguments().any(|argument| argument.get_id() == given.id.as_str())
@@ -257,7 +257,7 @@ const FILE: &str = "config";
 const CLIENTS: [&str; 9] =
     ["send", "get", "ls", "chat", "cat", "resolve", "status", "reload", "stop"];
 
-/// Which of their flags: what is the same for many calls. What one call is about is typed.
+/// Flags of clients that the environment can set: those that have the same value in many calls.
 const COMMON: &str = "\
     as cacert cert congestion connect-timeout control deflate digest engine frame-size \
     insecure json key known-hosts limit-rate links on-exists pin quiet retry retry-max-time \

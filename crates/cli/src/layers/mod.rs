@@ -66,9 +66,9 @@ pub(crate) struct Position {
     pub(crate) column: usize,
 }
 
-/// The value of a flag in one layer.
+/// The assignment of a value to a flag in one layer.
 #[derive(Debug, Clone)]
-struct Given {
+struct Assignment {
     id: String,
     /// As on a command line; `true` or `false` for a switch, a number for a flag that counts.
     values: Vec<OsString>,
@@ -77,14 +77,14 @@ struct Given {
 
 /// The error of [`parse`].
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum ParseError {
     /// Of the command line, or a request for help.
     Usage(clap::Error),
     /// All mistakes of the lower layers.
     Mistakes(Vec<String>),
 }
 
-impl Refusal {
+impl ParseError {
     /// Returns a line for each mistake.
     pub(crate) fn lines(&self) -> Vec<String> {
         match self {
@@ -111,63 +111,66 @@ pub(crate) fn program() -> Command {
 ///
 /// # Errors
 /// A request for help counts as one.
-pub(crate) fn parse(arguments: Vec<OsString>, variables: Variables<'_>) -> Result<Parsed, Refusal> {
+pub(crate) fn parse(
+    arguments: Vec<OsString>,
+    variables: Variables<'_>,
+) -> Result<Parsed, ParseError> {
     let program = program();
     let typed = typed(&program, &arguments)?;
     let Some((name, matches)) = typed.subcommand() else {
         // It was parsed strictly, so there is one.
-        let flags = Anyport::from_arg_matches(&typed).map_err(Refusal::Usage)?;
+        let flags = Anyport::from_arg_matches(&typed).map_err(ParseError::Usage)?;
         return Ok(Parsed { flags, settings: Vec::new(), arguments });
     };
     let layered = Layered::of(&program, name);
     let mut mistakes = Vec::new();
-    let in_environment = environment::given(&layered, variables, &mut mistakes);
+    let in_environment = environment::assignments(&layered, variables, &mut mistakes);
     let in_file = match file_to_read(&layered, matches, &in_environment) {
-        Some(path) => file::given(&path, &layered, &mut mistakes),
+        Some(path) => file::assignments(&path, &layered, &mut mistakes),
         None => Vec::new(),
     };
     for given in in_environment.iter().chain(&in_file) {
         mistakes.extend(layered.mistake(&program, given));
     }
     if !mistakes.is_empty() {
-        return Err(Refusal::Mistakes(mistakes));
+        return Err(ParseError::Mistakes(mistakes));
     }
     let mut effective = typed_values(matches, &layered);
     for mut layer in [in_environment, in_file] {
         layer.retain(|given| !layered.is_overruled(given, &effective));
         if let Some(conflict) = layered.conflict(&layer) {
-            return Err(Refusal::Mistakes(vec![conflict]));
+            return Err(ParseError::Mistakes(vec![conflict]));
         }
         effective.extend(layer);
     }
     let lower = effective.iter().filter(|given| given.source != Source::Flag);
     let merged = lower.fold(program.clone(), |program, given| layered.apply(program, given));
-    let matches = merged.try_get_matches_from(&arguments).map_err(Refusal::Usage)?;
+    let matches = merged.try_get_matches_from(&arguments).map_err(ParseError::Usage)?;
     let settings = settings(&matches, &layered, &effective);
-    let flags = Anyport::from_arg_matches(&matches).map_err(Refusal::Usage)?;
+    let flags = Anyport::from_arg_matches(&matches).map_err(ParseError::Usage)?;
     Ok(Parsed { flags, settings, arguments })
 }
 
-/// Parses the command line alone. A lower layer may set a required flag that it lacks.
-fn typed(program: &Command, arguments: &[OsString]) -> Result<ArgMatches, Refusal> {
+/// Parses the command line alone. It may lack a required flag, which a lower layer may set.
+fn typed(program: &Command, arguments: &[OsString]) -> Result<ArgMatches, ParseError> {
     match program.clone().try_get_matches_from(arguments) {
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
             let lenient = program.clone().ignore_errors(true);
-            let lenient = lenient.try_get_matches_from(arguments).map_err(Refusal::Usage)?;
-            if lenient.subcommand().is_some() { Ok(lenient) } else { Err(Refusal::Usage(error)) }
+            let lenient = lenient.try_get_matches_from(arguments).map_err(ParseError::Usage)?;
+            if lenient.subcommand().is_some() { Ok(lenient) } else { Err(ParseError::Usage(error)) }
         }
-        matches => matches.map_err(Refusal::Usage),
+        matches => matches.map_err(ParseError::Usage),
     }
 }
 
 /// Returns the flags that the command line sets, by themselves (`true`) or by their opposites.
-fn typed_values(matches: &ArgMatches, layered: &Layered<'_>) -> Vec<Given> {
+fn typed_values(matches: &ArgMatches, layered: &Layered<'_>) -> Vec<Assignment> {
     let is_typed = |argument: &Arg| {
         matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
     };
     let value = |argument: &Arg| {
         let on = is_typed(argument);
-        (on || layered.opposite(argument).is_some_and(is_typed)).then(|| Given {
+        (on || layered.opposite(argument).is_some_and(is_typed)).then(|| Assignment {
             id: argument.get_id().to_string(),
             values: vec![on.to_string().into()],
             source: Source::Flag,
@@ -179,7 +182,7 @@ fn typed_values(matches: &ArgMatches, layered: &Layered<'_>) -> Vec<Given> {
 fn file_to_read(
     layered: &Layered<'_>,
     matches: &ArgMatches,
-    in_environment: &[Given],
+    in_environment: &[Assignment],
 ) -> Option<PathBuf> {
     let argument = layered.file()?;
     if let Some(path) = matches.get_one::<PathBuf>(argument.get_id().as_str()) {
@@ -189,7 +192,7 @@ fn file_to_read(
     given.values.first().map(PathBuf::from)
 }
 
-fn settings(matches: &ArgMatches, layered: &Layered<'_>, effective: &[Given]) -> Vec<Setting> {
+fn settings(matches: &ArgMatches, layered: &Layered<'_>, effective: &[Assignment]) -> Vec<Setting> {
     let Some((_, matches)) = matches.subcommand() else { return Vec::new() };
     let setting = |argument: &Arg| {
         let id = argument.get_id().as_str();
@@ -201,7 +204,7 @@ fn settings(matches: &ArgMatches, layered: &Layered<'_>, effective: &[Given]) ->
     layered.arguments().filter(|argument| layered.is_key(argument)).map(setting).collect()
 }
 
-/// Returns an error of clap in one line and without advice.
+/// Returns the first paragraph of an error of clap, in one line: without usage and tips.
 fn gist(error: &clap::Error) -> String {
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
@@ -213,7 +216,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(place) => place.fmt(f),
+            Self::File(position) => position.fmt(f),
             Self::Environment(name) => write!(f, "env {name}"),
             Self::Flag => f.write_str("flag"),
         }

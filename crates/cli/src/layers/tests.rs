@@ -2,7 +2,11 @@ use super::*;
 use crate::flags::{self, Command as Subcommand};
 
 /// Parses `anyport` with these arguments, a file of this text and these variables.
-fn layers(arguments: &[&str], file: &str, variables: &[(&str, &str)]) -> Result<Parsed, Refusal> {
+fn layers(
+    arguments: &[&str],
+    file: &str,
+    variables: &[(&str, &str)],
+) -> Result<Parsed, ParseError> {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("anyport.toml");
     std::fs::write(&path, file).unwrap();
@@ -330,9 +334,9 @@ fn clients_read_the_environment_and_no_file() {
 #[test]
 fn a_wrong_command_line_is_reported_before_a_wrong_file() {
     let refusal = layers(&["serve", "--max-con", "5"], "nonsense", &[]).unwrap_err();
-    assert!(matches!(refusal, Refusal::Usage(_)), "{refusal:?}");
+    assert!(matches!(refusal, ParseError::Usage(_)), "{refusal:?}");
     let help = layers(&["serve", "--help"], "nonsense", &[]).unwrap_err();
-    assert!(matches!(help, Refusal::Usage(error) if error.kind() == ErrorKind::DisplayHelp));
+    assert!(matches!(help, ParseError::Usage(error) if error.kind() == ErrorKind::DisplayHelp));
 }
 
 #[test]
@@ -343,7 +347,7 @@ fn a_secret_is_in_no_message() {
     let layered = Layered::of(&program, "serve");
     let values = vec!["sesame".into()];
     let source = Source::Environment("ANYPORT_TOKEN".to_owned());
-    let given = Given { id: "token".to_owned(), values, source };
+    let given = Assignment { id: "token".to_owned(), values, source };
     let mistake = layered.mistake(&program, &given);
     assert_eq!(mistake.as_deref(), Some("ANYPORT_TOKEN: invalid value"));
 }

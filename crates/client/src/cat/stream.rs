@@ -28,7 +28,7 @@ pub(super) async fn pipe(
 ) -> Result<Option<String>, Error> {
     // The hint of a lost handshake is about files.
     let opened = Connection::open(target, options);
-    let mut connection = opened.map_err(|error| error.moved(|_| Transferred::Talk))?;
+    let mut connection = opened.map_err(|error| error.moved(|_| Transferred::Messages))?;
     let cut = match connection.coding {
         Coding::Messages { .. } if !options.binary => Cut::Lines,
         _ => Cut::Reads(PIECE),
@@ -113,8 +113,9 @@ impl Connection {
                 Coding::Messages { receiver, sender, kind, ends_line: false }
             }
         };
-        let stream =
-            stream.into_async().map_err(|source| Error::lost(peer, Transferred::Talk, source))?;
+        let stream = stream
+            .into_async()
+            .map_err(|source| Error::lost(peer, Transferred::Messages, source))?;
         let Duplex { reader, writer } = Duplex::new(stream, out);
         Ok(Self { reader, writer, peer, coding, early })
     }
@@ -126,7 +127,7 @@ impl Connection {
         output: &Output,
     ) -> Result<End, Error> {
         let peer = self.peer;
-        let broken = |source| Error::lost(peer, Transferred::Talk, source);
+        let broken = |source| Error::lost(peer, Transferred::Messages, source);
         let early = std::mem::take(&mut self.early);
         if let Some(end) = self.handle(early, output).await? {
             return Ok(end);

@@ -170,7 +170,7 @@ impl Chat<'_> {
                     self.talk(&mut connection, &mut received).await
                 }
                 // Its hint is about files.
-                Err(error) => Err(error.moved(|_| Transferred::Talk)),
+                Err(error) => Err(error.moved(|_| Transferred::Messages)),
             };
             self.member.away();
             attempts.progressed(received);
@@ -208,7 +208,7 @@ impl Chat<'_> {
             let stream = Duplex::new(stream.into_async()?, out);
             Ok(Connection { stream, wire, peer })
         };
-        let broken = |source| Error::lost(peer, Transferred::Talk, source);
+        let broken = |source| Error::lost(peer, Transferred::Messages, source);
         if target.scheme == Scheme::Tcp {
             let line = with_token(join_line(join), target.token.as_ref()).into_bytes();
             return connection(stream, Wire::lines(peer), line).map_err(broken);
@@ -232,7 +232,7 @@ impl Chat<'_> {
         received: &mut u64,
     ) -> Result<End, Error> {
         let peer = connection.peer;
-        let broken = |source| Error::lost(peer, Transferred::Talk, source);
+        let broken = |source| Error::lost(peer, Transferred::Messages, source);
         let mut buffer = vec![0; 64 * 1024];
         let mut early = std::mem::take(&mut connection.wire.early);
         if let Some(end) = self.handle(connection, &mut early, received)? {
@@ -249,14 +249,14 @@ impl Chat<'_> {
                 deadline = Instant::now() + self.options.farewell;
                 let again = self.member.unconfirmed();
                 for said in self.member.again() {
-                    connection.wire.say(&said, &mut connection.stream.writer.out);
+                    connection.wire.encode(&said, &mut connection.stream.writer.out);
                 }
                 if std::mem::replace(&mut self.was_back, false) {
                     (self.tell)(ChatEvent::Back(again)).map_err(not_printed)?;
                 }
             }
             if self.ended && self.member.unconfirmed() == 0 && self.member.is_here() {
-                connection.wire.leave(&mut connection.stream.writer.out);
+                connection.wire.close(&mut connection.stream.writer.out);
                 farewell(connection).await;
                 return Ok(End::Left);
             }
@@ -284,10 +284,10 @@ impl Chat<'_> {
                     match said {
                         Some(Command::Say { text, .. }) => {
                             let said = self.member.say(text);
-                            connection.wire.say(&said, &mut connection.stream.writer.out);
+                            connection.wire.encode(&said, &mut connection.stream.writer.out);
                         }
                         Some(Command::Who) => {
-                        connection.wire.say(&Command::Who, &mut connection.stream.writer.out)
+                        connection.wire.encode(&Command::Who, &mut connection.stream.writer.out)
                     }
                         None => {
                             self.ended = true;

@@ -11,12 +11,12 @@ use anyport_proto::ws::{CloseCode, Event as Frame, Kind, Receiver, Sender};
 
 use crate::error::{Error, ErrorKind, NO_CODE};
 
-/// One connection's coding.
+/// The encoder and decoder of one connection.
 pub(super) struct Wire {
     peer: SocketAddr,
-    /// Input that followed a handshake's response.
+    /// Input after the response to the handshake, which [`Self::handle`] has not parsed yet.
     pub(super) early: Vec<u8>,
-    /// An event that is not whole.
+    /// The bytes of an incomplete event.
     partial: Vec<u8>,
     kind: Carrier,
 }
@@ -47,9 +47,9 @@ impl Wire {
         }
     }
 
-    /// Appends a command. After a Close nothing is appended.
-    pub(super) fn say(&mut self, said: &Command, out: &mut Vec<u8>) {
-        let json = said.to_json();
+    /// Appends a command, or nothing after a Close.
+    pub(super) fn encode(&mut self, command: &Command, out: &mut Vec<u8>) {
+        let json = command.to_json();
         match &mut self.kind {
             Carrier::WebSocket { sender, .. } => {
                 let _ = sender.message(Kind::Text, json.as_bytes(), out);
@@ -61,14 +61,15 @@ impl Wire {
         }
     }
 
-    /// Appends a goodbye, where there is one. Over raw TCP the end of the stream is it.
-    pub(super) fn leave(&mut self, out: &mut Vec<u8>) {
+    /// Appends a Close frame; over raw TCP, nothing, because there a FIN ends the chat.
+    pub(super) fn close(&mut self, out: &mut Vec<u8>) {
         if let Carrier::WebSocket { sender, .. } = &mut self.kind {
             sender.close(Some(CloseCode::NORMAL), "", out);
         }
     }
 
-    /// Parses events in received bytes. `out` gets the replies.
+    /// Parses received bytes: appends their events to `events`, and replies to pings and Close
+    /// frames to `out`.
     pub(super) fn handle(
         &mut self,
         bytes: &mut [u8],
@@ -182,7 +183,7 @@ mod tests {
         Wire::messages(PEER, receiver, Sender::client(RandomKeys::new()))
     }
 
-    /// The events of `bytes`, whatever the cuts.
+    /// Returns the events of `bytes`, which are the same in every segmentation.
     fn received(wire: fn() -> Wire, bytes: &[u8]) -> Vec<Event> {
         let mut all = Vec::new();
         for step in 1..=bytes.len() {

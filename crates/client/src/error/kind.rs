@@ -72,7 +72,7 @@ pub enum ErrorKind {
     },
     /// A local file is another one than when sending it began.
     Changed(PathBuf),
-    /// A name that cannot be stored as it is.
+    /// A file whose name the protocol does not allow.
     Name(PathBuf, PathError),
     /// Two files would be stored under one name.
     SameName {
@@ -83,7 +83,7 @@ pub enum ErrorKind {
         /// The other one.
         second: PathBuf,
     },
-    /// The server has another file under the name that it made of this one's.
+    /// The server changed the name of this file to one that another of these files has already.
     NotApart {
         /// The name that was offered.
         name: String,
@@ -103,7 +103,7 @@ pub enum ErrorKind {
     },
     /// The URL cannot stand in the request for a WebSocket.
     Request,
-    /// The server's response to the handshake is no acceptance; its explanation, if it gave one.
+    /// The response to the handshake does not accept it; with the text of its body, if it has one.
     Handshake(ResponseError, String),
     /// The response to the handshake is not HTTP.
     NotHttp,
@@ -114,7 +114,7 @@ pub enum ErrorKind {
         /// Whether the connection was interactive, instead of one for transfers.
         interactive: bool,
     },
-    /// The library engine gave up.
+    /// The WebSocket library reported an error.
     Library,
     /// The server refused.
     Refused(Refusal),
@@ -144,9 +144,9 @@ pub enum ErrorKind {
         /// The reason.
         reason: String,
     },
-    /// An option that no field of HTTP expresses.
+    /// An option that is not supported over HTTP.
     NoWords(Setting, Option<&'static str>),
-    /// HTTP requests carry no interactive connection.
+    /// An interactive connection to an `http://` URL.
     NoChannel,
     /// A server that sends no receipts replied before everything was sent.
     Early {
@@ -169,7 +169,7 @@ pub enum ErrorKind {
         /// The receipt's.
         theirs: Digest,
     },
-    /// The URL names this directory, and one file was expected.
+    /// The URL names this directory, but the command needs one file.
     Directory(String),
     /// The server accepts WebSocket, but not the subprotocol of transfers.
     NoFiles,
@@ -179,7 +179,7 @@ pub enum ErrorKind {
     TooLong(usize),
     /// A second remote file would be stored under this path.
     SamePath(PathBuf),
-    /// A directory of which there is no listing.
+    /// A path for which the server sent no listing of anyport.
     NoListing {
         /// The path of the request.
         path: String,
@@ -199,25 +199,25 @@ pub enum ErrorKind {
     },
     /// A file cannot be stored at a local path.
     Local(LocalError),
-    /// The output is closed, after the client tried this.
+    /// This operation on the output failed.
     Output(&'static str),
     /// The input cannot be read.
     Input,
-    /// Bare frames and HTTP, written as this scheme, carry no rooms.
+    /// A room at a URL of this scheme, whose protocol has no rooms.
     NoRooms(&'static str),
     /// The server accepts WebSocket, but not the subprotocol of rooms.
     NoRoom,
-    /// The reply to JOIN is not of the protocol.
+    /// The reply to JOIN is not a line of the protocol.
     NoJoin,
     /// An event that is not one of a room.
     Event,
     /// An event longer than this limit, in bytes.
     LongEvent(usize),
-    /// A path where the protocol of this scheme carries none.
+    /// A path in a URL of this scheme, whose protocol has no paths.
     NoPath(&'static str, Target),
-    /// Proxies carry streams only.
+    /// UDP through a proxy, which forwards streams only.
     NoDatagrams,
-    /// No process receives datagrams at that port.
+    /// No process listens on that UDP port.
     NoPort,
     /// The input line of this number, from 1, cannot be a text message.
     NotText(u64),
@@ -230,14 +230,14 @@ pub enum ErrorKind {
 pub enum Transferred {
     /// Content bytes handed to the kernel.
     Sent(u64),
-    /// As `Sent`, over HTTP to a server that continues no upload of another command.
+    /// As [`Self::Sent`], over HTTP to a server that continues no upload of another command.
     SentOverHttp(u64),
-    /// As `Sent`, over HTTP to an anyport server, which continues it.
+    /// As [`Self::Sent`], over HTTP to an anyport server, which continues it.
     SentToResume(u64),
     /// Content bytes of the current file.
     Received(u64),
     /// Messages, which are not counted.
-    Talk,
+    Messages,
 }
 
 type Hint = Option<Cow<'static, str>>;
@@ -293,7 +293,7 @@ impl ErrorKind {
                     Transferred::Received(_) => {
                         hint("the partial file is kept; run the same command again to resume")
                     }
-                    Transferred::Talk => None,
+                    Transferred::Messages => None,
                 },
             ),
             Self::Open | Self::Read(_) => (FILE, None),

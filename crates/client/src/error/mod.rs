@@ -52,21 +52,26 @@ impl Error {
         self
     }
 
-    /// Returns the error of a lost connection. A time limit of the socket is named, and an error
-    /// of TLS is one of its own, which a second attempt would repeat.
+    /// Returns the error of a lost connection.
+    ///
+    /// If the socket's time limit was the reason, the error names it. An error of TLS is of the
+    /// kind [`ErrorKind::Tls`] and not retried, because the next attempt would fail in the same
+    /// way.
     pub(crate) fn lost(peer: SocketAddr, moved: Transferred, source: io::Error) -> Self {
         let tls = source.get_ref().and_then(|error| error.downcast_ref::<TlsError>());
-        if let Some(tls) = tls.filter(|_| moved != Transferred::Talk) {
+        if let Some(tls) = tls.filter(|_| moved != Transferred::Messages) {
             return Self::at(peer, ErrorKind::Tls(Box::new(tls.clone())));
         }
-        let late = match moved {
+        let waited_for = match moved {
             Transferred::Received(_) => "no data from the server",
             _ => "the server neither accepted data nor replied",
         };
-        let late = || format!("{late} for too long ({TIMEOUT})");
         let source = match source.kind() {
-            // A blocking socket reports its time limit so.
-            io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, late()),
+            // A blocking socket reports its time limit by this kind.
+            io::ErrorKind::WouldBlock => {
+                let text = format!("{waited_for} for too long ({TIMEOUT})");
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            }
             _ => source,
         };
         Self::at(peer, ErrorKind::Lost(moved)).because(source)
@@ -85,8 +90,8 @@ impl Error {
         }
     }
 
-    /// Returns whether the server let a time limit of the client pass.
-    pub fn is_silence(&self) -> bool {
+    /// Returns whether a time limit of the client expired, rather than one of the kernel.
+    pub fn is_timeout(&self) -> bool {
         let limit = |error: &io::Error| {
             error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
         };
@@ -232,7 +237,7 @@ impl From<LocalError> for Error {
     }
 }
 
-/// The runtime could not be started, or a task of it ended.
+/// Returns the error of a runtime that could not be started, or of a task that panicked.
 pub(crate) fn no_runtime(cause: io::Error) -> Error {
     Error::from(ErrorKind::Runtime).because(cause)
 }
@@ -251,16 +256,16 @@ impl From<io::Error> for Stopped {
     }
 }
 
-/// The longest reply that is read: a receipt, a refusal, the response to a handshake.
+/// Maximum size of a reply, in bytes: a receipt, a refusal, the response to a handshake.
 pub(crate) const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// Stands for a Close without a code (RFC 6455 §7.1.5).
+/// The status code of a Close frame that has none (RFC 6455 §7.1.5).
 pub(crate) const NO_CODE: u16 = 1005;
 
-/// Returns the beginning of a peer's text that an error shows.
+/// Returns the first [`SHOWN`] characters of a peer's text, for an error.
 pub(crate) fn cut(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().take(SHOWN).collect()
 }
 
-/// Characters of a peer's text that an error shows.
+/// Maximum length of a peer's text in an error, in characters.
 pub(crate) const SHOWN: usize = 200;

@@ -124,7 +124,7 @@ pub enum End {
     /// The client closed its sending direction.
     OfStream,
     /// The connection was evicted.
-    NoPermit,
+    Evicted,
 }
 
 impl fmt::Display for End {
@@ -132,7 +132,7 @@ impl fmt::Display for End {
         f.write_str(match self {
             Self::Deadline => "detection timeout",
             Self::OfStream => "end of stream",
-            Self::NoPermit => "evicted (too many unclassified connections)",
+            Self::Evicted => "evicted (too many unclassified connections)",
         })
     }
 }

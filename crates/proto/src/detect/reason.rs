@@ -192,7 +192,7 @@ mod tests {
             ),
             (
                 b"\x82",
-                End::NoPermit,
+                End::Evicted,
                 "evicted (too many unclassified connections) after 1 byte that could be \
                 a masked frame header",
             ),
@@ -221,7 +221,7 @@ mod tests {
             (b"\r\n\r\n", DetectedProtocol::Raw),
             (b"\r\n\r\n\0\r\nQUIT", DetectedProtocol::Proxy),
         ] {
-            for end in [End::Deadline, End::NoPermit] {
+            for end in [End::Deadline, End::Evicted] {
                 assert_eq!(protocol(prefix, Allowed::ALL, end), expected, "{prefix:?}");
             }
             // No bytes follow it.

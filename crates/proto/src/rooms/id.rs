@@ -32,7 +32,8 @@ pub struct BadEventId {
 }
 
 impl EventId {
-    /// An ID of no event: all stored events follow it, and earlier ones are lost.
+    /// An ID that no event has, in an epoch that no room has: a client that sends it receives all
+    /// stored events, and a notice that earlier ones were lost.
     pub const UNKNOWN: Self = Self { epoch: Epoch(*b"------"), number: 0 };
 }
 
@@ -44,7 +45,7 @@ impl Epoch {
 
     /// Returns the epoch as text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("both ways to make one give ASCII")
+        std::str::from_utf8(&self.0).expect("an epoch has ASCII letters and digits only")
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -70,7 +71,7 @@ impl FromStr for EventId {
     type Err = BadEventId;
 
     fn from_str(text: &str) -> Result<Self, BadEventId> {
-        let read = || {
+        let parse = || {
             let (epoch, number) = text.split_once('-')?;
             // Clients compare IDs as text, so each has only one form.
             let plain = number.bytes().all(|byte| byte.is_ascii_digit())
@@ -78,7 +79,7 @@ impl FromStr for EventId {
             let number = plain.then(|| number.parse().ok())??;
             Some(Self { epoch: Epoch::parse(epoch)?, number })
         };
-        read().ok_or_else(|| BadEventId { text: text.to_owned() })
+        parse().ok_or_else(|| BadEventId { text: text.to_owned() })
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyport_proto::counted::counted;
 use anyport_proto::detect::{Decision, DetectedProtocol, End, Reason};
 use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::units::format_bytes;
@@ -20,7 +21,7 @@ pub struct Counters {
     silent: [AtomicU64; SilentEnd::ALL.len()],
     decisions: [[AtomicU64; Class::ALL.len()]; Decided::ALL.len()],
     encrypted: AtomicU64,
-    unshaken: AtomicU64,
+    handshakes_failed: AtomicU64,
     receipts: AtomicU64,
     bytes: AtomicU64,
     already_there: AtomicU64,
@@ -30,9 +31,9 @@ pub struct Counters {
     open: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    lasted: Histogram,
-    received_in: Histogram,
-    sent_in: Histogram,
+    connection_durations: Histogram,
+    upload_durations: Histogram,
+    download_durations: Histogram,
     pub(crate) requests: Requests,
     sent: AtomicU64,
     bytes_sent: AtomicU64,
@@ -48,7 +49,7 @@ pub struct Counters {
 pub struct Snapshot {
     /// Accepted connections.
     pub connections: u64,
-    /// Connections that ended without a byte, by how they ended; without zeros.
+    /// Connections that closed without sending data, by their end; without zeros.
     pub silent: Vec<(SilentEnd, u64)>,
     /// Decisions, by protocol and class of reason; only those that are not 0.
     ///
@@ -58,7 +59,7 @@ pub struct Snapshot {
     /// Connections with TLS.
     pub encrypted: u64,
     /// TLS handshakes that failed.
-    pub unshaken: u64,
+    pub handshakes_failed: u64,
     /// Receipts: files that were stored or already there.
     pub receipts: u64,
     /// Their content bytes.
@@ -128,8 +129,8 @@ pub enum Class {
     Deadline,
     /// The end of the stream.
     EndOfStream,
-    /// Too many unclassified connections.
-    NoPermit,
+    /// It was evicted: too many unclassified connections.
+    Evicted,
     /// The protocol is not accepted, or detection is disabled.
     Forced,
     /// A candidate for bare frames was confirmed.
@@ -140,7 +141,7 @@ pub enum Class {
     Unconfirmed,
 }
 
-/// The end of a connection without a byte.
+/// The end of a connection that sent no data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SilentEnd {
@@ -172,7 +173,7 @@ impl Counters {
             silent: silent.filter(|(_, count)| *count > 0).collect(),
             decisions: decisions.filter(|(.., count)| *count > 0).collect(),
             encrypted: load(&self.encrypted),
-            unshaken: load(&self.unshaken),
+            handshakes_failed: load(&self.handshakes_failed),
             receipts: load(&self.receipts),
             bytes: load(&self.bytes),
             already_there: load(&self.already_there),
@@ -204,7 +205,7 @@ impl Counters {
         }
         self.receipts.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(receipt.bytes, Ordering::Relaxed);
-        self.received_in.add(receipt.seconds);
+        self.upload_durations.add(receipt.seconds);
     }
 
     /// Counts an upload that was interrupted.
@@ -220,7 +221,7 @@ impl Counters {
         }
         self.sent.fetch_add(1, Ordering::Relaxed);
         self.bytes_sent.fetch_add(file.bytes, Ordering::Relaxed);
-        self.sent_in.add(file.seconds);
+        self.download_durations.add(file.seconds);
     }
 
     /// Counts a peer that was refused.
@@ -236,12 +237,13 @@ impl Counters {
     /// Counts a connection as closed.
     pub(crate) fn closed(&self, lasted: Duration) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-        self.lasted.add(lasted.as_secs_f64());
+        self.connection_durations.add(lasted.as_secs_f64());
     }
 
     /// Returns the durations of connections, uploads and downloads.
     pub(crate) fn durations(&self) -> [Durations; 3] {
-        [&self.lasted, &self.received_in, &self.sent_in].map(Histogram::durations)
+        [&self.connection_durations, &self.upload_durations, &self.download_durations]
+            .map(Histogram::durations)
     }
 
     /// Counts bytes of connections and datagrams.
@@ -251,8 +253,8 @@ impl Counters {
     }
 
     /// Counts a TLS handshake.
-    pub(crate) fn shaken(&self, succeeded: bool) {
-        let counter = if succeeded { &self.encrypted } else { &self.unshaken };
+    pub(crate) fn handshake_ended(&self, succeeded: bool) {
+        let counter = if succeeded { &self.encrypted } else { &self.handshakes_failed };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -279,8 +281,8 @@ impl Counters {
         self.count(Decided::As(decision.protocol), Class::of(&decision.reason));
     }
 
-    /// Counts a candidate for bare frames that was decided.
-    pub(crate) fn settled(&self, class: Class) {
+    /// Counts the second decision about a candidate for bare frames.
+    pub(crate) fn candidate_decided(&self, class: Class) {
         let decided = match class {
             Class::Confirmed => Decided::Frames,
             _ => Decided::As(DetectedProtocol::Raw),
@@ -302,7 +304,7 @@ impl Class {
         Self::FirstBytes,
         Self::Deadline,
         Self::EndOfStream,
-        Self::NoPermit,
+        Self::Evicted,
         Self::Forced,
         Self::Confirmed,
         Self::RuledOut,
@@ -312,7 +314,7 @@ impl Class {
     const fn of(reason: &Reason) -> Self {
         match reason {
             Reason::Ended { end: End::OfStream, .. } => Self::EndOfStream,
-            Reason::Ended { end: End::NoPermit, .. } => Self::NoPermit,
+            Reason::Ended { end: End::Evicted, .. } => Self::Evicted,
             Reason::Ended { .. } => Self::Deadline,
             Reason::Forced { .. } => Self::Forced,
             _ => Self::FirstBytes,
@@ -325,7 +327,7 @@ impl Class {
             Self::FirstBytes => "first-bytes",
             Self::Deadline => "deadline",
             Self::EndOfStream => "end-of-stream",
-            Self::NoPermit => "no-place",
+            Self::Evicted => "no-place",
             Self::Forced => "forced",
             Self::Confirmed => "proof",
             Self::RuledOut => "refuted",
@@ -395,18 +397,18 @@ impl fmt::Display for Snapshot {
         let Self { sent, bytes_sent, unsent, .. } = self;
         // Counters are read one after the other.
         let received = self.receipts.saturating_sub(*already_there);
-        let came = format_bytes(self.bytes.saturating_sub(self.already_there_bytes));
-        let went = format_bytes(*bytes_sent);
-        let (interrupted, s) = (interrupted + unsent, if *connections == 1 { "" } else { "s" });
-        let files = if received == 1 { "file" } else { "files" };
-        write!(f, "{connections} connection{s}: received {received} {files} ({came})")?;
+        let bytes_received = format_bytes(self.bytes.saturating_sub(self.already_there_bytes));
+        let bytes_sent = format_bytes(*bytes_sent);
+        let interrupted = interrupted + unsent;
+        let (connections, files) = (counted(*connections, "connection"), counted(received, "file"));
+        write!(f, "{connections}: received {files} ({bytes_received})")?;
         if *already_there > 0 {
             write!(f, ", {already_there} already there")?;
         }
-        write!(f, ", sent {sent} ({went}), interrupted {interrupted}, refused {refused}")?;
-        let Self { encrypted, unshaken, .. } = self;
-        if encrypted + unshaken > 0 {
-            write!(f, "; under TLS {encrypted}, handshakes failed {unshaken}")?;
+        write!(f, ", sent {sent} ({bytes_sent}), interrupted {interrupted}, refused {refused}")?;
+        let Self { encrypted, handshakes_failed, .. } = self;
+        if encrypted + handshakes_failed > 0 {
+            write!(f, "; under TLS {encrypted}, handshakes failed {handshakes_failed}")?;
         }
         let mut before = "; detected";
         for (decided, class, count) in &self.decisions {
@@ -452,13 +454,13 @@ mod tests {
             (b"\xff", None, Allowed::ALL),
             (b"GET", Some(End::Deadline), Allowed::ALL),
             (b"GET", Some(End::OfStream), Allowed::ALL),
-            (b"GET", Some(End::NoPermit), Allowed::ALL),
+            (b"GET", Some(End::Evicted), Allowed::ALL),
             (b"GET", None, Allowed::UNDETECTED),
         ] {
             counters.decided(&decide(prefix, &Limits::default(), allowed, end).unwrap());
         }
         for class in [Class::Confirmed, Class::RuledOut, Class::Unconfirmed] {
-            counters.settled(class);
+            counters.candidate_decided(class);
         }
         counters.silent(SilentEnd::Evicted);
         let raw = Decided::As(DetectedProtocol::Raw);
@@ -471,7 +473,7 @@ mod tests {
                 (raw, Class::FirstBytes, 1),
                 (raw, Class::Deadline, 1),
                 (raw, Class::EndOfStream, 1),
-                (raw, Class::NoPermit, 1),
+                (raw, Class::Evicted, 1),
                 (raw, Class::Forced, 1),
                 (raw, Class::RuledOut, 1),
                 (raw, Class::Unconfirmed, 1),
@@ -491,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_and_ends_stand_at_their_places() {
+    fn the_order_of_each_list_is_that_of_its_discriminants() {
         assert!(Class::ALL.iter().enumerate().all(|(at, class)| at == *class as usize));
         assert!(SilentEnd::ALL.iter().enumerate().all(|(at, end)| at == *end as usize));
         assert!(Service::ALL.iter().enumerate().all(|(at, service)| at == *service as usize));

@@ -1,9 +1,9 @@
 //! Sends files over all protocols: hashed while they are sent, with one event at the end.
 //!
 //! Without a digest the kernel sends the content. With one it is read, hashed and written in
-//! pieces. The digest is that of the whole file: a receiver that has the beginning gets the rest
-//! immediately, and beside each piece twice as much of the beginning is hashed, until both are in
-//! step.
+//! pieces. The digest is that of the whole file, also for a receiver that has its beginning
+//! already: sending starts at the requested offset, and hashing at 0. With each piece that is sent,
+//! twice as many bytes are hashed, until hashing has reached the offset of sending.
 
 use std::cmp::Ordering;
 use std::io;
@@ -35,11 +35,14 @@ pub(crate) struct Download {
     until: u64,
     /// Hashes the file from its first byte; never beyond `position`.
     hasher: Hasher,
-    /// Hashes the beginning of a file that has grown again, as it may have been rewritten.
-    again: Option<Hasher>,
+    /// Hashes the beginning of a file that has grown a second time, to compare it with the sent
+    /// content: the file may have been rewritten.
+    second_hasher: Option<Hasher>,
     began: Instant,
+    /// When the last content was sent.
     last: Instant,
     end: Option<FileEnd>,
+    /// Whether its event was delivered.
     reported: bool,
     /// Its entry in the list of running transfers.
     underway: Underway,
@@ -47,7 +50,7 @@ pub(crate) struct Download {
 
 /// The next output of a download.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum DownloadOutput {
     /// This many bytes of the buffer; 0 if only some content was hashed.
     Bytes(usize),
     /// Content for the kernel to send; the session calls [`Download::sent`].
@@ -140,7 +143,7 @@ pub(crate) enum Located {
     Directory(FilePath),
 }
 
-/// An open file of which nothing has been sent. It may be dropped.
+/// An open file of which nothing has been sent; dropping it reports nothing.
 pub(crate) struct Opened {
     files: Arc<Files>,
     source: Source,
@@ -179,7 +182,7 @@ impl Opened {
             position: bytes.start,
             until: bytes.end,
             hasher: Hasher::new(digest),
-            again: None,
+            second_hasher: None,
             began: now,
             last: now,
             end: None,
@@ -198,17 +201,17 @@ impl Download {
     ///
     /// # Errors
     /// The file cannot be read, or was truncated: the connection must be aborted.
-    pub(crate) fn next(&mut self, buffer: &mut [u8]) -> io::Result<Next> {
+    pub(crate) fn next(&mut self, buffer: &mut [u8]) -> io::Result<DownloadOutput> {
         let left = self.until - self.position;
         if left == 0 {
             if self.hasher.wants_content() && self.hasher.bytes() < self.head.size {
                 self.catch_up(HASHED_AT_ONCE)?;
-                return Ok(Next::Bytes(0));
+                return Ok(DownloadOutput::Bytes(0));
             }
             if self.end.is_none() && !self.is_unchanged()? {
-                return Ok(Next::Bytes(0));
+                return Ok(DownloadOutput::Bytes(0));
             }
-            return Ok(Next::End(self.end()));
+            return Ok(DownloadOutput::End(self.end()));
         }
         if !self.hasher.wants_content() {
             // The last bytes are sent after the file was checked again: with a length alone the
@@ -217,7 +220,7 @@ impl Download {
                 && let Some(file) = self.content.file()
             {
                 let (file, at) = (file.clone(), self.position);
-                return Ok(Next::Kernel(Piece { file, at, count: left - TAIL }));
+                return Ok(DownloadOutput::Kernel(Piece { file, at, count: left - TAIL }));
             }
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let count = self.content.read_at(&mut buffer[..most], self.position)?;
@@ -225,7 +228,7 @@ impl Download {
                 self.is_unchanged()?;
             }
             self.sent(count as u64);
-            return Ok(Next::Bytes(count));
+            return Ok(DownloadOutput::Bytes(count));
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         self.catch_up(2 * most as u64)?;
@@ -234,10 +237,10 @@ impl Download {
             self.hasher.update(&buffer[..count]);
         }
         self.sent(count as u64);
-        Ok(Next::Bytes(count))
+        Ok(DownloadOutput::Bytes(count))
     }
 
-    /// Records that `count` bytes of [`Next::Kernel`] were sent.
+    /// Records that `count` bytes of [`DownloadOutput::Kernel`] were sent.
     pub(crate) fn sent(&mut self, count: u64) {
         self.position += count;
         self.underway.at(self.position);
@@ -246,12 +249,12 @@ impl Download {
 
     /// Ends a download of which everything was sent.
     pub(crate) fn finish(mut self) {
-        self.tell(None);
+        self.report(None);
     }
 
     /// Ends a download whose connection was lost.
     pub(crate) fn broken(mut self, reason: &str) {
-        self.tell(Some(reason.to_owned()));
+        self.report(Some(reason.to_owned()));
     }
 
     fn end(&mut self) -> FileEnd {
@@ -260,8 +263,8 @@ impl Download {
         self.end.get_or_insert_with(|| FileEnd { bytes, digest: hasher.finish() }).clone()
     }
 
-    /// Checks the file again after its content. Returns `false` if it has grown, and some of the
-    /// sent content was compared with the current one.
+    /// Checks after the last byte that the file is still the one that was opened. Returns `false`
+    /// if it has grown and more of the sent content must be compared: call it again.
     ///
     /// # Errors
     /// It was rewritten or truncated while it was read: the receiver must not accept it as
@@ -279,7 +282,7 @@ impl Download {
             Ordering::Greater => {}
         }
         let algorithm = self.hasher.algorithm();
-        let again = self.again.get_or_insert_with(|| Hasher::new(algorithm));
+        let again = self.second_hasher.get_or_insert_with(|| Hasher::new(algorithm));
         let until = self.head.size.min(again.bytes().saturating_add(HASHED_AT_ONCE));
         self.content.hash(again, until, || self.source.is_gone())?;
         if again.bytes() < self.head.size {
@@ -296,7 +299,7 @@ impl Download {
         self.content.hash(&mut self.hasher, until, || self.source.is_gone())
     }
 
-    fn tell(&mut self, broken: Option<String>) {
+    fn report(&mut self, broken: Option<String>) {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
@@ -321,7 +324,7 @@ impl Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        self.tell(Some("the server aborted the transfer".to_owned()));
+        self.report(Some("the server aborted the transfer".to_owned()));
     }
 }
 
@@ -356,6 +359,6 @@ fn in_microseconds(duration: Duration) -> f64 {
 /// Bytes at the end of a file that are read even without a digest.
 const TAIL: u64 = 16 * 1024;
 
-/// Bytes that a turn hashes when all content was sent: few enough for the other tasks of the
-/// thread.
+/// Bytes that one call hashes after all content was sent: few, so that the other tasks of the
+/// thread are not delayed.
 const HASHED_AT_ONCE: u64 = 8 * 1024 * 1024;

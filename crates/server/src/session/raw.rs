@@ -143,7 +143,7 @@ impl Raw {
         self.store(bytes, since)?;
         if !self.upload.as_ref().is_some_and(Upload::can_rewrite) {
             // Bytes that cannot be read back cannot be decoded later, so they are raw.
-            self.context.events.counters.settled(Class::Unconfirmed);
+            self.context.events.counters.candidate_decided(Class::Unconfirmed);
             let reason = "bare frames not confirmed, and the storage backend cannot rewrite";
             self.context.record.decided("raw", reason.to_owned());
             tracing::debug!(peer = %self.context.peer, protocol = "raw", reason, "decided");
@@ -155,7 +155,7 @@ impl Raw {
     /// Records that the candidate was ruled out or not confirmed.
     fn record_ruled_out(&self, contradiction: &Contradiction) {
         self.context.record.decided("raw", contradiction.to_string());
-        self.context.events.counters.settled(match contradiction {
+        self.context.events.counters.candidate_decided(match contradiction {
             Contradiction::Unfinished => Class::Unconfirmed,
             _ => Class::RuledOut,
         });
@@ -202,7 +202,7 @@ impl Raw {
         rest: Vec<u8>,
         replies: &mut Vec<u8>,
     ) -> Next {
-        self.context.events.counters.settled(Class::Confirmed);
+        self.context.events.counters.candidate_decided(Class::Confirmed);
         let reason = evidence.as_str();
         self.context.record.decided("frames", reason.to_owned());
         tracing::debug!(peer = %self.context.peer, protocol = "frames", reason, "decided");

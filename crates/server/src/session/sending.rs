@@ -6,7 +6,7 @@ use anyport_net::copy::Piece;
 use anyport_proto::transfer::download::{Entry, FileEnd, LeftOut, ListEnd};
 use anyport_proto::transfer::refusal::Refusal;
 
-use crate::service::download::{Download, Next};
+use crate::service::download::{Download, DownloadOutput};
 use crate::service::listing::{Listed, Listing};
 
 /// A file or a listing that is being sent.
@@ -39,13 +39,15 @@ impl Sending {
     pub(super) fn next(self, buffer: &mut [u8]) -> io::Result<Option<(Output, Option<Self>)>> {
         match self {
             Self::File(mut download) => match download.next(buffer) {
-                Ok(Next::Bytes(count)) => {
+                Ok(DownloadOutput::Bytes(count)) => {
                     Ok(Some((Output::Content(count), Some(Self::File(download)))))
                 }
-                Ok(Next::Kernel(piece)) => {
+                Ok(DownloadOutput::Kernel(piece)) => {
                     Ok(Some((Output::Kernel(piece), Some(Self::File(download)))))
                 }
-                Ok(Next::End(end)) => Ok(Some((Output::FileEnd(end), Some(Self::Ended(download))))),
+                Ok(DownloadOutput::End(end)) => {
+                    Ok(Some((Output::FileEnd(end), Some(Self::Ended(download)))))
+                }
                 Err(error) => {
                     download.broken(&error.to_string());
                     Err(error)

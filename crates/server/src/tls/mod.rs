@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 use anyport_net::linger;
 use anyport_proto::setting::MAX_UNCLASSIFIED;
-use anyport_tls::{MaybeTls, Parts, ServerMachine, Stream, shake};
+use anyport_tls::{MaybeTls, Parts, ServerMachine, Stream, handshake};
 use tokio::net::TcpStream;
 
 use crate::detect::First;
-use crate::unclassified::Permit;
+use crate::unclassified::Registration;
 
 /// Performs the handshake with a client whose ClientHello has begun. It must be complete within the
 /// time `allowed`, counted from the first byte.
@@ -35,7 +35,7 @@ pub(crate) async fn accept(
     server: &anyport_tls::server::Server,
     first: First,
     allowed: Duration,
-    permit: &mut Permit,
+    registration: &mut Registration,
 ) -> io::Result<Wire> {
     let First { mut prefix, first_byte, ended } = first;
     if ended {
@@ -46,9 +46,9 @@ pub(crate) async fn accept(
     }
     let mut machine = ServerMachine::server(server.config())?;
     let left = allowed.saturating_sub(Instant::now().saturating_duration_since(first_byte));
-    let shaken = tokio::select! {
+    let plain = tokio::select! {
         biased;
-        () = permit.evicted() => {
+        () = registration.evicted() => {
             Err(io::Error::other(format!(
                 "evicted: too many unclassified connections ({MAX_UNCLASSIFIED})"
             )))
@@ -57,9 +57,9 @@ pub(crate) async fn accept(
             let reason = format!("not complete within {allowed:?}");
             Err(io::Error::new(io::ErrorKind::TimedOut, reason))
         }
-        shaken = shake(&mut stream, &mut machine, &mut prefix) => shaken,
+        plain = handshake(&mut stream, &mut machine, &mut prefix) => plain,
     };
-    match shaken {
+    match plain {
         Ok(plain) => {
             let parts = Parts { io: stream, machine, plain };
             Ok(MaybeTls::Tls(Box::new(Stream::new(parts))))
