@@ -192,8 +192,8 @@ fn has_its_size(file: &File, metadata: &Metadata) -> bool {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // An unreadable file is reported when it is sent.
-            Err(_) => return true,
+            // Without a size it is read to its end, and the error is reported then.
+            Err(_) => return false,
         }
     }
     filled == size

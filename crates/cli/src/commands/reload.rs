@@ -8,8 +8,10 @@ use crate::daemon::flags;
 
 pub(crate) fn run(flags: &flags::Reload) -> Result<Exit, Failure> {
     let mut server = Server::find(flags.instance.control.as_deref())?;
-    let (place, pid) = server.place();
-    to_stderr(&format!("reloading process {pid}{place}"));
+    let (address, pid) = server.address_and_pid();
+    if !pid.is_null() {
+        to_stderr(&format!("reloading process {pid}{address}"));
+    }
     let answer = server.ask("reload")?;
     let line = answer["line"].as_str().unwrap_or_default().replace(char::is_control, " ");
     let done = answer["ok"] == true;

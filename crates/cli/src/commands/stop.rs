@@ -8,7 +8,7 @@ use crate::daemon::flags;
 
 pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
     let mut server = Server::find(flags.instance.control.as_deref())?;
-    let (place, _) = server.place();
+    let (address, _) = server.address_and_pid();
     let answer = server.ask(if flags.now { "stop now" } else { "stop" })?;
     if flags.instance.json {
         json_to_stdout(&answer).context("cannot write to stdout")?;
@@ -18,7 +18,7 @@ pub(crate) fn run(flags: &flags::Stop) -> Result<Exit, Failure> {
         } else {
             "waiting for running transfers"
         };
-        to_stderr(&format!("process {} is stopping{place}: {how}", answer["pid"]));
+        to_stderr(&format!("process {} is stopping{address}: {how}", answer["pid"]));
     }
     if flags.wait {
         server.wait()?;

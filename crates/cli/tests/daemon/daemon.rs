@@ -311,7 +311,8 @@ fn a_control_socket_that_is_closed_without_a_complete_reply_is_reported() {
                 });
             }
         });
-        place.run(&["reload", "--control", "control"]).exits(1).says(words);
+        let outcome = place.run(&["reload", "--control", "control"]).exits(1).says(words);
+        assert!(!outcome.stderr.contains("null"), "{outcome:?}");
     }
 }
 

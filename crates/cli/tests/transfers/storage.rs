@@ -542,6 +542,9 @@ fn a_directory_that_becomes_unreadable_between_two_pages_is_counted_and_named() 
 fn a_file_of_size_0_that_has_content_is_sent_and_not_buffered() {
     let server = Server::start(&["--max-size", "1MiB"]);
     let url = server.url("tcp", "");
+    // Nothing is at address 0.
+    anyport(&["send", "/proc/self/mem", &url]).exits(1).says("cannot read /proc/self/mem");
+    assert_eq!(server.next_event()["event"], "interrupted");
     for flags in [&[][..], &["--plain"]] {
         let sent = anyport(&[&["send", "/proc/self/pagemap", &url], flags].concat());
         assert_ne!(sent.code, Some(0), "{sent:?}");

@@ -79,9 +79,10 @@ impl Server {
         Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
     }
 
-    /// Returns its address and directory, ` (127.0.0.1:8331, /srv/files)`, and its process ID, over
-    /// another connection, because each accepts one request.
-    pub(crate) fn place(&self) -> (String, Value) {
+    /// Returns its address and directory, ` (127.0.0.1:8331, /srv/files)`, and its process ID; an
+    /// empty text and `null` if it does not reply. Each connection accepts one request, so this uses
+    /// another one.
+    pub(crate) fn address_and_pid(&self) -> (String, Value) {
         let status = Self::connect(&self.path).map_err(|error| Failure::from(anyhow!(error)));
         let Ok(status) = status.and_then(|mut server| server.ask("status")) else {
             return (String::new(), Value::Null);
