@@ -259,10 +259,9 @@ impl Default for ListenerConfig {
 pub struct RoomLimits {
     /// Maximum number of rooms, including those that became empty a short time ago.
     pub rooms: usize,
-    /// Maximum messages per second: of one member, and, counted separately, of a whole room. Bursts
-    /// of one second's messages are allowed.
+    /// Maximum messages per second of one member, and separately of a whole room.
     ///
-    /// `None`: no limit.
+    /// Bursts of one second's messages are allowed. `None`: no limit.
     pub rate: Option<u32>,
     /// Maximum number of events that a room stores for later members.
     pub history: usize,
