@@ -186,11 +186,15 @@ impl Files {
                 continue;
             }
             let Some(mut sink) = directory.open_partial(&key, true, None).map_err(cannot)? else {
-                // Without a token its writer may be another client.
-                if checked.source.record.user().is_some()
-                    && let Some(waited) = wanted.evicts
-                    && let Some(released) = self.take_over(&key, waited)
-                {
+                let Some(waited) = wanted.evicts else { continue };
+                // Without a token its writer may be another client, or the lost connection of this
+                // one whose end is not noticed yet.
+                let released = match checked.source.record.user() {
+                    Some(_) => self.take_over(&key, waited),
+                    None if waited.is_none_or(Waiting::is_new) => Some(Released::Soon),
+                    None => None,
+                };
+                if let Some(released) = released {
                     return Err(NotBegun::Owned(released));
                 }
                 continue;

@@ -522,6 +522,30 @@ mod tests {
     }
 
     #[test]
+    fn a_client_waits_for_the_end_of_its_lost_connection_without_a_token_too() {
+        let scratch = tempfile::tempdir().unwrap();
+        let server = files(scratch.path());
+        let offer = offer(Some(1 << 20));
+        let mut lost = server.begin(source(1), offer.clone()).unwrap();
+        write(&mut lost, b"abc");
+        let Ok(Begun::Waiting(waiting)) = server.offered_from(source(1), offer.clone(), 3) else {
+            panic!("did not wait")
+        };
+        lost.interrupt("lost");
+        let Ok(Begun::Upload(back)) = server.retry(waiting) else { panic!("waits on") };
+        assert_eq!(back.offset(), 3);
+        // One that still sends may be another client's: after a while this attempt begins anew.
+        let mut begun = server.offered_from(source(1), offer, 3);
+        let other = loop {
+            match begun.unwrap() {
+                Begun::Waiting(waiting) => begun = server.retry(waiting),
+                Begun::Upload(other) => break other,
+            }
+        };
+        assert_eq!(other.offset(), 0);
+    }
+
+    #[test]
     fn a_refusal_leaves_the_upload_and_cancelling_removes_it() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());

@@ -207,6 +207,11 @@ impl Waiting {
         Some(Self { source, offer, identity, gate, next, until, permit })
     }
 
+    /// Returns whether a lost connection may have ended without being noticed yet.
+    pub(super) fn is_new(&self) -> bool {
+        Instant::now() + TAKE_OVER < self.until + UNNOTICED
+    }
+
     /// Returns what its session waits for; after that time it tries again.
     pub(crate) fn wait(&self) -> Option<Wait> {
         let (gate, until) = (self.gate.clone(), Some(self.next));
@@ -217,6 +222,9 @@ impl Waiting {
 /// Maximum number of senders that wait; another one is refused as busy. They hold no thread, but
 /// each that waits for one partial file tries once whenever its writer changes.
 pub(super) const TAKING_OVER: usize = 64;
+
+/// Time in which the end of a connection is noticed on a busy machine.
+const UNNOTICED: Duration = Duration::from_millis(500);
 
 /// Time after which a partial file that a request only looks at is free.
 const SOON: Duration = Duration::from_millis(20);
