@@ -338,17 +338,15 @@ def upload(uploader, content, name, chunk=None, at=None, checksums=False, rest=F
     elif dialect.version and not chunk and not rest:
         return uploader.create(size, name, content, last=True, method="PUT")
     else:
-        created = uploader.create(size, name, method="POST" if dialect.tus else "PUT")
+        created = None
         if dialect.version == 3:
-            # Version 3 names no length at creation, so the server knows the file by the last append alone, whose wrong
-            # offset makes it name the right one.
-            probe = uploader.append(1, memoryview(content)[1:], last=True, expect=True)
-            if probe.status != 409:
-                raise Refused("a wrong offset", probe)
-            offset, complete = probe.offset(), False
-            uploader.report({"event": "offset", "offset": offset})
+            # Version 3 states the length by the whole content alone. 104 names the upload before.
+            announced = lambda interim: any("location" in each.fields for each in interim)
+            uploader.create(size, name, content, True, "PUT", announced=True, until=announced)
+            uploader.close()
         else:
-            offset, complete = uploader.offset()
+            created = uploader.create(size, name, method="POST" if dialect.tus else "PUT")
+        offset, complete = uploader.offset()
         if complete:
             return created
     while True:
