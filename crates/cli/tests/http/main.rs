@@ -14,6 +14,7 @@
 //! - `resumable_ietf`, `resumable_tus` uploads that several requests continue, in each dialect
 //! - `resumable_pairs` uploads that one protocol begins and another continues
 //! - `origin` pages of others, and names that lead here
+//! - `upload_clients` tus and IETF clients of others
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -32,3 +33,4 @@ mod origin;
 mod resumable_ietf;
 mod resumable_pairs;
 mod resumable_tus;
+mod upload_clients;

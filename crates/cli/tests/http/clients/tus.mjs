@@ -142,12 +142,17 @@ const scenarios = {
     const gone = await fetch(url, { method: 'HEAD', headers: { 'Tus-Resumable': '1.0.0' } })
     assert.ok([404, 410].includes(gone.status), gone.status)
   },
-  // Its options for the drafts with interop versions 3 and 6.
-  async ietf_3() {
-    return interrupted('ietf_3', { protocol: 'ietf-draft-03', chunkSize }, 'chunk')
-  },
+  // The draft with interop version 6, and that with version 5, which is not supported.
   async ietf_6() {
     return interrupted('ietf_6', { protocol: 'ietf-draft-05', chunkSize }, 'chunk')
+  },
+  async ietf_5() {
+    const options = { metadata: { filename: 'ietf_5' }, protocol: 'ietf-draft-03', chunkSize }
+    const error = await upload(content, options).then(
+      () => null,
+      (error) => error,
+    )
+    return error?.message
   },
 }
 
