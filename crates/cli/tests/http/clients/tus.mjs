@@ -144,7 +144,8 @@ const scenarios = {
   },
   // The draft with interop version 6, and that with version 5, which is not supported.
   async ietf_6() {
-    return interrupted('ietf_6', { protocol: 'ietf-draft-05', chunkSize }, 'chunk')
+    const headers = { 'Content-Disposition': 'attachment; filename="ietf_6"' }
+    return interrupted('ietf_6', { protocol: 'ietf-draft-05', headers, chunkSize }, 'chunk')
   },
   async ietf_5() {
     const options = { metadata: { filename: 'ietf_5' }, protocol: 'ietf-draft-03', chunkSize }
