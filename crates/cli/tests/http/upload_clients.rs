@@ -35,8 +35,7 @@ fn stored(server: &Server, content: &[u8], names: &[&str]) {
 
 #[test]
 fn tuspy_and_aiotus_upload_and_resume() {
-    let both = python_with("tusclient").and(python_with("aiotus"));
-    let Some(mut python) = both else { return };
+    let Some(mut python) = python_with("tusclient, aiotus") else { return };
     let (server, content) = (Server::start(&[]), noise(LARGE, 21));
     python.args(["-c", include_str!("clients/python_tus.py")]);
     let reported = run(python, &server, &content, &[]);

@@ -10,7 +10,7 @@ use http::header::{self, HeaderName};
 
 use super::{Resumable, UPLOADS};
 use crate::session::http::answer::{Answer, Length, seconds};
-use crate::session::http::handler::refuse;
+use crate::session::http::handler::{Request, refuse};
 use crate::session::http::resources::upload::{answer_receipt, location_of};
 
 impl Resumable {
@@ -19,7 +19,7 @@ impl Resumable {
     }
 
     pub(super) fn location(&self) -> String {
-        format!("/.anyport/{UPLOADS}{}", self.id)
+        format!("{}/.anyport/{UPLOADS}{}", self.origin, self.id)
     }
 
     pub(super) fn lifetime(&self) -> u64 {
@@ -173,6 +173,25 @@ impl Resumable {
         self.refuse(status, RefusalCode::DigestMismatch, reason)
     }
 }
+
+/// Returns the scheme and authority that the client used; empty if it named no host, or if a proxy
+/// forwarded the request, whose client may use another scheme.
+///
+/// aiotus needs them: it appends a location that is a path to the path of the directory.
+pub(super) fn origin(request: &Request<'_>) -> String {
+    let Request { context, head, .. } = request;
+    let is_forwarded = FORWARDED.iter().any(|field| head.fields.contains_key(*field));
+    match (head.host(), context.is_encrypted) {
+        ("", _) => String::new(),
+        _ if is_forwarded => String::new(),
+        (host, true) => format!("https://{host}"),
+        (host, false) => format!("http://{host}"),
+    }
+}
+
+/// Fields that proxies add. A client that forges one gets a path.
+const FORWARDED: [&str; 5] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /// Adds the fields that all responses of a dialect have.
 pub(super) fn marked(dialect: Dialect, answer: Answer) -> Answer {

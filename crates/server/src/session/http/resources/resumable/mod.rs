@@ -177,6 +177,8 @@ struct Resumable {
     asked: Asked,
     dialect: Dialect,
     id: UploadId,
+    /// Scheme and authority of the upload's URL; empty where a path is enough.
+    origin: String,
     operation: Operation,
     /// Announced length of the content.
     content: Option<u64>,
@@ -333,6 +335,10 @@ impl Resumable {
             asked: request.asked.clone(),
             dialect,
             id,
+            origin: match dialect {
+                Dialect::Tus => answers::origin(request),
+                Dialect::Ietf(_) => String::new(),
+            },
             operation,
             content: match request.framing {
                 Framing::None => Some(0),
