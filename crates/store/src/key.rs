@@ -44,8 +44,9 @@ impl TransferKey {
         Some(Self::hash(path, &[&size.to_string(), algorithm.as_str(), owner]))
     }
 
-    /// Returns the key of the upload whose id is `id`, a secret of its client. The key is not one:
-    /// it is the name of a file.
+    /// Returns the key of the upload whose id is `id`.
+    ///
+    /// The id is a secret of its client; the key is not one, as it is the name of a file.
     pub fn of_upload(id: &str) -> Self {
         let hasher = blake3::Hasher::new_derive_key("anyport 2026-11 upload resource");
         Self(hash(hasher, std::iter::once(id.as_bytes()), 16))

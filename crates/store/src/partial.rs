@@ -57,8 +57,9 @@ pub struct PartialFile {
 }
 
 impl Directory {
-    /// Creates an upload that requests continue by its id, without content. Its offer is stored, so
-    /// that it survives the end of the server.
+    /// Creates an upload that requests continue by its id, without content.
+    ///
+    /// Its offer is stored, so that it survives the end of the server.
     ///
     /// # Errors
     /// The kernel's error.
@@ -310,6 +311,7 @@ impl PartialFile {
     }
 
     /// Moves the content of `other`, an attempt over another protocol or with another id, here.
+    ///
     /// The file must be empty.
     ///
     /// # Errors

@@ -127,6 +127,9 @@ fn ht_11_a_file_has_its_media_type_and_browsers_must_not_guess() {
         ("a.svg", "image/svg+xml", true),
         ("a.pdf", "application/pdf", true),
         ("a.png", "image/png", false),
+        // With this type and `nosniff` no page can execute or apply them.
+        ("a.js", "text/plain; charset=utf-8", false),
+        ("a.css", "text/plain; charset=utf-8", false),
         ("a", "application/octet-stream", false),
     ] {
         put(&server, name, b"<script>alert(1)</script>");
@@ -138,6 +141,16 @@ fn ht_11_a_file_has_its_media_type_and_browsers_must_not_guess() {
         assert_eq!(answer.contains("Content-Security-Policy: sandbox;"), runs, "{answer}");
         assert!(!answer.contains("Access-Control"), "{answer}");
     }
+}
+
+#[test]
+fn a_stored_file_is_no_service_worker() {
+    let server = Server::start(&[]);
+    put(&server, "worker.js", b"onfetch = () => {}");
+    let answer = get(&server, "/files/worker.js", "Service-Worker: script\r\n");
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(answer.ends_with("a stored file cannot be a service worker\n"), "{answer}");
+    assert!(get(&server, "/files/worker.js", "").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub fn of_name(name: &str) -> &'static str {
 pub const UNKNOWN: &str = "application/octet-stream";
 
 /// Endings in lower case, and their types. Text is assumed to be UTF-8.
-const BY_ENDING: [(&[&str], &str); 30] = [
+const BY_ENDING: [(&[&str], &str); 29] = [
     (
         &["txt", "text", "log", "md", "conf", "ini", "toml", "yaml", "yml"],
         "text/plain; charset=utf-8",
@@ -44,8 +44,9 @@ const BY_ENDING: [(&[&str], &str); 30] = [
     (&["rs", "c", "h", "cpp", "hpp", "py", "sh", "go", "java"], "text/plain; charset=utf-8"),
     (&["csv"], "text/csv; charset=utf-8"),
     (&["html", "htm"], "text/html; charset=utf-8"),
-    (&["css"], "text/css; charset=utf-8"),
-    (&["js", "mjs"], "text/javascript; charset=utf-8"),
+    // A page of this origin must not execute or apply a stored file: with `nosniff` browsers take
+    // scripts and style sheets by these types only.
+    (&["css", "js", "mjs"], "text/plain; charset=utf-8"),
     (&["json"], "application/json"),
     (&["xml"], "application/xml"),
     (&["xhtml"], "application/xhtml+xml"),
@@ -113,6 +114,9 @@ mod tests {
     fn a_name_says_what_a_file_may_be() {
         assert_eq!(of_name("a.TXT"), "text/plain; charset=utf-8");
         assert_eq!(of_name("archive.tar.gz"), "application/gzip");
+        for name in ["a.js", "a.mjs", "a.css"] {
+            assert_eq!(of_name(name), "text/plain; charset=utf-8", "{name}");
+        }
         for name in ["Makefile", "a.", "", ".bin", "a.html.part"] {
             assert_eq!(of_name(name), UNKNOWN, "{name:?}");
         }

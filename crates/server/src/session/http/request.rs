@@ -127,10 +127,21 @@ fn check(
         return refuse(status, RefusalCode::NotSupported, reason)
             .map_err(|answer| answer.with(header::ALLOW, allow));
     }
+    if is_service_worker(head) {
+        let reason = "a stored file cannot be a service worker".to_owned();
+        return refuse(StatusCode::FORBIDDEN, RefusalCode::NotSupported, reason);
+    }
     if has_content(method) || *method == Method::DELETE || resource.is_shared {
         access::check_page(context, head, resource.is_shared, asked)?;
     }
     Ok(())
+}
+
+/// Returns whether a browser requests the script of a service worker (Service Workers, §4.6), which
+/// would answer all later requests of pages for this origin.
+fn is_service_worker(head: &RequestHead) -> bool {
+    let field = header::HeaderName::from_static("service-worker");
+    head.fields.get(field).is_some_and(|value| value == "script")
 }
 
 /// Checks that content is there if the method has some, and only then.
