@@ -140,7 +140,7 @@ pub(super) fn decode_hex<T: for<'a> TryFrom<&'a [u8]>>(hex: &str) -> Option<T> {
 }
 
 /// Both algorithms give 256 bits.
-const DIGEST_LEN: usize = 32;
+pub(crate) const DIGEST_LEN: usize = 32;
 
 #[cfg(test)]
 mod tests {

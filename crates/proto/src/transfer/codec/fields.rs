@@ -12,7 +12,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use crate::http1::field_names::{CONTENT_DIGEST, MTIME, MTIME_NS, REPR_DIGEST};
 use crate::http1::range::ContentRange;
 use crate::http1::{RequestHead, date};
-use crate::transfer::digest::{Algorithm, Digest};
+use crate::transfer::digest::{Algorithm, DIGEST_LEN, Digest};
 use crate::transfer::file_time::{self, FileTime, GRANULARITY};
 
 /// Fields with their values.
@@ -23,14 +23,19 @@ pub type Fields = Vec<(HeaderName, String)>;
 #[non_exhaustive]
 pub enum FieldError {
     /// The digest is not base64 of 32 bytes between colons.
-    #[error("{field}: sha-256 is not 32 bytes in base64 between colons (RFC 9530 §2)")]
+    #[error("{field}: {key} is not 32 bytes in base64 between colons (RFC 9530 §2)")]
     Malformed {
         /// The field's name.
         field: HeaderName,
+        /// The algorithm's key.
+        key: &'static str,
     },
     /// Two digests differ.
-    #[error("the request has two different sha-256 digests (RFC 9530 §2)")]
-    Contradiction,
+    #[error("the request has two different {key} digests (RFC 9530 §2)")]
+    Contradiction {
+        /// The algorithm's key.
+        key: &'static str,
+    },
     /// The nanoseconds are not those of a second.
     #[error("{MTIME_NS} is not a number from 0 to 999999999")]
     Nanoseconds,
@@ -73,17 +78,19 @@ pub fn offered_time(fields: &HeaderMap) -> Result<Option<FileTime>, FieldError> 
     Ok(None)
 }
 
-/// Returns the SHA-256 of an offer; `is_whole`: the content of the message is that of the file.
+/// Returns the digest of an offer: SHA-256, or BLAKE3 without one. `is_whole`: the content of the
+/// message is that of the file.
 ///
 /// Other algorithms are ignored (RFC 9530 §2).
 ///
 /// # Errors
 /// It is malformed, or there are two.
 pub fn offered_digest(head: &RequestHead, is_whole: bool) -> Result<Option<Digest>, FieldError> {
-    let of_file = sha256_in(head, REPR_DIGEST)?;
+    let of_file = digest_in(head, REPR_DIGEST, SHA_256)?;
     let of_content = if is_whole { content_digest(head)? } else { None };
     match (of_file, of_content) {
-        (Some(one), Some(other)) if one != other => Err(FieldError::Contradiction),
+        (Some(one), Some(other)) if one != other => Err(FieldError::Contradiction { key: SHA_256 }),
+        (None, None) => digest_in(head, REPR_DIGEST, BLAKE3),
         (one, other) => Ok(one.or(other)),
     }
 }
@@ -93,22 +100,27 @@ pub fn offered_digest(head: &RequestHead, is_whole: bool) -> Result<Option<Diges
 /// # Errors
 /// It is malformed, or there are two.
 pub fn content_digest(head: &RequestHead) -> Result<Option<Digest>, FieldError> {
-    sha256_in(head, CONTENT_DIGEST)
+    digest_in(head, CONTENT_DIGEST, SHA_256)
 }
 
-fn sha256_in(head: &RequestHead, field: HeaderName) -> Result<Option<Digest>, FieldError> {
+fn digest_in(
+    head: &RequestHead,
+    field: HeaderName,
+    key: &'static str,
+) -> Result<Option<Digest>, FieldError> {
     let mut found = None;
     for value in head.field_tokens(field.clone()) {
         let Some((name, value)) = value.split_once('=') else { continue };
-        if !name.eq_ignore_ascii_case("sha-256") {
+        if !name.eq_ignore_ascii_case(key) {
             continue;
         }
-        let digest = decode(value).ok_or_else(|| FieldError::Malformed { field: field.clone() })?;
-        if found.replace(digest).is_some_and(|other| other != digest) {
-            return Err(FieldError::Contradiction);
+        let bytes = decode(value);
+        let bytes = bytes.ok_or_else(|| FieldError::Malformed { field: field.clone(), key })?;
+        if found.replace(bytes).is_some_and(|other| other != bytes) {
+            return Err(FieldError::Contradiction { key });
         }
     }
-    Ok(found)
+    Ok(found.map(if key == SHA_256 { Digest::sha256 } else { Digest::blake3 }))
 }
 
 /// Returns the fields of the time of a stored file, as its owner announces it at `now`.
@@ -151,8 +163,13 @@ pub fn size_of_rest(range: &str, offset: u64) -> Option<u64> {
 /// Returns the value of a digest field; `None` for an algorithm that the registry of RFC 9530 does
 /// not have.
 pub fn digest_value(digest: &Digest) -> Option<String> {
-    (digest.algorithm() == Algorithm::Sha256)
-        .then(|| format!("sha-256=:{}:", STANDARD.encode(digest.as_bytes())))
+    (digest.algorithm() == Algorithm::Sha256).then(|| anyport_digest_value(digest))
+}
+
+/// Returns the value of a digest field for an anyport server, which knows BLAKE3 too.
+pub fn anyport_digest_value(digest: &Digest) -> String {
+    let key = if digest.algorithm() == Algorithm::Sha256 { SHA_256 } else { BLAKE3 };
+    format!("{key}=:{}:", STANDARD.encode(digest.as_bytes()))
 }
 
 fn nanoseconds_field(nanoseconds: u32) -> (HeaderName, String) {
@@ -164,13 +181,17 @@ fn exact_nanoseconds(fields: &HeaderMap) -> Option<u32> {
 }
 
 /// A byte sequence (RFC 9651 §3.3.5); parameters behind it mean nothing here.
-fn decode(value: &str) -> Option<Digest> {
+fn decode(value: &str) -> Option<[u8; DIGEST_LEN]> {
     let (base64, behind) = value.strip_prefix(':')?.split_once(':')?;
     if !behind.is_empty() && !behind.starts_with(';') {
         return None;
     }
-    Some(Digest::sha256(STANDARD.decode(base64).ok()?.try_into().ok()?))
+    STANDARD.decode(base64).ok()?.try_into().ok()
 }
+
+/// The keys of digest fields. BLAKE3's is not registered; other servers ignore it.
+const SHA_256: &str = "sha-256";
+const BLAKE3: &str = "blake3";
 
 #[cfg(test)]
 mod tests {
@@ -234,7 +255,13 @@ mod tests {
         }
         assert_eq!(of(""), Ok(None));
         assert_eq!(of("Repr-Digest: sha-512=:AAAA:, unixsum=:AA==:\r\n"), Ok(None));
-        assert_eq!(digest_value(&Digest::blake3([0; 32])), None);
+        let blake3 = Digest::blake3([7; 32]);
+        assert_eq!(digest_value(&blake3), None);
+        let value = anyport_digest_value(&blake3);
+        assert_eq!(of(&format!("Repr-Digest: {value}\r\n")), Ok(Some(blake3)));
+        // The registered one has precedence.
+        let both = of(&format!("Repr-Digest: {value}, {HELLO}\r\n")).unwrap().unwrap();
+        assert_eq!(anyport_digest_value(&both), HELLO);
     }
 
     #[test]
@@ -242,11 +269,15 @@ mod tests {
         for wrong in ["sha-256=:AAAA:", "sha-256=RK/0", "sha-256=:!:", "sha-256=::", "SHA-256=:RK"]
         {
             let error = of(&format!("Repr-Digest: {wrong}\r\n"));
-            assert_eq!(error, Err(FieldError::Malformed { field: REPR_DIGEST }), "{wrong}");
+            assert_eq!(
+                error,
+                Err(FieldError::Malformed { field: REPR_DIGEST, key: SHA_256 }),
+                "{wrong}"
+            );
         }
         let zeros = digest_value(&Digest::sha256([0; 32])).unwrap();
         let two = format!("Repr-Digest: {HELLO}\r\nContent-Digest: {zeros}\r\n");
-        assert_eq!(of(&two), Err(FieldError::Contradiction));
+        assert_eq!(of(&two), Err(FieldError::Contradiction { key: SHA_256 }));
     }
 
     #[test]

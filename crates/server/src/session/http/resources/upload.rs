@@ -11,7 +11,7 @@ use anyport_proto::http1::range::ContentRange;
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::one_line::COLUMNS;
 use anyport_proto::resumable::UPLOAD_OFFSET;
-use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::fields;
 use anyport_proto::transfer::file_path::{self, FilePath};
 use anyport_proto::transfer::messages::FileReply;
@@ -166,8 +166,8 @@ pub(super) fn stated(
 ) -> Result<Stated, Answer> {
     let Request { context, head, .. } = *request;
     let mut offer = offered(head, size, name).map_err(|refused| request.refuse_offer(refused))?;
-    if digest.is_some() {
-        offer.digest = Some(Algorithm::Sha256);
+    if let Some(digest) = &digest {
+        offer.digest = Some(digest.algorithm());
     }
     let path = offer.name_raw.as_deref().map(FilePath::from_percent_encoded);
     let present = path.and_then(Result::ok).and_then(|path| context.files.look_at(&path));

@@ -364,6 +364,11 @@ impl Resumable {
         if upload.is_here() {
             return Err(self.finish(upload));
         }
+        let algorithm = upload.algorithm();
+        // Its key is not registered, and unknown ones are ignored (RFC 9530 §2).
+        let is_known = |digest: &Digest| digest.algorithm() != Algorithm::Blake3;
+        self.digest =
+            self.digest.filter(|digest| digest.algorithm() == algorithm || is_known(digest));
         let refused = if let Some(size) = upload.size().filter(|size| append.offset > *size) {
             Some(self.beyond(size))
         } else if append.offset != offset {
@@ -374,7 +379,7 @@ impl Resumable {
             self.content.is_some_and(|content| offset.saturating_add(content) > *size)
         }) {
             Some(self.beyond(size))
-        } else if self.digest.is_some() && upload.algorithm() != Algorithm::Sha256 {
+        } else if self.digest.is_some_and(|digest| digest.algorithm() != algorithm) {
             let reason = "Repr-Digest must also be in the request that creates the upload";
             Some(self.refuse(StatusCode::BAD_REQUEST, RefusalCode::BadRequest, reason))
         } else if append.checksum.is_some() {
