@@ -32,8 +32,9 @@ use crate::template::Template;
 /// command again. A file that the server already has, by name, size and modification time, is not
 /// sent again. With -v, receipts show whole digests.
 ///
-/// Over HTTP: an interrupted file is sent again from its start; a file that the server already has
-/// is sent and compared; --perms, --on-exists rename and --on-exists overwrite are not supported.
+/// Over HTTP: files of 1 MiB or more resume if the server announces resumable uploads (IETF draft
+/// or tus), others are sent again from their start; --perms, --on-exists rename and --on-exists
+/// overwrite are not supported.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     /// Files and directories to send; - is standard input

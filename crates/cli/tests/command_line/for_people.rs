@@ -30,7 +30,7 @@ fn growing_file_in(directory: &Path) {
 fn after_ctrl_c_the_same_command_resumes() {
     let content = noise(4_000_000, 1);
     let sample = Sample::new("x", &content);
-    for (scheme, resumes) in [("tcp", true), ("ws", true), ("frames", true), ("http", false)] {
+    for scheme in ["tcp", "ws", "frames", "http"] {
         let server = Server::start(&[]);
         let url = server.url(scheme, "");
         let send = start(&["send", "--limit-rate", "2MB", sample.path(), &url]);
@@ -42,7 +42,7 @@ fn after_ctrl_c_the_same_command_resumes() {
         let hint = if scheme == "http" { if_supported } else { "again to resume" };
         let again = anyport(&["send", "--json", sample.path(), &url]).succeeds();
         let resumed = again.json()[0]["resumed"].as_u64().unwrap_or_default();
-        assert_eq!(resumed > 0, resumes, "{scheme}: {again:?}");
+        assert!(resumed > 0, "{scheme}: {again:?}");
         outcome.says(hint);
         assert_eq!(server.published(), ["x"]);
     }

@@ -440,9 +440,8 @@ fn standard_output_gets_every_byte_once_though_the_server_dies() {
     assert_same_bytes(&came, &content);
 }
 
-/// Uploads do not resume over HTTP, so all of it is sent again, once and completely.
 #[test]
-fn an_upload_outlives_its_server_and_begins_anew() {
+fn an_upload_outlives_its_server_and_resumes() {
     for (scheme, _) in SCHEMES {
         let scratch = tempfile::tempdir().unwrap();
         let mut server = slow_server(scratch.path(), "127.0.0.1:0");
@@ -458,7 +457,7 @@ fn an_upload_outlives_its_server_and_begins_anew() {
         server = slow_server(scratch.path(), &address);
         let sent = sending.outcome().succeeds();
         assert!(sent.stderr.contains("retrying in"), "{sent:?}");
-        assert!(sent.json()[0].get("resumed").is_none(), "{sent:?}");
+        assert!(sent.json()[0]["resumed"].as_u64().unwrap() > 0, "{sent:?}");
         assert_same_bytes(&std::fs::read(scratch.path().join("large.bin")).unwrap(), &content);
         assert_eq!(server.published(), ["large.bin"]);
     }
@@ -474,7 +473,7 @@ fn an_unreachable_server_is_an_error_with_a_hint() {
     server.growing_part();
     server.kill();
     let reported = sending.outcome().exits(6).says(" lost after ");
-    reported.says("hint: run the same command again");
+    reported.says("hint: run the same command again to resume");
 }
 
 #[test]

@@ -1,15 +1,25 @@
 //! `anyport send` to servers that announce resumable uploads, by the IETF's draft or by tus, and to
 //! servers that announce none.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use anyport_testkit::harness::http::{Requests, respond, server_of_all_methods};
-use anyport_testkit::harness::{Outcome, Sample, anyport, anyport_with_input, assert_same_bytes};
+use anyport_testkit::harness::{
+    Outcome, Sample, Server, anyport, anyport_command, anyport_with_input, assert_same_bytes,
+    node_with, start, wait_until,
+};
 use anyport_testkit::noise;
+use serde_json::Value;
 
 const SIZE: usize = 3_000_000;
+
+/// So slow that there is time to kill one side in the middle.
+const RATE: &str = "--limit-rate=2MiB";
 
 const IETF: &str = "Upload-Limit: max-age=86400\nAccept-Patch: application/partial-upload";
 const TUS: &str = "Tus-Resumable: 1.0.0\nTus-Version: 1.0.0\nTus-Extension: creation";
@@ -109,7 +119,15 @@ impl Uploads {
 }
 
 fn sample() -> Sample {
-    Sample::new("x.bin", &noise(SIZE, 1))
+    let sample = Sample::new("x.bin", &noise(SIZE, 1));
+    set_time(sample.path());
+    sample
+}
+
+/// So long ago that no other content has the same time.
+fn set_time(path: impl AsRef<Path>) {
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
 }
 
 fn send(address: SocketAddr, sample: &Sample, flags: &[&str]) -> Outcome {
@@ -310,4 +328,266 @@ fn a_refused_creation_has_the_outcome_of_a_refused_put() {
         assert!(received.lock().unwrap().is_empty());
         assert_eq!(asked(&requests), ["OPTIONS /in/x.bin", "PUT /in/x.bin"]);
     }
+}
+
+/// `@tus/server`, the reference implementation in JavaScript; ended when dropped.
+struct TusServer {
+    child: Child,
+    address: SocketAddr,
+    stored: tempfile::TempDir,
+}
+
+impl TusServer {
+    fn start() -> Option<Self> {
+        let stored = tempfile::tempdir().unwrap();
+        let mut node = node_with("@tus/server")?;
+        node.arg(
+            "import { Server } from '@tus/server';
+             import { FileStore } from '@tus/file-store';
+             const datastore = new FileStore({ directory: process.argv[1] });
+             const server = new Server({ path: '/files', datastore }).listen(
+               { host: '127.0.0.1', port: 0 }, () => console.log(server.address().port));",
+        );
+        node.arg(stored.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = node.spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap()));
+        Some(Self { child, address, stored })
+    }
+}
+
+impl Drop for TusServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Forwards connections to `server`; each of the first ones ends after so many bytes of the client.
+/// Returns its address, and the bytes that it forwarded over each connection.
+fn cutting_relay(server: SocketAddr, cuts: &[u64]) -> (SocketAddr, Arc<Mutex<Vec<u64>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, cuts) = (listener.local_addr().unwrap(), cuts.to_vec());
+    let forwarded = Arc::new(Mutex::new(Vec::new()));
+    let counts = forwarded.clone();
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let (client, upstream) = (client.unwrap(), TcpStream::connect(server).unwrap());
+            let back = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut &back.0, &mut &back.1);
+                let _ = back.1.shutdown(Shutdown::Both);
+            });
+            let limit = cuts.get(number).copied().unwrap_or(u64::MAX);
+            let copied = std::io::copy(&mut (&client).take(limit), &mut &upstream);
+            counts.lock().unwrap().push(copied.unwrap_or_default());
+            let _ = upstream.shutdown(Shutdown::Write);
+            let _ = client.shutdown(Shutdown::Both);
+        }
+    });
+    (address, forwarded)
+}
+
+#[test]
+fn an_upload_to_the_reference_server_of_tus_resumes() {
+    let Some(server) = TusServer::start() else { return };
+    let (relay, forwarded) = cutting_relay(server.address, &[1_000_000, 1_100_000]);
+    let sample = sample();
+    let url = format!("http://{relay}/files/");
+    let sent = anyport(&["send", sample.path(), &url]).succeeds();
+    assert_eq!(sent.stderr.matches("retrying in").count(), 2, "{sent:#?}");
+    let entries = std::fs::read_dir(server.stored.path()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let stored: Vec<_> = paths.filter(|path| path.extension().is_none()).collect();
+    assert_eq!(stored.len(), 1, "one upload");
+    assert_same_bytes(&std::fs::read(&stored[0]).unwrap(), &noise(SIZE, 1));
+    // The third one had the rest only.
+    wait_until("its end", || (forwarded.lock().unwrap().len() == 3).then_some(()));
+    assert!(forwarded.lock().unwrap()[2] < 1_500_000, "{forwarded:?}");
+}
+
+fn server_in(directory: &Path, address: &str) -> Server {
+    Server::start_in(directory, &[address], &["--fsync", "none"])
+}
+
+fn partial_file_grows(server: &Server, bytes: u64) {
+    wait_until("a partial file", || {
+        let names = server.names().into_iter().filter(|name| name.ends_with(".part"));
+        let length = |name| std::fs::metadata(server.dir().join(name)).map_or(0, |part| part.len());
+        names.map(length).max().filter(|length| *length >= bytes)
+    });
+}
+
+#[test]
+fn a_sender_over_http_outlives_its_server() {
+    for scheme in ["http", "https"] {
+        let served = tempfile::tempdir().unwrap();
+        let mut server = server_in(served.path(), "127.0.0.1:0");
+        let address = server.addresses()[0].to_string();
+        let sample = sample();
+        let url = server.url(scheme, "");
+        let sending = start(&["send", "-k", "--json", RATE, sample.path(), &url]);
+        partial_file_grows(&server, 1_000_000);
+        server.kill();
+        let server = server_in(served.path(), &address);
+        let sent = sending.outcome().succeeds();
+        let resumed = sent.json()[0]["resumed"].as_u64().unwrap();
+        assert!(resumed >= 1_000_000, "{scheme}: {sent:#?}");
+        let receipt = server.next_receipt();
+        assert_eq!(receipt["resumed"], resumed, "{receipt}");
+        assert_same_bytes(&server.stored(&receipt), &noise(SIZE, 1));
+        assert_eq!(server.published(), ["x.bin"]);
+    }
+}
+
+/// Whichever of our transports began it.
+#[test]
+fn a_killed_sender_is_continued_over_http() {
+    for (began, continues) in
+        [("http", "http"), ("https", "https"), ("tcp", "https"), ("https", "ws"), ("http", "tcp")]
+    {
+        let served = tempfile::tempdir().unwrap();
+        let server = server_in(served.path(), "127.0.0.1:0");
+        let sample = sample();
+        let mut sending = start(&["send", "-k", RATE, sample.path(), &server.url(began, "")]);
+        partial_file_grows(&server, 1_000_000);
+        sending.kill();
+        sending.outcome();
+        assert!(server.next_interrupted()["bytes"].as_u64().unwrap() >= 1_000_000);
+        let again = ["send", "-k", "--json", sample.path(), &server.url(continues, "")];
+        let sent = anyport(&again).succeeds();
+        let resumed = sent.json()[0]["resumed"].as_u64().unwrap();
+        assert!(resumed >= 1_000_000, "{began}, {continues}: {sent:#?}");
+        assert_same_bytes(&server.stored(&server.next_receipt()), &noise(SIZE, 1));
+        assert_eq!(server.published(), ["x.bin"]);
+    }
+}
+
+/// As over tcp: the partial file of another sender, or of other content, is found by path, size and
+/// time.
+#[test]
+fn a_wrong_beginning_costs_one_more_attempt_and_is_not_published() {
+    for scheme in ["http", "https"] {
+        let served = tempfile::tempdir().unwrap();
+        let server = server_in(served.path(), "127.0.0.1:0");
+        let sample = sample();
+        let url = server.url(scheme, "");
+        let mut sending = start(&["send", "-k", RATE, sample.path(), &url]);
+        partial_file_grows(&server, 1_000_000);
+        sending.kill();
+        sending.outcome();
+        server.next_interrupted();
+        let another = noise(SIZE, 2);
+        std::fs::write(sample.path(), &another).unwrap();
+        set_time(sample.path());
+        let sent = anyport(&["send", "-k", "--json", sample.path(), &url]).succeeds();
+        assert_eq!(sent.stderr.matches("retrying in").count(), 1, "{sent:#?}");
+        assert_eq!(sent.json()[0]["resumed"], Value::Null, "{sent:#?}");
+        let receipt = wait_until("a receipt", || {
+            server.try_event().filter(|event| event["event"] == "receipt")
+        });
+        assert_same_bytes(&server.stored(&receipt), &another);
+        assert_eq!(server.published(), ["x.bin"]);
+    }
+}
+
+#[test]
+fn without_times_or_digest_no_earlier_attempt_is_continued() {
+    for flags in [&["--no-times"][..], &["--digest", "none"], &["--no-resume"]] {
+        let served = tempfile::tempdir().unwrap();
+        let server = server_in(served.path(), "127.0.0.1:0");
+        let sample = sample();
+        let url = server.url("http", "");
+        let mut sending = start(&[&["send", RATE], flags, &[sample.path(), &url]].concat());
+        partial_file_grows(&server, 1_000_000);
+        sending.kill();
+        sending.outcome();
+        server.next_interrupted();
+        let sent = anyport(&[&["send", "--json"], flags, &[sample.path(), &url]].concat());
+        assert_eq!(sent.succeeds().json()[0]["resumed"], Value::Null, "{flags:?}");
+        assert_same_bytes(&server.stored(&server.next_receipt()), &noise(SIZE, 1));
+    }
+}
+
+#[test]
+fn a_large_file_that_the_server_has_is_not_sent_again() {
+    let server = Server::start(&["--limit-rate", "1MiB"]);
+    let sample = sample();
+    std::fs::copy(sample.path(), server.dir().join("x.bin")).unwrap();
+    set_time(server.dir().join("x.bin"));
+    for scheme in ["http", "https"] {
+        let (relay, forwarded) = cutting_relay(server.addresses()[0], &[]);
+        let url = format!("{scheme}://{relay}/");
+        let sent = anyport(&["send", "-k", "--json", sample.path(), &url]).succeeds();
+        assert_eq!(sent.json()[0]["end"], "already-here", "{sent:#?}");
+        wait_until("its end", || (!forwarded.lock().unwrap().is_empty()).then_some(()));
+        assert!(forwarded.lock().unwrap()[0] < 50_000, "{forwarded:?}");
+        assert_eq!(server.published(), ["x.bin"]);
+    }
+}
+
+/// A proxy between them passes all of the file, and nothing of the response.
+#[test]
+fn a_lost_receipt_does_not_send_the_file_again() {
+    let server = Server::start(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (relay, upstream) = (listener.local_addr().unwrap(), server.addresses()[0]);
+    let sample = sample();
+    let sending = start(&["send", "--json", sample.path(), &format!("http://{relay}/")]);
+    // Everything up to the final response; then nothing until the file is stored.
+    let (client, _) = listener.accept().unwrap();
+    let first = TcpStream::connect(upstream).unwrap();
+    let (mut there, mut here) = (client.try_clone().unwrap(), first.try_clone().unwrap());
+    std::thread::spawn(move || std::io::copy(&mut there, &mut here));
+    let mut answers = Vec::new();
+    let mut byte = [0];
+    while !answers.ends_with(b"HTTP/1.1 100 Continue\r\n\r\n") {
+        (&first).read_exact(&mut byte).unwrap();
+        (&client).write_all(&byte).unwrap();
+        answers.push(byte[0]);
+    }
+    let receipt = server.next_receipt();
+    client.shutdown(Shutdown::Both).unwrap();
+    let (again, _) = listener.accept().unwrap();
+    let second = TcpStream::connect(upstream).unwrap();
+    let (mut there, mut here) = (second.try_clone().unwrap(), again.try_clone().unwrap());
+    std::thread::spawn(move || std::io::copy(&mut there, &mut here));
+    let forwarded = std::io::copy(&mut &again, &mut &second).unwrap();
+    let sent = sending.outcome().succeeds();
+    assert!(forwarded < 50_000, "{forwarded} bytes");
+    assert_eq!(sent.json()[0]["end"], "already-here", "{sent:#?}");
+    assert_same_bytes(&server.stored(&receipt), &noise(SIZE, 1));
+    assert_eq!(server.published(), ["x.bin"]);
+}
+
+/// Beside each other on one connection.
+#[test]
+fn concurrent_uploads_resume_each_at_its_offset() {
+    let served = tempfile::tempdir().unwrap();
+    let flags = ["--limit-rate", "2MiB", "--fsync", "none"];
+    let serve = |address: &str| Server::start_in(served.path(), &[address], &flags);
+    let mut server = serve("127.0.0.1:0");
+    let address = server.addresses()[0].to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let names = ["a", "b", "c", "small"];
+    for (name, number) in names.iter().zip(1..) {
+        let size = if *name == "small" { 1000 } else { 1_500_000 };
+        std::fs::write(directory.path().join(name), noise(size, number)).unwrap();
+    }
+    let mut command = anyport_command(&["send", "-k", "--json"]);
+    command.args(names).arg(server.url("https", "")).current_dir(directory.path());
+    let sending = anyport_testkit::harness::Running::start(command, None);
+    partial_file_grows(&server, 500_000);
+    server.kill();
+    let server = serve(&address);
+    let sent = sending.outcome().succeeds();
+    for (name, number) in names.iter().zip(1..) {
+        let size = if *name == "small" { 1000 } else { 1_500_000 };
+        let stored = std::fs::read(server.dir().join(name)).unwrap();
+        assert_same_bytes(&stored, &noise(size, number));
+    }
+    let resumed = |receipt: &Value| receipt["resumed"].as_u64().unwrap_or(0);
+    assert!(sent.json().iter().map(resumed).max().unwrap() >= 500_000, "{sent:#?}");
+    assert_eq!(server.published(), names);
 }

@@ -202,9 +202,7 @@ impl Fault {
         assert!(again, "{what}: {outcome:#?}");
         let first = &outcome.json()[0];
         let resumed = first["resumed"].as_u64().or_else(|| first["offset"].as_u64()).unwrap_or(0);
-        // Over HTTP an upload begins at its first byte.
-        let resumes = is_kept && !(command == "send" && scheme.starts_with("http"));
-        assert_eq!(resumed > 0, resumes, "{what}: {outcome:#?}");
+        assert_eq!(resumed > 0, is_kept, "{what}: {outcome:#?}");
         for name in case.names {
             let (receiver, source) = (case.receiver().join(name), case.source().join(name));
             assert_same_bytes(&std::fs::read(receiver).unwrap(), &std::fs::read(source).unwrap());

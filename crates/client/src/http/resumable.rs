@@ -96,8 +96,15 @@ impl Protocol {
         }
     }
 
-    /// Adds the fields that append the last `length` bytes of a file at `offset`.
-    pub(crate) fn add_append(self, request: &mut Request<Outgoing>, offset: u64, length: u64) {
+    /// Adds the fields that append `length` bytes of a file at `offset`, the last ones if the
+    /// request `completes` it.
+    pub(crate) fn add_append(
+        self,
+        request: &mut Request<Outgoing>,
+        offset: u64,
+        length: u64,
+        completes: bool,
+    ) {
         self.add_version(request);
         let fields = request.headers_mut();
         let media = match self {
@@ -105,7 +112,8 @@ impl Protocol {
             Self::Tus => "application/offset+octet-stream",
         };
         if self == Self::Ietf {
-            fields.insert(COMPLETE, HeaderValue::from_static("?1"));
+            let complete = if completes { "?1" } else { "?0" };
+            fields.insert(COMPLETE, HeaderValue::from_static(complete));
         }
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         fields.insert(header::CONTENT_LENGTH, length.into());

@@ -5,7 +5,8 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use anyport_proto::http1::field_names::REPR_DIGEST;
-use anyport_proto::transfer::fields::digest_value;
+use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::fields::anyport_digest_value;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderValue};
@@ -24,6 +25,8 @@ struct Found {
     resource: Resource,
     offset: u64,
     is_complete: bool,
+    /// Whether the content before the offset is that of an upload of another command.
+    is_adopted: bool,
 }
 
 impl Upload {
@@ -35,6 +38,13 @@ impl Upload {
         size: u64,
     ) -> Result<Sent, Error> {
         let found = match self.continued(&content).await? {
+            // The response was lost. An anyport server has a receipt for a file that it has.
+            Some(found) if found.is_complete && found.resource.is_found_again() => {
+                match self.created(protocol, &content, size).await {
+                    Ok(again) if again.offset == size => again,
+                    _ => found,
+                }
+            }
             Some(found) => found,
             None => self.created(protocol, &content, size).await?,
         };
@@ -65,8 +75,8 @@ impl Upload {
         if resource.identity.as_ref() != content.identity() {
             return Err(ErrorKind::Changed(self.source.path().to_owned()).into());
         }
-        if !resource.is_begun && !self.options.times {
-            return Ok(Some(Found { resource, offset: 0, is_complete: false }));
+        if !resource.is_begun && !self.adopts() {
+            return Ok(Some(Found { resource, offset: 0, is_complete: false, is_adopted: false }));
         }
         let mut asking = self.request(Method::HEAD, &resource.path)?;
         resource.protocol.add_version(&mut asking);
@@ -79,7 +89,8 @@ impl Upload {
             status if status.is_success() => match offset(&answer.fields) {
                 Some(offset) => {
                     let is_complete = is_complete(&answer.fields) == Some(true);
-                    Ok(Some(Found { resource, offset, is_complete }))
+                    let is_adopted = !resource.is_begun && offset > 0;
+                    Ok(Some(Found { resource, offset, is_complete, is_adopted }))
                 }
                 None => Err(self.cannot(format!("{status} without an Upload-Offset"))),
             },
@@ -124,36 +135,56 @@ impl Upload {
         let identity = content.identity().cloned();
         let resource = Resource { protocol, path: place, identity, is_begun: false };
         self.keep(Some(resource.clone()));
-        // Without its time the file may be another one of the same size.
-        let offset = offset(&answer.fields).filter(|_| self.options.times).unwrap_or(0);
-        Ok(Found { resource, offset, is_complete: false })
+        let offset = offset(&answer.fields).filter(|_| self.adopts()).unwrap_or(0);
+        Ok(Found { resource, offset, is_complete: false, is_adopted: offset > 0 })
+    }
+
+    /// Returns whether the server may continue an upload of another command. Without its time the
+    /// file may be another one of the same size, and without a digest that would not be noticed.
+    fn adopts(&self) -> bool {
+        self.options.times && self.options.digest != Algorithm::None
     }
 
     /// Sends the rest of the file.
     async fn append(&self, found: Found, mut content: Content, size: u64) -> Result<Sent, Error> {
-        let Found { mut resource, offset: from, .. } = found;
-        let request = self.appending(&resource, from, size - from)?;
+        let Found { mut resource, offset: from, is_adopted, .. } = found;
+        let sha256 = self.hashed.as_ref().and_then(|hashed| hashed.sha256);
+        let request = self.appending(&resource, from, size - from, !is_adopted, sha256)?;
         resource.is_begun = true;
-        self.keep(Some(resource));
+        self.keep(Some(resource.clone()));
         self.moved.resume_at(from);
         let content = blocking(move || content.resume_at(from).map(|()| content)).await?;
-        let settled = self.exchange(request, content, None).await?;
-        let Answer { status, fields, .. } = &settled.answer;
+        let mut settled = self.exchange(request, content, None).await?;
+        self.check_state(&settled.answer, size, is_adopted)?;
+        if is_adopted && settled.answer.status.is_success() {
+            let digest = settled.read.as_ref().and_then(|read| read.digest);
+            let request = self.appending(&resource, size, 0, true, digest)?;
+            settled.answer = self.ask(request).await?;
+            self.check_state(&settled.answer, size, false)?;
+        }
+        self.finish(settled)
+    }
+
+    /// Checks that an append was accepted as far as it concerns the upload; whether the file was
+    /// stored is another question.
+    fn check_state(&self, answer: &Answer, size: u64, is_partial: bool) -> Result<(), Error> {
+        let Answer { status, fields, .. } = answer;
         let now = offset(fields);
         let is_gone = matches!(*status, StatusCode::NOT_FOUND | StatusCode::GONE);
         let is_elsewhere = *status == StatusCode::CONFLICT && now.is_some();
-        let is_incomplete = is_complete(fields) == Some(false) || now.is_some_and(|now| now < size);
+        let is_behind =
+            now.is_some_and(|now| now < size) || is_complete(fields) == Some(false) && !is_partial;
         if is_gone {
             self.keep(None);
         }
         // The next attempt asks for the offset.
-        if is_gone || is_elsewhere || status.is_success() && is_incomplete {
+        if is_gone || is_elsewhere || status.is_success() && is_behind {
             let at = now.map(|now| format!(", the upload is at {now} of {size} bytes"));
             let message = format!("{status}{}", at.unwrap_or_default());
             let refusal = Refusal::new(RefusalCode::Interrupted, message);
             return Err(Error::at(self.connection.peer, ErrorKind::Refused(refusal)));
         }
-        self.finish(settled)
+        Ok(())
     }
 
     /// Completes an upload whose content the server has, and asks for its receipt.
@@ -165,7 +196,8 @@ impl Upload {
         if resource.protocol == Protocol::Tus {
             return Ok(without_receipt());
         }
-        let request = self.appending(&resource, size, 0)?;
+        let sha256 = self.hashed.as_ref().and_then(|hashed| hashed.sha256);
+        let request = self.appending(&resource, size, 0, true, sha256)?;
         let answer = self.ask(request).await?;
         // The response was lost, and there is no other.
         if is_complete && answer.status.is_client_error() {
@@ -182,22 +214,25 @@ impl Upload {
         self.finish(Settled { answer, read: Some(read), sent: size, before, began })
     }
 
-    /// Returns a request that appends the last `length` bytes at `offset`.
+    /// Returns a request that appends `length` bytes at `offset`, the last ones if it `completes`.
+    /// A server checks the digest of the file before it publishes it.
     fn appending(
         &self,
         resource: &Resource,
         offset: u64,
         length: u64,
+        completes: bool,
+        digest: Option<Digest>,
     ) -> Result<Request<Outgoing>, Error> {
         let mut request = self.request(Method::PATCH, &resource.path)?;
         let fields = request.headers_mut();
         fields.insert(header::ACCEPT, JSON);
-        // A server checks it before it publishes the file.
-        let sha256 = self.hashed.as_ref().and_then(|hashed| hashed.sha256.as_ref());
-        if let Some(Ok(digest)) = sha256.and_then(digest_value).map(HeaderValue::try_from) {
+        if let Some(Ok(digest)) =
+            digest.map(|digest| HeaderValue::try_from(anyport_digest_value(&digest)))
+        {
             fields.insert(REPR_DIGEST, digest);
         }
-        resource.protocol.add_append(&mut request, offset, length);
+        resource.protocol.add_append(&mut request, offset, length, completes);
         Ok(request)
     }
 
