@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use anyport_testkit::harness::http::{Response, curl, curl_says, field_of, request};
+use anyport_testkit::harness::tokens::{ALICE, BOB, guarded};
 use anyport_testkit::harness::wire::{connect, read_line};
 use anyport_testkit::harness::{Running, Sample, Server, anyport, assert_same_bytes};
 use anyport_testkit::noise;
@@ -181,6 +182,32 @@ fn another_address_cannot_continue_a_file_without_its_id() {
     let from = ["-i", "--interface", "127.0.0.2", "-C", "1000", "-T", sample.path(), &url];
     let Some((said, status)) = curl_says(&from) else { return };
     assert_eq!((status, field_of(&said, "Upload-Offset")), (409, "0"), "{said}");
+}
+
+#[test]
+fn a_token_continues_its_own_files_and_whoever_knows_an_id_that_upload() {
+    let (server, _tokens) = guarded(&[]);
+    let content = noise(LENGTH, 13);
+    let [alice, bob] = [ALICE, BOB].map(|token| format!("Authorization: Bearer {token}\n"));
+    let mut stream = connect(server.port());
+    let head = format!("PUT /x.bin HTTP/1.1\nHost: a\n{alice}Content-Length: {LENGTH}\n\n");
+    stream.write_all(head.replace('\n', "\r\n").as_bytes()).unwrap();
+    stream.write_all(&content[..SENT]).unwrap();
+    drop(stream);
+    server.next_interrupted();
+    let range = format!("Content-Range: bytes 1-{}/{LENGTH}\n", LENGTH - 1);
+    let put = |token: &str| {
+        request(server.port(), "PUT /x.bin", &format!("{token}{range}"), &content[1..])
+    };
+    assert_eq!(put(&bob).field("Upload-Offset"), "0");
+    assert_ne!(put(&alice).field("Upload-Offset"), "0");
+    let creation = format!("{TUS}{alice}Upload-Length: 5\n");
+    let created = request(server.port(), "POST /files/", &creation, b"");
+    let head = |token: &str| {
+        let line = format!("HEAD {}", created.field("Location"));
+        request(server.port(), &line, &format!("{TUS}{token}"), b"").status()
+    };
+    assert_eq!((head(&alice), head(&bob), head("")), (200, 200, 401));
 }
 
 #[test]

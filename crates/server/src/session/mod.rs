@@ -60,6 +60,7 @@ use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::{Listeners, Rooms, Subscription};
 use crate::shutdown::Stage;
+use crate::tokens::User;
 
 /// The shared state of a server, and the peer of one session.
 #[derive(Clone)]
@@ -104,23 +105,25 @@ impl Context {
             protocol,
             engine,
             peer: self.peer,
+            user: self.record.user(),
             link: self.link.clone(),
             record: self.record.clone(),
         }
     }
 
-    /// Admits a peer that sent `token`, or returns why not, after reporting it.
+    /// Admits a peer that sent `token`, whose owner is returned, or returns why not, after reporting
+    /// it.
     pub(crate) fn admit(
         &self,
         protocol: &'static str,
         token: Option<&Token>,
-    ) -> Result<(), Denied> {
+    ) -> Result<Option<User>, Denied> {
         match self.access.admit(self.config.tokens.as_ref(), self.peer.ip(), token) {
             Ok(user) => {
-                if let Some(user) = user {
+                if let Some(user) = user.clone() {
                     self.record.is_of(user);
                 }
-                Ok(())
+                Ok(user)
             }
             Err(denied) => {
                 self.events.refused(denied.why(), protocol, self.peer, denied.reason());

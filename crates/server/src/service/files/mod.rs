@@ -37,6 +37,7 @@ use crate::budget::Budget;
 use crate::config::{Config, FileAccess, Fsync, SinkKind};
 use crate::events::{Direction, Events, Record, Transfer, Why};
 use crate::link::Link;
+use crate::tokens::User;
 
 /// The files service, shared by all connections of a server.
 pub(crate) struct Files {
@@ -68,6 +69,8 @@ pub(crate) struct Source {
     pub(crate) protocol: Protocol,
     pub(crate) engine: Engine,
     pub(crate) peer: SocketAddr,
+    /// The owner of the token of its request; over HTTP each request of a connection has its own.
+    pub(crate) user: Option<User>,
     /// Statistics of the socket, read when the file ends.
     pub(crate) link: Link,
     /// The log record of the connection.
@@ -78,7 +81,7 @@ impl Source {
     /// Returns the owner of a partial file that was begun without an id: the same token, or the
     /// same address (IPv6: the same /64), may resume it.
     fn owner(&self) -> String {
-        match self.record.user() {
+        match &self.user {
             Some(user) => format!("token {user}"),
             None => format!("address {}", counted_as(self.peer.ip())),
         }

@@ -189,7 +189,7 @@ impl Files {
                 let Some(waited) = wanted.evicts else { continue };
                 // Without a token its writer may be another client, or the lost connection of this
                 // one whose end is not noticed yet.
-                let released = match checked.source.record.user() {
+                let released = match &checked.source.user {
                     Some(_) => self.take_over(&key, waited),
                     None if waited.is_none_or(Waiting::is_new) => Some(Released::Soon),
                     None => None,

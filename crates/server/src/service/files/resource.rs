@@ -340,7 +340,14 @@ mod tests {
         let peer = ([192, 0, 2, address], 1).into();
         let record = Record::begin(peer, Arc::default());
         let (protocol, engine) = (Protocol::Http, Engine::Own);
-        Source { protocol, engine, peer, link: Link::new(), record }
+        Source { protocol, engine, peer, user: None, link: Link::new(), record }
+    }
+
+    #[test]
+    fn the_owner_is_the_token_of_the_request_and_not_of_the_last_one_on_its_connection() {
+        let alice = Source { user: Some("alice".into()), ..source(1) };
+        alice.record.is_of("bob".into());
+        assert_eq!(alice.owner(), "token alice");
     }
 
     fn offer(size: Option<u64>) -> Offer {

@@ -12,19 +12,21 @@ use super::answer::{Answer, Asked, Form};
 use crate::access::{Denied, Means};
 use crate::events::Why;
 use crate::session::Context;
+use crate::tokens::User;
 
-/// Checks token and host name of a request. A refusal has been reported.
+/// Checks token and host name of a request, and returns the owner of the token. A refusal has been
+/// reported.
 pub(crate) fn check(
     context: &Context,
     head: &RequestHead,
     means: Means,
     asked: &Asked,
-) -> Result<(), Answer> {
+) -> Result<Option<User>, Answer> {
     let token = authorization(head)
         .or_else(|| if means == Means::WebSocket { subprotocol_token(head) } else { None });
     let form = asked.form;
     let protocol = if means == Means::WebSocket { "ws" } else { asked.protocol.as_str() };
-    context.admit(protocol, token.as_ref()).map_err(|denied| {
+    let user = context.admit(protocol, token.as_ref()).map_err(|denied| {
         // An invalid token, such as one that is too short, is reported as a wrong one.
         let shows_one = head.fields.contains_key(header::AUTHORIZATION);
         let denied = if shows_one && denied == Denied::Missing { Denied::Wrong } else { denied };
@@ -36,7 +38,8 @@ pub(crate) fn check(
             "use the address or localhost; the server's owner can add {ALLOW_HOST} NAME",
         ));
         Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
-    })
+    })?;
+    Ok(user)
 }
 
 /// Checks the origin of the page that sends a request, as its browser states it (`Origin`). Members

@@ -10,6 +10,8 @@ use anyport_proto::visible::{escape_json, make_lines_visible};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
+use crate::tokens::User;
+
 /// The properties of a request that its response depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
@@ -22,6 +24,8 @@ pub(crate) struct Asked {
     pub(crate) stopping: bool,
     /// The page of another origin that may read the response (`--allow-origin`).
     pub(crate) from_other_origin: Option<String>,
+    /// The owner of its token.
+    pub(crate) user: Option<User>,
 }
 
 /// The form that the client prefers.
@@ -46,7 +50,7 @@ impl Asked {
             _ => Protocol::Http,
         };
         let without_content = head.method == Method::HEAD;
-        Self { protocol, without_content, form, stopping, from_other_origin: None }
+        Self { protocol, without_content, form, stopping, from_other_origin: None, user: None }
     }
 
     /// Returns whether other requests share the connection, so that a failed response breaks its
@@ -63,6 +67,7 @@ impl Asked {
             form: Form::Text,
             stopping: false,
             from_other_origin: None,
+            user: None,
         }
     }
 }

@@ -9,10 +9,12 @@ use anyport_net::copy::{Gate, Interest, Piece};
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::resumable::ietf::Fields;
 use anyport_proto::rooms::Join;
+use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::transfer::refusal::Refusal;
 use http::{Method, StatusCode};
 
 use super::answer::{Answer, Asked, Head};
+use crate::service::files::Source;
 use crate::session::Context;
 
 /// A request that was checked.
@@ -45,6 +47,12 @@ impl Request<'_> {
     /// Returns whether the method has content.
     pub(super) fn has_content(&self) -> bool {
         has_content(&self.head.method)
+    }
+
+    /// Returns the client for the files service.
+    pub(super) fn source(&self) -> Source {
+        let source = self.context.source(self.asked.protocol, Engine::Own);
+        Source { user: self.asked.user.clone(), ..source }
     }
 
     /// Refuses the request, and reports it.

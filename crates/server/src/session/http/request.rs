@@ -14,6 +14,7 @@ use crate::access::Means;
 use crate::config::FileAccess;
 use crate::session::Context;
 use crate::session::refusing::{not_accepted, tls_required};
+use crate::tokens::User;
 
 /// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +68,9 @@ pub(crate) fn open(
     asked: &mut Asked,
 ) -> Opened {
     let (resource, rest) = find(head.path(), &context.config);
-    if let Err(answer) = check(context, head, resource, asked) {
-        return Opened::Answer(answer);
+    match check(context, head, resource, asked) {
+        Ok(user) => asked.user = user,
+        Err(answer) => return Opened::Answer(answer),
     }
     if resource.is_for_pages
         && let Some(origin) = head.fields.get(header::ORIGIN)
@@ -90,13 +92,13 @@ pub(crate) fn open(
     (resource.open)(&Request { context, head, framing, rest, asked })
 }
 
-/// Checks what holds for every resource.
+/// Checks what holds for every resource; returns the owner of the token.
 fn check(
     context: &Context,
     head: &RequestHead,
     resource: &Resource,
     asked: &Asked,
-) -> Result<(), Answer> {
+) -> Result<Option<User>, Answer> {
     let (method, allow) = (&head.method, (resource.methods)(context.config.startup.file_access));
     // A method that only the access to files forbids is refused by the service, with 403 and the
     // reason.
@@ -111,9 +113,10 @@ fn check(
         return Err(self::refuse(context, asked, StatusCode::FORBIDDEN, refusal));
     }
     // A monitor needs no token.
-    if !resource.is_public {
-        access::check(context, head, Means::Http, asked)?;
-    }
+    let user = match resource.is_public {
+        true => None,
+        false => access::check(context, head, Means::Http, asked)?,
+    };
     if Expectation::of(head) == Expectation::Unknown {
         let reason = "unsupported expectation; expected 100-continue".to_owned();
         return refuse(StatusCode::EXPECTATION_FAILED, RefusalCode::NotSupported, reason);
@@ -134,7 +137,7 @@ fn check(
     if has_content(method) || *method == Method::DELETE || resource.is_shared {
         access::check_page(context, head, resource.is_shared, asked)?;
     }
-    Ok(())
+    Ok(user)
 }
 
 /// Returns whether a browser requests the script of a service worker (Service Workers, §4.6), which

@@ -16,7 +16,7 @@ use anyport_proto::transfer::fields;
 use anyport_proto::transfer::file_path::{self, FilePath};
 use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::offer::{End, Offer, OnExists};
-use anyport_proto::transfer::receipt::{EndKind, Engine, Receipt};
+use anyport_proto::transfer::receipt::{EndKind, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
@@ -48,7 +48,7 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
     let digest = digest.map_err(|error| request.refuse_offer(bad(error.to_string())))?;
     let Stated { mut offer, replaces, must_be_new } = stated(request, request.rest, size, digest)?;
     offer.resume = from.is_some();
-    let source = context.source(asked.protocol, Engine::Own);
+    let source = request.source();
     let begun = match from {
         Some(from) => context.files.offered_from(source, offer, from),
         None => context.files.offered(source, offer),

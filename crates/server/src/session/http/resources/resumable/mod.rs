@@ -22,7 +22,7 @@ use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::fields;
 use anyport_proto::transfer::file_path;
 use anyport_proto::transfer::offer::End;
-use anyport_proto::transfer::receipt::{EndKind, Engine};
+use anyport_proto::transfer::receipt::EndKind;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
 use http::header::{self, HeaderName};
@@ -62,7 +62,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
 }
 
 fn continued(request: &Request<'_>) -> Result<Opened, Answer> {
-    let Request { context, head, framing, asked, .. } = *request;
+    let Request { context, head, framing, .. } = *request;
     let (dialect, operation) =
         on_resource(head, framing).map_err(|error| refuse_error(request, &error))?;
     let Some(id) = request.rest.strip_prefix(UPLOADS).and_then(UploadId::parse) else {
@@ -83,7 +83,7 @@ fn continued(request: &Request<'_>) -> Result<Opened, Answer> {
             append.checksum = Some(Checksum::sha256(*found.as_bytes()));
         }
     }
-    let source = context.source(asked.protocol, Engine::Own);
+    let source = request.source();
     let begun = context.files.continued(source, &id, from);
     let resumable = Resumable::new(request, dialect, id, operation, digest);
     Ok(receiving::open(context, resumable, begun))
@@ -108,7 +108,7 @@ fn created(request: &Request<'_>, dialect: Dialect, creation: Creation) -> Resul
     })?;
     let Creation { length, completes, checksum, .. } = creation;
     let Stated { offer, replaces, must_be_new } = stated(request, &name, length, digest)?;
-    let source = context.source(asked.protocol, Engine::Own);
+    let source = request.source();
     let created = context.files.create(&source, offer, digest.as_ref());
     let created = created
         .map_err(|refusal| marked(dialect, answer_refusal(refusal, must_be_new, asked.form)))?;
