@@ -36,6 +36,7 @@ pub use names::not_distinguished;
 pub use partial::PartialFile;
 pub use quota::{Full, StoreError};
 pub use sink::{Fsync, Sink, SinkKind, Stored};
+pub use state::Announced;
 pub use store::Store;
 pub use target::{Impossible, Target};
 pub use usage::{Excess, Usage};

@@ -28,7 +28,7 @@ use crate::hidden::{Hidden, set_mode, set_time};
 use crate::key::{SourceKey, TransferKey, boot_id};
 use crate::names;
 use crate::quota::{Claim, StoreError};
-use crate::state::{Lengths, Saved, StateFile};
+use crate::state::{Announced, Lengths, Saved, StateFile};
 
 /// A partial file, locked for one writer.
 ///
@@ -296,18 +296,22 @@ impl PartialFile {
         state.record(self.directory.handle(), &json!({ "size": size }))
     }
 
-    /// Records the digest of the whole content, which a later request need not repeat.
+    /// Records the statements of the request that creates the upload.
     ///
     /// # Errors
     /// The kernel's error.
-    pub fn expect_digest(&mut self, digest: &Digest) -> io::Result<()> {
+    pub fn record_announced(&mut self, announced: &Announced) -> io::Result<()> {
         let Some(state) = &mut self.state else { return Ok(()) };
-        state.record(self.directory.handle(), &json!({ "digest": digest }))
+        let Announced { digest, metadata } = announced;
+        state
+            .record(self.directory.handle(), &json!({ "digest": digest, "metadata": metadata }))?;
+        self.saved.announced = announced.clone();
+        Ok(())
     }
 
-    /// Returns the digest that an earlier request announced.
-    pub fn expected_digest(&self) -> Option<Digest> {
-        self.saved.digest
+    /// Returns the statements of the request that created the upload.
+    pub fn announced(&self) -> &Announced {
+        &self.saved.announced
     }
 
     /// Moves the content of `other`, an attempt over another protocol or with another id, here.

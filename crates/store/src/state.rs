@@ -7,7 +7,7 @@
 //!     {"offer":{…}}                                       of an upload that has an id
 //!     {"synced":"…","verified":"…"}                       lengths, overwritten in place
 //!     {"size":…}                                          a size that was announced later
-//!     {"digest":"sha256:…"}                               the announced digest of the whole
+//!     {"digest":"sha256:…","metadata":"…"}                statements of the request that created it
 //!     blake3 8388608 …                                    a checkpoint of the digest
 //!     {"publishing":…}, {"stored":{…}}                    the end of an upload that has an id
 //! ```
@@ -53,8 +53,7 @@ pub(crate) struct Saved {
     /// The offer of an upload that has an id.
     pub(crate) offer: Option<Offer>,
     pub(crate) checkpoints: Vec<Checkpoint>,
-    /// The digest of the whole content, as its sender announced it.
-    pub(crate) digest: Option<Digest>,
+    pub(crate) announced: Announced,
     /// Bytes that reached the disk before any crash of the machine.
     pub(crate) synced: u64,
     /// Bytes before content whose checksum is not verified yet; `None` if all is verified.
@@ -64,6 +63,15 @@ pub(crate) struct Saved {
     /// The path and the size of the published file.
     pub(crate) stored: Option<(FilePath, u64)>,
     lengths_at: Option<u64>,
+}
+
+/// The statements of the request that creates an upload, which later requests need not repeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// The digest of the whole content.
+    pub digest: Option<Digest>,
+    /// Properties of the file, for its clients.
+    pub metadata: Option<String>,
 }
 
 /// The lengths of [`Saved`], as they are written.
@@ -234,8 +242,10 @@ impl Saved {
         {
             offer.size = Some(size);
         }
-        if let Some(digest) = value.get("digest").and_then(Value::as_str) {
-            self.digest = digest.parse().ok();
+        if let Some(digest) = value.get("digest") {
+            let metadata = value.get("metadata").and_then(Value::as_str).map(str::to_owned);
+            let digest = digest.as_str().and_then(|digest| digest.parse().ok());
+            self.announced = Announced { digest, metadata };
         }
         if let Some((synced, verified)) = lengths(&value) {
             (self.synced, self.verified, self.lengths_at) = (synced, verified, Some(at));

@@ -63,6 +63,8 @@ fn an_upload_is_created_continued_and_completed() {
             ("11", "no-store")
         );
 
+        assert_eq!(found.field("Upload-Metadata"), &NAME.trim()["Upload-Metadata: ".len()..]);
+
         let appended = patch(&server, &location, &at(0), b"hello");
         assert_eq!(
             (appended.status(), appended.field("Upload-Offset")),

@@ -154,7 +154,7 @@ pub(super) fn creation(
     let completes = version.completes(head)?.unwrap_or(true);
     let length = version.length(head, framing, 0, completes)?;
     let name = disposition::file_name(head);
-    Ok(Some((version, Creation { name, length, completes, checksum: None })))
+    Ok(Some((version, Creation { name, metadata: None, length, completes, checksum: None })))
 }
 
 impl Version {

@@ -51,6 +51,8 @@ pub enum Operation {
 pub struct Creation {
     /// The file name that the client states in a field, decoded. It is not safe.
     pub name: Option<String>,
+    /// The field of tus with that name, which the answer to HEAD repeats.
+    pub metadata: Option<String>,
     /// Size of the whole file.
     pub length: Option<u64>,
     /// The end of the content is the end of the file; tus has no such field.

@@ -36,7 +36,7 @@ fn versioned<T>((dialect, asked): (Dialect, T)) -> (T, u8) {
 }
 
 fn creation_of(length: Option<u64>, completes: bool) -> Creation {
-    Creation { name: None, length, completes, checksum: None }
+    Creation { name: None, metadata: None, length, completes, checksum: None }
 }
 
 fn append_of(offset: u64, length: Option<u64>, completes: bool) -> Operation {
@@ -228,7 +228,9 @@ fn a_tus_creation_has_a_name_and_a_length_or_none_yet() {
         let asked = created(&format!("{tus}\n{fields}"), Framing::None).unwrap().unwrap();
         let name: Option<&str> = name;
         let name = name.map(str::to_owned);
-        let creation = Creation { name, length, completes: false, checksum: None };
+        let metadata = fields.split_once("Upload-Metadata: ").map(|(_, value)| value.to_owned());
+        let metadata = metadata.filter(|value| !value.is_empty());
+        let creation = Creation { name, metadata, length, completes: false, checksum: None };
         assert_eq!(versioned(asked), (creation, 0), "{fields}");
     }
 }

@@ -39,7 +39,8 @@ pub const CHECKSUM_MISMATCH: u16 = 460;
 /// The media type of content.
 pub const CONTENT: &str = "application/offset+octet-stream";
 
-const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+/// The name and other properties of the file.
+pub const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
 const CONCAT: HeaderName = HeaderName::from_static("upload-concat");
 const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
@@ -109,7 +110,8 @@ pub(super) fn creation(head: &RequestHead, framing: Framing) -> Result<Creation,
         _ => {}
     }
     let checksum = checksum(head)?;
-    Ok(Creation { name: file_name(head)?, length, completes: false, checksum })
+    let (name, metadata) = metadata(head)?.unzip();
+    Ok(Creation { name: name.flatten(), metadata, length, completes: false, checksum })
 }
 
 pub(super) fn append(head: &RequestHead) -> Result<Append, ResumableError> {
@@ -120,8 +122,9 @@ pub(super) fn append(head: &RequestHead) -> Result<Append, ResumableError> {
     Ok(Append { offset, length, completes: false, checksum: checksum(head)? })
 }
 
-/// Returns the name of the file in `Upload-Metadata`: pairs of a key and a value in base64.
-fn file_name(head: &RequestHead) -> Result<Option<String>, ResumableError> {
+/// Returns the name of the file in `Upload-Metadata`, pairs of a key and a value in base64, and the
+/// field itself.
+fn metadata(head: &RequestHead) -> Result<Option<(Option<String>, String)>, ResumableError> {
     let expected = "pairs of a key and base64, separated by commas";
     let invalid = || ResumableError::Field { field: METADATA, expected };
     let mut values = head.fields.get_all(METADATA).iter();
@@ -148,8 +151,8 @@ fn file_name(head: &RequestHead) -> Result<Option<String>, ResumableError> {
     let name = ["filename", "name"]
         .iter()
         .find_map(|key| pairs.iter().find(|(other, value)| other == key && !value.is_empty()));
-    let Some((_, name)) = name else { return Ok(None) };
-    String::from_utf8(name.clone()).map(Some).map_err(|_| invalid())
+    let name = name.map(|(_, name)| String::from_utf8(name.clone()).map_err(|_| invalid()));
+    Ok(Some((name.transpose()?, text.to_owned())))
 }
 
 /// A checksum of the content of one request.

@@ -6,6 +6,7 @@ mod resource;
 mod upload;
 mod waiting;
 
+pub(crate) use anyport_store::Announced;
 use parts::{Checked, Owner};
 pub(crate) use resource::{Continued, UploadId};
 pub(crate) use upload::Upload;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyport_net::copy::Gate;
 use anyport_proto::setting::{MAX_SIZE, SINK};
-use anyport_proto::transfer::digest::{Algorithm, Digest};
+use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_store::{Sink, TransferKey};
+use anyport_store::{Announced, Sink, TransferKey};
 use data_encoding::HEXLOWER;
 
 use super::parts::Checked;
@@ -99,7 +99,7 @@ impl Files {
     }
 
     /// Creates an upload, whose content follows by [`Self::continued`]; without a size in the offer
-    /// it is set later. `digest` is that of the whole content.
+    /// it is set later.
     ///
     /// # Errors
     /// As [`Self::begin`].
@@ -107,7 +107,7 @@ impl Files {
         self: &Arc<Self>,
         source: &Source,
         offer: Offer,
-        digest: Option<&Digest>,
+        announced: &Announced,
     ) -> Result<Created, Refusal> {
         let refuse = |refusal| {
             self.refused(source, &refusal);
@@ -125,11 +125,12 @@ impl Files {
         let identity = Identity::New(id.key());
         match self.attempt(source.clone(), offer, identity, None) {
             Ok(Begun::Upload(mut upload)) => {
-                if let (Some(digest), Some(Sink::File(partial))) = (digest, &mut upload.sink)
-                    && let Err(error) = partial.expect_digest(digest)
+                if *announced != Announced::default()
+                    && let Some(Sink::File(partial)) = &mut upload.sink
+                    && let Err(error) = partial.record_announced(announced)
                 {
                     upload.cancel();
-                    return refuse(storage_refusal("cannot record the digest", &error));
+                    return refuse(storage_refusal("cannot record an upload", &error));
                 }
                 let found = match upload.is_here() {
                     true => upload.offset(),
@@ -204,6 +205,14 @@ impl Upload {
     /// Returns the number of bytes that are stored.
     pub(crate) const fn stored(&self) -> u64 {
         self.bytes
+    }
+
+    /// Returns the properties of the file that its creation stated.
+    pub(crate) fn metadata(&self) -> Option<&str> {
+        match &self.sink {
+            Some(Sink::File(partial)) => partial.announced().metadata.as_deref(),
+            _ => None,
+        }
     }
 
     /// Returns the algorithm of its digest.
@@ -372,7 +381,9 @@ mod tests {
     #[test]
     fn an_upload_is_continued_after_the_end_of_the_server_and_is_remembered() {
         let scratch = tempfile::tempdir().unwrap();
-        let created = files(scratch.path()).create(&source(1), offer(Some(9)), None).unwrap();
+        let created = files(scratch.path())
+            .create(&source(1), offer(Some(9)), &Announced::default())
+            .unwrap();
         assert_eq!(created.found, 0);
         for (at, piece) in [(0, "abc"), (3, "def")] {
             // From any address: the id is enough.
@@ -407,12 +418,12 @@ mod tests {
         write(&mut begun, b"abc");
         let scratch = killed(scratch.path());
         let server = files(scratch.path());
-        let other = server.create(&source(2), offer(Some(size)), None).unwrap();
+        let other = server.create(&source(2), offer(Some(size)), &Announced::default()).unwrap();
         assert_eq!(other.found, 0);
         let other = upload(server.continued(source(2), &other.id, None));
         assert_eq!(other.offset(), 0);
         other.cancel();
-        let same = server.create(&source(1), offer(Some(size)), None).unwrap();
+        let same = server.create(&source(1), offer(Some(size)), &Announced::default()).unwrap();
         assert_eq!(same.found, 3);
         // A client that begins with the first byte does not expect another answer.
         let from_start = upload(server.continued(source(1), &same.id, Some(0)));
@@ -425,7 +436,7 @@ mod tests {
         assert_eq!(adopted.offset(), 3);
         adopted.pause();
         // Two uploads of one file take the content from each other, and both stay.
-        let again = server.create(&source(1), offer(Some(size)), None).unwrap();
+        let again = server.create(&source(1), offer(Some(size)), &Announced::default()).unwrap();
         for id in [&again.id, &same.id, &again.id, &same.id] {
             let adopted = upload(server.continued(source(1), id, None));
             assert_eq!(adopted.offset(), 3);
@@ -449,7 +460,7 @@ mod tests {
     fn an_upload_that_another_protocol_completes_is_complete() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
-        let id = server.create(&source(1), offer(Some(5)), None).unwrap().id;
+        let id = server.create(&source(1), offer(Some(5)), &Announced::default()).unwrap().id;
         let mut first = upload(server.continued(source(1), &id, Some(0)));
         write(&mut first, b"abc");
         first.pause();
@@ -469,7 +480,7 @@ mod tests {
     fn content_that_is_not_verified_does_not_count() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
-        let id = server.create(&source(1), offer(None), None).unwrap().id;
+        let id = server.create(&source(1), offer(None), &Announced::default()).unwrap().id;
         let mut first = upload(server.continued(source(1), &id, Some(0)));
         first.begin_unverified().unwrap();
         write(&mut first, b"abc");
@@ -502,7 +513,7 @@ mod tests {
         let mut config = Config::new(scratch.path());
         config.quota = Some(1 << 20);
         let server = Arc::new(Files::open(&config, Events::new(Silent)).unwrap());
-        let id = server.create(&source(1), offer(Some(900_000)), None).unwrap().id;
+        let id = server.create(&source(1), offer(Some(900_000)), &Announced::default()).unwrap().id;
         let mut other = server.begin(source(1), Offer { size: Some(900_000), ..Offer::default() });
         write(other.as_mut().unwrap(), &[0; 900_000]);
         finish(other.unwrap()).unwrap();
@@ -518,7 +529,7 @@ mod tests {
     fn a_request_waits_for_one_that_looks_at_the_upload() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
-        let id = server.create(&source(1), offer(Some(9)), None).unwrap().id;
+        let id = server.create(&source(1), offer(Some(9)), &Announced::default()).unwrap().id;
         let partial = server.store.now().open_partial(&id.key(), true, None).unwrap().unwrap();
         let Ok(Continued::Waiting(waiting)) = server.continued(source(1), &id, Some(0)) else {
             panic!("did not wait")
@@ -559,7 +570,7 @@ mod tests {
         std::fs::create_dir(scratch.path().join("d")).unwrap();
         std::fs::write(scratch.path().join("d/x"), b"other").unwrap();
         let offer = Offer { exists: Some(OnExists::Error), ..offer(Some(5)) };
-        let id = server.create(&source(1), offer, None).unwrap().id;
+        let id = server.create(&source(1), offer, &Announced::default()).unwrap().id;
         let mut first = upload(server.continued(source(1), &id, Some(0)));
         write(&mut first, b"abc");
         let refusal = first.write(b"defg", Instant::now()).unwrap_err();
@@ -614,7 +625,7 @@ mod tests {
         let mut first = server.begin(source(1), offer.clone()).unwrap();
         write(&mut first, b"abc");
         finish(first).unwrap();
-        let created = server.create(&source(1), offer, None).unwrap();
+        let created = server.create(&source(1), offer, &Announced::default()).unwrap();
         assert_eq!(created.found, 3);
         let again = upload(server.continued(source(1), &created.id, Some(3)));
         assert_eq!(again.offset(), 3);

@@ -217,7 +217,7 @@ impl Upload {
     pub(crate) fn finish(mut self, kind: EndKind, end: &End) -> Result<Receipt, Refusal> {
         let ended = Instant::now();
         let expected = match &self.sink {
-            Some(Sink::File(partial)) => partial.expected_digest(),
+            Some(Sink::File(partial)) => partial.announced().digest,
             _ => None,
         };
         let end = &End { digest: end.digest.or(expected), ..end.clone() };

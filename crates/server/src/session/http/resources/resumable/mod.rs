@@ -31,7 +31,7 @@ use self::answers::{marked, with_all};
 use super::receiving::{self, Purpose};
 use super::upload::{Stated, answer_refusal, location_of, stated};
 use crate::config::FileAccess;
-use crate::service::files::{Complete, Continued, Files, Upload, UploadId, Waiting};
+use crate::service::files::{Announced, Complete, Continued, Files, Upload, UploadId, Waiting};
 use crate::session::Context;
 use crate::session::http::answer::{Answer, Asked, Length};
 use crate::session::http::handler::{Opened, Request};
@@ -106,10 +106,11 @@ fn created(request: &Request<'_>, dialect: Dialect, creation: Creation) -> Resul
         let refusal = Refusal::new(RefusalCode::BadRequest, error.to_string());
         request.refuse(StatusCode::BAD_REQUEST, refusal)
     })?;
-    let Creation { length, completes, checksum, .. } = creation;
+    let Creation { metadata, length, completes, checksum, .. } = creation;
     let Stated { offer, replaces, must_be_new } = stated(request, &name, length, digest)?;
     let source = request.source();
-    let created = context.files.create(&source, offer, digest.as_ref());
+    let announced = Announced { digest, metadata };
+    let created = context.files.create(&source, offer, &announced);
     let created = created
         .map_err(|refusal| marked(dialect, answer_refusal(refusal, must_be_new, asked.form)))?;
     let is_whole = match dialect {
@@ -203,6 +204,11 @@ impl Purpose for Resumable {
         match &self.operation {
             Operation::Offset => {
                 let answer = self.state(upload.offset(), upload.size(), false);
+                let metadata = upload.metadata().map(|text| (tus::METADATA, text.to_owned()));
+                let answer = match self.dialect {
+                    Dialect::Tus => with_all(answer, metadata),
+                    Dialect::Ietf(_) => answer,
+                };
                 upload.pause();
                 Err(answer)
             }
