@@ -151,6 +151,9 @@ fn each_version_creates_appends_completes_and_remembers_an_upload() {
         assert_eq!(head.field("Content-Location"), format!("/files/d/v{number}.txt"));
         let repeated = version.patch(&server, &location, 11, true, b"");
         assert_eq!(repeated.status(), version.repeated, "{repeated:?}");
+        let late = version.patch(&server, &location, 0, true, b"hello world");
+        assert_eq!((late.status(), late.field("Upload-Offset")), (409, "11"), "{late:?}");
+        assert_eq!(late.field(field), complete, "{late:?}");
 
         let line = format!("DELETE {location}");
         let removed = request(server.port(), &line, &version.names_itself(), b"");

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use anyport_testkit::harness::http::{Response, curl_says, field_of, request};
 use anyport_testkit::harness::wire::{connect, read_head, wait_until_read};
-use anyport_testkit::harness::{Sample, Server, assert_same_bytes};
+use anyport_testkit::harness::{Sample, Server, assert_same_bytes, wait_until};
 use anyport_testkit::noise;
 
 const TUS: &str = "Tus-Resumable: 1.0.0\n";
@@ -318,4 +318,47 @@ fn the_location_is_a_path_where_a_proxy_forwards_the_request() {
         assert!(location.starts_with("/.anyport/uploads/"), "{created:?}");
         assert_eq!(head(&server, &location).status(), 200, "{field}");
     }
+}
+
+/// Its client sends nothing more, as the offset is the length.
+#[test]
+fn the_offset_of_a_whole_upload_publishes_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let start = || Server::start_in(scratch.path(), &["127.0.0.1:0"], &[]);
+    let mut server = start();
+    for (is_killed, stored) in [(false, "notes.txt"), (true, "notes-1.txt")] {
+        let location = created(&server, 5);
+        // The last chunk, which ends the content, does not come.
+        let append = format!(
+            "PATCH {location} HTTP/1.1\r\nHost: a\r\n{}Transfer-Encoding: chunked\r\n\r\n5\r\nhello",
+            format!("{TUS}{CONTENT}{}", at(0)).replace('\n', "\r\n")
+        );
+        let mut stream = connect(server.port());
+        stream.write_all(append.as_bytes()).unwrap();
+        wait_until_read(&stream);
+        wait_until("the content in the partial file", || {
+            let mut sizes = std::fs::read_dir(scratch.path()).unwrap();
+            sizes.any(|entry| is_part_of(&entry.unwrap(), 5)).then_some(())
+        });
+        if is_killed {
+            server.kill();
+            server = start();
+        } else {
+            drop(stream);
+            server.next_interrupted();
+        }
+        assert!(!server.dir().join(stored).exists());
+        let found = head(&server, &location);
+        assert_eq!((found.status(), found.field("Upload-Offset")), (200, "5"), "{found:?}");
+        assert_eq!(found.field("Upload-Length"), "5", "{found:?}");
+        assert_eq!(found.field("Content-Location"), format!("/files/{stored}"), "{found:?}");
+        assert_eq!(std::fs::read(server.dir().join(stored)).unwrap(), b"hello");
+        assert_eq!(head(&server, &location).field("Upload-Offset"), "5");
+    }
+    assert_eq!(server.published(), ["notes-1.txt", "notes.txt"]);
+}
+
+fn is_part_of(entry: &std::fs::DirEntry, size: u64) -> bool {
+    let is_part = entry.file_name().to_str().is_some_and(|name| name.ends_with(".part"));
+    is_part && entry.metadata().is_ok_and(|metadata| metadata.len() == size)
 }

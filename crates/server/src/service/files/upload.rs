@@ -107,6 +107,11 @@ impl Upload {
         self.offer.size
     }
 
+    /// Returns whether all content is stored, but not published.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.is_here() && self.offer.size == Some(self.bytes)
+    }
+
     /// Returns whether the file is stored already, so that no content is needed for a receipt.
     pub(crate) const fn is_here(&self) -> bool {
         matches!(self.here, Some(Here::Directory | Here::SameTime))

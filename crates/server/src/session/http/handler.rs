@@ -51,14 +51,18 @@ impl Request<'_> {
 
     /// Returns the client for the files service.
     pub(super) fn source(&self) -> Source {
-        let source = self.context.source(self.asked.protocol, Engine::Own);
-        Source { user: self.asked.user.clone(), ..source }
+        source(self.context, self.asked)
     }
 
     /// Refuses the request, and reports it.
     pub(super) fn refuse(&self, status: StatusCode, refusal: Refusal) -> Answer {
         refuse(self.context, self.asked, status, refusal)
     }
+}
+
+/// Returns the sender of a request: a request may have its own token.
+pub(super) fn source(context: &Context, asked: &Asked) -> Source {
+    Source { user: asked.user.clone(), ..context.source(asked.protocol, Engine::Own) }
 }
 
 pub(super) fn has_content(method: &Method) -> bool {

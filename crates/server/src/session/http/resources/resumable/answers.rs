@@ -2,7 +2,7 @@
 
 use anyport_proto::http1::date;
 use anyport_proto::resumable::ietf::{self, PROBLEM_JSON, Problem};
-use anyport_proto::resumable::{Dialect, UPLOAD_LENGTH, UPLOAD_OFFSET, tus};
+use anyport_proto::resumable::{Dialect, Operation, UPLOAD_LENGTH, UPLOAD_OFFSET, tus};
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
@@ -86,6 +86,9 @@ impl Resumable {
     pub(super) fn completed(&self, receipt: Receipt) -> Answer {
         let (bytes, path) = (receipt.bytes, receipt.stored());
         let answer = match self.dialect {
+            Dialect::Tus if matches!(self.operation, Operation::Offset) => {
+                self.state(bytes, Some(bytes), true)
+            }
             Dialect::Tus => self.accepted(bytes),
             Dialect::Ietf(version) => {
                 let mut answer = answer_receipt(receipt, self.replaces, self.asked.form);
@@ -118,14 +121,14 @@ impl Resumable {
         self.marked(refuse(&self.context, &self.asked, status, refusal.clone()))
     }
 
-    pub(super) fn mismatch(&self, provided: u64, expected: u64) -> Answer {
+    pub(super) fn mismatch(&self, provided: u64, expected: u64, is_complete: bool) -> Answer {
         let reason = format!("the request appends at byte {provided}, the offset is {expected}");
         let answer = self.refuse(StatusCode::CONFLICT, RefusalCode::BadRequest, &reason);
         match self.dialect {
             Dialect::Ietf(version) => {
                 let content = ietf::mismatching_offset(&reason, expected, provided);
                 let answer = self.as_problem(answer, content);
-                with_all(answer, version.state(expected, false))
+                with_all(answer, version.state(expected, is_complete))
             }
             Dialect::Tus => answer.with(UPLOAD_OFFSET, expected.to_string()),
         }

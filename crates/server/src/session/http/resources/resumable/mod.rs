@@ -34,7 +34,7 @@ use crate::config::FileAccess;
 use crate::service::files::{Announced, Complete, Continued, Files, Upload, UploadId, Waiting};
 use crate::session::Context;
 use crate::session::http::answer::{Answer, Asked, Length};
-use crate::session::http::handler::{Opened, Request};
+use crate::session::http::handler::{Opened, Request, source};
 
 pub(super) const fn methods(access: FileAccess) -> &'static str {
     match access {
@@ -202,6 +202,13 @@ impl Purpose for Resumable {
 
     fn begin(&mut self, upload: Box<Upload>) -> Result<Box<Upload>, Answer> {
         match &self.operation {
+            // The last content came without the end of its request, or before the server was
+            // killed. A client of tus sends nothing more.
+            Operation::Offset if self.dialect == Dialect::Tus && upload.is_whole() => {
+                let size = upload.offset();
+                upload.pause();
+                Err(self.publish(size))
+            }
             Operation::Offset => {
                 let answer = self.state(upload.offset(), upload.size(), false);
                 let metadata = upload.metadata().map(|text| (tus::METADATA, text.to_owned()));
@@ -291,7 +298,7 @@ impl Purpose for Resumable {
                 self.marked(Answer::head(StatusCode::NO_CONTENT, Length::None))
             }
             Operation::Append(append) if append.offset != bytes => {
-                return self.mismatch(append.offset, bytes);
+                return self.mismatch(append.offset, bytes, true);
             }
             Operation::Append(_) => {
                 let has_content = self.content != Some(0);
@@ -361,6 +368,21 @@ impl Resumable {
         }
     }
 
+    /// Publishes an upload whose `size` bytes are stored.
+    fn publish(&mut self, size: u64) -> Answer {
+        let source = source(&self.context, &self.asked);
+        match self.context.files.continued(source, &self.id, Some(size)) {
+            Ok(Continued::Upload(mut upload)) => {
+                upload.confirm_offset();
+                self.finish(upload)
+            }
+            Ok(Continued::Complete(complete)) => self.complete(&complete),
+            // Another request came in between, which publishes it.
+            Ok(Continued::Waiting(_)) => self.state(size, Some(size), false),
+            Err(refusal) => self.refusal(refusal),
+        }
+    }
+
     fn begin_append(
         &mut self,
         append: Append,
@@ -378,7 +400,7 @@ impl Resumable {
         let refused = if let Some(size) = upload.size().filter(|size| append.offset > *size) {
             Some(self.beyond(size))
         } else if append.offset != offset {
-            Some(self.mismatch(append.offset, offset))
+            Some(self.mismatch(append.offset, offset, false))
         } else if let Some(Err(refusal)) = append.length.map(|length| upload.set_size(length)) {
             Some(self.inconsistent_or(&refusal))
         } else if let Some(size) = upload.size().filter(|size| {
