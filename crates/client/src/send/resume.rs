@@ -52,7 +52,7 @@ impl Upload {
             let reason = format!("Upload-Offset {} is beyond the size, {size}", found.offset);
             return Err(self.cannot(reason));
         }
-        let is_found_again = found.resource.is_found_again();
+        let is_found_again = found.resource.is_found_again() && self.adopts();
         let sent = if found.offset == size {
             self.complete(found, content, size).await
         } else {
@@ -156,13 +156,20 @@ impl Upload {
         let content = blocking(move || content.resume_at(from).map(|()| content)).await?;
         let mut settled = self.exchange(request, content, None).await?;
         self.check_state(&settled.answer, size, is_adopted)?;
-        if is_adopted && settled.answer.status.is_success() {
-            let digest = settled.read.as_ref().and_then(|read| read.digest);
-            let request = self.appending(&resource, size, 0, true, digest)?;
-            settled.answer = self.ask(request).await?;
-            self.check_state(&settled.answer, size, false)?;
+        if !is_adopted || !settled.answer.status.is_success() {
+            return self.finish(settled);
         }
-        self.finish(settled)
+        let digest = settled.read.as_ref().and_then(|read| read.digest);
+        let request = self.appending(&resource, size, 0, true, digest)?;
+        settled.answer = self.ask(request).await?;
+        self.check_state(&settled.answer, size, false)?;
+        let elapsed = settled.began.elapsed();
+        let mut sent = self.finish(settled)?;
+        if let Some(receipt) = &mut sent.receipt {
+            // The server reports its last request, which had no content.
+            (receipt.resumed, receipt.seconds) = (from, elapsed.as_secs_f64());
+        }
+        Ok(sent)
     }
 
     /// Checks that an append was accepted as far as it concerns the upload; whether the file was
