@@ -210,6 +210,24 @@ fn content_that_is_not_verified_is_discarded_when_the_connection_or_the_server_d
 }
 
 #[test]
+fn requests_for_the_offset_end_no_other_one() {
+    let server = Server::start(&[]);
+    let location = created(&server, 11);
+    patch(&server, &location, &at(0), b"hello");
+    let (port, line) = (server.port(), format!("HEAD {location}"));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let found = request(port, &line, TUS, b"");
+                    assert_eq!((found.status(), found.field("Upload-Offset")), (200, "5"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_post_stands_for_a_method_that_a_client_cannot_send() {
     let server = Server::start(&[]);
     let location = created(&server, 5);

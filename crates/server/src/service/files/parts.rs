@@ -51,7 +51,7 @@ impl Files {
         let directory = self.store.now();
         let (mut sink, own) = match identity {
             Identity::New(own) => {
-                return self.written(checked, self.created(checked, own)?, own, false);
+                return self.written(checked, self.created(checked, own)?, own, false, true);
             }
             Identity::Upload(own, from) => {
                 let opened = directory.open_partial(own, true, offer.mode).map_err(cannot)?;
@@ -83,7 +83,8 @@ impl Files {
         };
         sink.distrust().map_err(cannot)?;
         let without_id = identity.key().is_none();
-        self.written(checked, sink, &own, without_id)
+        let is_brief = matches!(identity, Identity::Upload(_, None));
+        self.written(checked, sink, &own, without_id, is_brief)
     }
 
     /// Creates an upload that requests continue by an id.
@@ -129,24 +130,25 @@ impl Files {
         {
             // It was begun with another id, or without one: the digest at the end decides whether
             // it is the same file.
-            return self.written(checked, sink, &key, true);
+            return self.written(checked, sink, &key, true, false);
         }
         let Some(own) = own else { return fresh(&directory, offer) };
         match directory.open_partial(own, offer.resume, offer.mode).map_err(cannot)? {
-            Some(sink) => self.written(checked, sink, own, with_id.is_none()),
+            Some(sink) => self.written(checked, sink, own, with_id.is_none(), false),
             None if offer.resume && with_id.is_some() => Err(self.busy(checked, own, waited)),
             // Two senders without ids: the second one's partial file cannot be resumed.
             None => fresh(&directory, offer),
         }
     }
 
-    /// Makes the connection the writer of `sink`.
+    /// Makes the connection the writer of `sink`; `is_brief`: it has no content to send.
     fn written(
         self: &Arc<Self>,
         checked: Checked<'_>,
         mut sink: PartialFile,
         key: &TransferKey,
         without_id: bool,
+        is_brief: bool,
     ) -> Result<Part, NotBegun> {
         let Checked { source, path, offer, .. } = checked;
         if offer.size.is_some_and(|size| sink.length() > size) {
@@ -158,9 +160,9 @@ impl Files {
         if let Some(path) = path {
             sink.describe(path, offer, checked.source_key().as_ref());
         }
-        let is_stream = source.protocol == Protocol::Http2;
-        let (link, released) = (source.link.clone(), Arc::default());
-        let owner = Owner { link, released, evicted: Arc::default(), is_stream };
+        let is_shut = source.protocol != Protocol::Http2 && !is_brief;
+        let link = is_shut.then(|| source.link.clone());
+        let owner = Owner { link, released: Arc::default(), evicted: Arc::default() };
         self.writers().insert(key.clone(), owner.clone());
         let held = Some(Writing { files: self.clone(), key: key.clone(), owner });
         let key = sink.has_id().then(|| key.clone());
@@ -335,21 +337,21 @@ pub(super) struct Part {
 /// The connection that writes to a partial file.
 #[derive(Debug, Clone)]
 pub(super) struct Owner {
-    link: Link,
+    /// The connection to shut; `None` for a stream of a connection that others use, and for a
+    /// request that ends by itself before it could be shut.
+    link: Option<Link>,
     /// Opens when it no longer writes.
     released: Arc<Gate>,
     /// Opens when it is to end.
     evicted: Arc<Gate>,
-    /// Whether it is one stream of a connection, which others use.
-    is_stream: bool,
 }
 
 impl Owner {
     /// Lets the connection end, so that its sender can continue over another one.
     fn evict(&self) {
         self.evicted.open();
-        if !self.is_stream {
-            self.link.shut();
+        if let Some(link) = &self.link {
+            link.shut();
         }
     }
 }
