@@ -134,7 +134,8 @@ fn end(running: Vec<(Example, Background, String)>, problems: &mut String) {
 }
 
 /// Flags of other programs that the pages name.
-const FLAGS_OF_OTHERS: [&str; 9] = [
+const FLAGS_OF_OTHERS: [&str; 10] = [
+    "data-binary",
     "exclude",
     "http2-prior-knowledge",
     "ignored",
