@@ -154,7 +154,7 @@ fn a_stored_file_is_no_service_worker() {
 }
 
 #[test]
-fn ht_9_one_range_is_a_part_and_several_are_the_whole() {
+fn ht_9_one_range_is_a_part_and_several_are_parts() {
     let server = Server::start(&[]);
     put(&server, "x", b"0123456789");
     for (range, status, part, reported) in [
@@ -165,7 +165,7 @@ fn ht_9_one_range_is_a_part_and_several_are_the_whole() {
         ("bytes=5-999", 206, "56789", "bytes 5-9/10"),
         ("bytes=10-", 416, "", "bytes */10"),
         ("bytes=-0", 416, "", "bytes */10"),
-        ("bytes=0-1,3-4", 200, "0123456789", ""),
+        ("bytes=0-4,3-6", 200, "0123456789", ""),
         ("bytes=4-2", 200, "0123456789", ""),
         ("lines=0-1", 200, "0123456789", ""),
     ] {
@@ -190,6 +190,22 @@ fn ht_9_one_range_is_a_part_and_several_are_the_whole() {
         return assert!(curl().is_none());
     };
     assert_eq!(said, "345");
+    let answer = get(&server, "/x", "Range: bytes=0-1,4-5,-2\r\n");
+    assert_eq!(statuses(&answer), [206]);
+    let media = field(&answer, "Content-Type");
+    let boundary = media.strip_prefix("multipart/byteranges; boundary=").unwrap().to_owned();
+    let part = |range: &str, content: &str| {
+        format!(
+            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n\
+             Content-Range: bytes {range}/10\r\n\r\n{content}"
+        )
+    };
+    let parts = [part("0-1", "01"), part("4-5", "45"), part("8-9", "89")].concat();
+    assert_eq!(content(&answer), format!("{parts}\r\n--{boundary}--\r\n"));
+    assert_eq!(field(&answer, "Content-Length"), content(&answer).len().to_string());
+    assert!(!answer.split("\r\n\r\n").next().unwrap().contains("Content-Range"), "{answer}");
+    let event = server.next_event();
+    assert_eq!((&event["event"], &event["bytes"]), (&"sent".into(), &6.into()));
     // HEAD has no parts (§14.2).
     let head = "HEAD /x HTTP/1.1\r\nHost: a\r\nRange: bytes=0-0\r\n\r\n";
     let answer = converse(&mut connect(server.port()), head.as_bytes());
@@ -214,6 +230,36 @@ fn ht_9_parts_of_a_large_file_are_cut_to_the_byte() {
             let got = std::fs::read(here.path().join(name)).unwrap();
             assert_same_bytes(&got, &large[first..=last]);
         }
+    }
+}
+
+#[test]
+fn ht_9_several_ranges_of_a_large_file_are_cut_to_the_byte() {
+    let server = Server::start(&[]);
+    let large = noise(LARGE, 4);
+    put(&server, "x", &large);
+    let here = tempfile::tempdir().unwrap();
+    let ranges = [(4_000_000, LARGE - 1), (1, 1_000_000), (2_000_000, 2_000_000)];
+    let range = ranges.map(|(first, last)| format!("{first}-{last}")).join(",");
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let url = server.url("http", "x");
+        let Some(outcome) = curl_in(&here, &[version, "-r", &range, "-o", "got", &url]) else {
+            return;
+        };
+        outcome.succeeds();
+        let got = std::fs::read(here.path().join("got")).unwrap();
+        let boundary = String::from_utf8_lossy(&got[4..20]).into_owned();
+        let mut expected = Vec::new();
+        for (first, last) in ranges {
+            let head = format!(
+                "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\n\
+                 Content-Range: bytes {first}-{last}/{LARGE}\r\n\r\n"
+            );
+            expected.extend_from_slice(head.as_bytes());
+            expected.extend_from_slice(&large[first..=last]);
+        }
+        expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        assert_same_bytes(&got, &expected);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Range requests (RFC 9110 §14).
 //!
-//! One range of bytes is served. A field of another unit, or a malformed one, is ignored, and for
-//! several ranges the whole representation is sent, both as §14.2 allows.
+//! A field of another unit, or a malformed one, is ignored, and for ranges that overlap, or too many
+//! of them, the whole representation is sent, both as §14.2 allows.
 
 use http::header;
 use http_range_header::{RangeUnsatisfiableError, parse_range_header};
@@ -9,7 +9,7 @@ use http_range_header::{RangeUnsatisfiableError, parse_range_header};
 use super::head::RequestHead;
 
 /// The range that a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Range {
     /// The whole representation.
     Whole,
@@ -20,6 +20,8 @@ pub enum Range {
         /// Offset of the last byte.
         last: u64,
     },
+    /// Several ranges, in the order of the request: first and last byte of each.
+    Parts(Vec<(u64, u64)>),
     /// The representation has none of these bytes.
     Unsatisfiable,
 }
@@ -38,15 +40,19 @@ impl Range {
 
     fn parse(text: &str, size: u64) -> Self {
         let text = text.trim_end_matches([' ', '\t']);
-        // Several ranges are not served, even if only one of them is not empty.
-        if text.contains(',') {
+        if text.split(',').count() > MAX_RANGES {
             return Self::Whole;
         }
         let ranges = parse_range_header(text).and_then(|ranges| ranges.validate(size));
         match ranges.as_deref() {
             Ok([range]) => Self::Part { first: *range.start(), last: *range.end() },
+            Ok(ranges) if ranges.len() > 1 => {
+                let ranges = ranges.iter().map(|range| (*range.start(), *range.end()));
+                let ranges: Vec<_> = ranges.collect();
+                if overlap(&ranges) { Self::Whole } else { Self::Parts(ranges) }
+            }
             Err(RangeUnsatisfiableError::Unsatisfiable) => Self::Unsatisfiable,
-            // Malformed, or a suffix of an empty representation, which has no range.
+            // Malformed, overlapping, or a suffix of an empty representation, which has no range.
             _ => Self::Whole,
         }
     }
@@ -83,6 +89,17 @@ fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
+/// Returns whether two of the ranges have a byte in common.
+fn overlap(ranges: &[(u64, u64)]) -> bool {
+    let mut ranges = ranges.to_vec();
+    ranges.sort_unstable();
+    ranges.windows(2).any(|pair| pair[1].0 <= pair[0].1)
+}
+
+/// Maximum number of ranges of one request: each has a head of its own, so that many small ones are
+/// more than the whole.
+const MAX_RANGES: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +127,27 @@ mod tests {
     }
 
     #[test]
+    fn ht_9_several_ranges_are_found_unless_they_overlap_or_are_too_many() {
+        for (text, range) in [
+            ("bytes=1-2,4-5", Range::Parts(vec![(1, 2), (4, 5)])),
+            ("bytes=8-, 0-1", Range::Parts(vec![(8, 9), (0, 1)])),
+            ("bytes=0-1,3-4,20-30", Range::Parts(vec![(0, 1), (3, 4)])),
+            ("bytes=0-1,20-30", part(0, 1)),
+            ("bytes=20-,30-", Range::Unsatisfiable),
+            ("bytes=0-4,4-5", Range::Whole),
+            ("bytes=0-,-1", Range::Whole),
+        ] {
+            assert_eq!(Range::parse(text, 10), range, "{text}");
+        }
+        let ranges = |count: u64| {
+            let ranges: Vec<String> = (0..count).map(|n| format!("{}-{}", 2 * n, 2 * n)).collect();
+            Range::parse(&format!("bytes={}", ranges.join(",")), 100)
+        };
+        assert!(matches!(ranges(16), Range::Parts(parts) if parts.len() == 16));
+        assert_eq!(ranges(17), Range::Whole);
+    }
+
+    #[test]
     fn ht_9_a_range_beyond_the_end_cannot_be_satisfied() {
         for text in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999999-"] {
             assert_eq!(Range::parse(text, 10), Range::Unsatisfiable, "{text}");
@@ -129,8 +167,6 @@ mod tests {
             "bytes=4-2",
             "bytes=+1-2",
             "bytes=1 -2",
-            "bytes=1-2,4-5",
-            "bytes=0-,-1",
             "bytes=,1-2",
             "lines=1-2",
             "bytes 1-2",

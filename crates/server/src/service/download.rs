@@ -33,6 +33,8 @@ pub(crate) struct Download {
     position: u64,
     /// The offset after the last byte.
     until: u64,
+    /// Bytes of earlier ranges.
+    earlier: u64,
     /// Hashes the file from its first byte; never beyond `position`.
     hasher: Hasher,
     /// Hashes the beginning of a file that has grown a second time, to compare it with the sent
@@ -181,6 +183,7 @@ impl Opened {
             content,
             position: bytes.start,
             until: bytes.end,
+            earlier: 0,
             hasher: Hasher::new(digest),
             second_hasher: None,
             began: now,
@@ -195,6 +198,13 @@ impl Download {
     /// Returns the head, which precedes the content.
     pub(crate) const fn head(&self) -> &FileHead {
         &self.head
+    }
+
+    /// Continues with another range, after the end of the last one.
+    pub(crate) fn next_range(&mut self, bytes: Range<u64>) {
+        self.earlier += self.position - self.head.offset;
+        (self.head.offset, self.position, self.until) = (bytes.start, bytes.start, bytes.end);
+        self.end = None;
     }
 
     /// Returns the next output, which may be in `buffer`.
@@ -314,7 +324,7 @@ impl Download {
             name: self.head.name.clone(),
             size: self.head.size,
             offset: self.head.offset,
-            bytes: self.position - self.head.offset,
+            bytes: self.earlier + self.position - self.head.offset,
             seconds: in_microseconds(self.last - self.began),
             digest,
             broken,

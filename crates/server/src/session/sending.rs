@@ -1,6 +1,7 @@
 //! A file or a listing that a session sends, piece by piece; the session encodes the pieces.
 
 use std::io;
+use std::ops::Range;
 
 use anyport_net::copy::Piece;
 use anyport_proto::transfer::download::{Entry, FileEnd, LeftOut, ListEnd};
@@ -72,6 +73,17 @@ impl Sending {
                 }
                 Ok(Some((Output::Listed(entries, left_out), Some(Self::List(listing)))))
             }
+        }
+    }
+
+    /// Returns the same, with another range of the file behind the one that was sent.
+    pub(super) fn with_range(self, bytes: Range<u64>) -> Self {
+        match self {
+            Self::File(mut download) | Self::Ended(mut download) => {
+                download.next_range(bytes);
+                Self::File(download)
+            }
+            Self::List(listing) => Self::List(listing),
         }
     }
 

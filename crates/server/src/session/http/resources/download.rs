@@ -16,7 +16,7 @@ use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
 use super::listing::Page;
-use super::outbound::Outbound;
+use super::outbound::{Outbound, Parts};
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length, seconds};
 use crate::session::http::handler::{Opened, Request};
 
@@ -101,8 +101,21 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
     }
     let counts = conditional::range_counts(head, &validators, now);
     let range = if counts { Range::of(head, size) } else { Range::Whole };
+    let mut parts = None;
     let (status, bytes) = match range {
         Range::Whole => (StatusCode::OK, 0..size),
+        Range::Parts(ranges) => {
+            let ranges = ranges.into_iter().map(|(first, last)| first..last + 1).collect();
+            match Parts::new(media, size, ranges) {
+                Some((several, first, length)) => {
+                    fields.retain(|(name, _)| *name != header::CONTENT_TYPE);
+                    fields.push((header::CONTENT_TYPE, several.media()));
+                    parts = Some((several, length));
+                    (StatusCode::PARTIAL_CONTENT, first)
+                }
+                None => (StatusCode::OK, 0..size),
+            }
+        }
         Range::Part { first, last } => {
             fields.push((header::CONTENT_RANGE, content_range(first, last, size)));
             (StatusCode::PARTIAL_CONTENT, first..last + 1)
@@ -113,10 +126,15 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
             return Opened::Answer(answer.with(header::CONTENT_RANGE, format!("bytes */{size}")));
         }
     };
-    let head = Head { status, fields, length: Length::Known(bytes.end - bytes.start) };
+    let length = parts.as_ref().map_or(bytes.end - bytes.start, |(_, length)| *length);
+    let head = Head { status, fields, length: Length::Known(length) };
     // Without a digest the content is not read, so the kernel may send it.
     let sending = Sending::File(opened.into_download(bytes, Algorithm::None));
-    Opened::handler(Outbound::new(head, sending, None, idle))
+    let outbound = Outbound::new(head, sending, None, idle);
+    match parts {
+        Some((parts, _)) => Opened::handler(outbound.with_parts(parts)),
+        None => Opened::handler(outbound),
+    }
 }
 
 fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Opened {
