@@ -417,7 +417,7 @@ fn every_refusal_names_its_rule() {
         assert_eq!(refused.status(), status, "{line} {fields}: {refused:?}");
         assert!(refused.text().contains(rule), "{line} {fields}: {refused:?}");
     }
-    // Content that goes on beyond the size is refused while it arrives, and the rest is kept.
+    // Content beyond the size is refused while it arrives, and the rest is kept.
     let chunked =
         format!("{}{PARTIAL}Upload-Offset: 5\nTransfer-Encoding: chunked\n", version.part);
     let refused = request(server.port(), &path, &chunked, b"7\r\n1234567\r\n0\r\n\r\n");
@@ -475,7 +475,7 @@ fn a_wrong_digest_of_the_whole_is_refused_and_its_content_kept_apart() {
 }
 
 #[test]
-fn options_tells_what_is_supported() {
+fn options_announces_both_dialects() {
     let server = Server::start(&["--max-size", "1000"]);
     for path in ["/", "/files/", "/name", "*", "/.anyport/uploads/x"] {
         let options = request(server.port(), &format!("OPTIONS {path}"), "", b"");

@@ -122,11 +122,11 @@ const CONTINUATIONS: [(&str, Continue); 4] = [
 fn each_protocol_continues_what_another_one_began() {
     let content = noise(LENGTH, 7);
     for (first, begin) in BEGINNINGS {
-        for (second, go_on) in CONTINUATIONS {
+        for (second, continue_by) in CONTINUATIONS {
             let pair = format!("{first} then {second}");
             let server = Server::start(&[]);
             begin(&server, &content);
-            let offset = go_on(&server, &content);
+            let offset = continue_by(&server, &content);
             assert!(offset > 0, "{pair} sent everything again");
             let receipt = loop {
                 let event = server.next_event();
@@ -135,8 +135,8 @@ fn each_protocol_continues_what_another_one_began() {
                 }
                 assert_eq!(event["event"], "refused", "{pair}: {event}");
             };
-            let told = (&receipt["path"], &receipt["resumed"], &receipt["bytes"]);
-            assert_eq!(told, (&"x.bin".into(), &offset.into(), &LENGTH.into()), "{pair}");
+            let reported = (&receipt["path"], &receipt["resumed"], &receipt["bytes"]);
+            assert_eq!(reported, (&"x.bin".into(), &offset.into(), &LENGTH.into()), "{pair}");
             assert_same_bytes(&server.stored(&receipt), &content);
             assert_eq!(server.published(), ["x.bin"], "{pair}");
         }
@@ -185,7 +185,7 @@ fn another_address_cannot_continue_a_file_without_its_id() {
 }
 
 #[test]
-fn a_token_continues_its_own_files_and_whoever_knows_an_id_that_upload() {
+fn a_token_continues_its_own_files_and_an_id_is_enough_for_its_upload() {
     let (server, _tokens) = guarded(&[]);
     let content = noise(LENGTH, 13);
     let [alice, bob] = [ALICE, BOB].map(|token| format!("Authorization: Bearer {token}\n"));

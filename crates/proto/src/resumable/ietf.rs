@@ -163,7 +163,7 @@ impl Version {
         vec![(UPLOAD_OFFSET, offset.to_string()), self.completeness(is_complete)]
     }
 
-    /// Returns the field that tells whether an upload is complete.
+    /// Returns the field of completeness.
     pub fn completeness(&self, is_complete: bool) -> (HeaderName, String) {
         let flag = if is_complete == self.is_inverted { "?0" } else { "?1" };
         (self.field(), flag.to_owned())

@@ -217,7 +217,7 @@ impl Serving {
         })
     }
 
-    /// Lets the client send its content, and tells how it can resume.
+    /// Lets the client send its content, and announces where it can resume.
     fn permit(&mut self, replies: &mut Vec<u8>) {
         if let Some(fields) = self.handler.interim() {
             self.exchange.interim(&fields, replies);

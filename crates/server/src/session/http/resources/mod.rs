@@ -38,7 +38,7 @@ pub(crate) struct Resource {
     pub(super) open: fn(&Request<'_>) -> Opened,
     /// The WebSocket service at the same path.
     service: Option<OpenService>,
-    /// Fields by which an answer to OPTIONS tells what it supports.
+    /// Fields of the response to OPTIONS that announce what it supports.
     pub(super) announced: fn(&Context) -> Fields,
     /// Whether these settings have it. Otherwise a file may have its name.
     enabled: Option<fn(&Config) -> bool>,

@@ -7,8 +7,8 @@
 //!   DELETE     removes                               ─┘
 //! ```
 //!
-//! The request that completes the file publishes it. A completed upload is remembered, so that a
-//! client whose last response was lost learns that.
+//! The request that completes the file publishes it. A completed upload is remembered for
+//! clients that lost the last response.
 
 mod answers;
 
