@@ -417,6 +417,9 @@ fn every_refusal_names_its_rule() {
         assert_eq!(refused.status(), status, "{line} {fields}: {refused:?}");
         assert!(refused.text().contains(rule), "{line} {fields}: {refused:?}");
     }
+    let fields = format!("{}Upload-Length: 1001\n", version.part);
+    let large = request(server.port(), "PUT /large", &fields, b"");
+    assert_eq!((large.status(), large.field("Upload-Limit")), (413, "max-size=1000"), "{large:?}");
     // Content beyond the size is refused while it arrives, and the rest is kept.
     let chunked =
         format!("{}{PARTIAL}Upload-Offset: 5\nTransfer-Encoding: chunked\n", version.part);
@@ -582,6 +585,36 @@ fn a_request_that_continues_an_upload_ends_the_one_before() {
     assert!(!String::from_utf8_lossy(&rest).contains(" 201 "), "{rest:?}");
     let done = version.patch(&server, &location, 5, true, b" world");
     assert_eq!(done.status(), 201, "{done:?}");
+}
+
+#[test]
+fn content_of_a_request_that_waits_for_the_one_before_it_is_kept() {
+    let version = &VERSIONS[2];
+    for expects in [false, true] {
+        let server = Server::start(&[]);
+        let location = version.create(&server, "/waited", 11);
+        let head = |offset: u64, length: u64, expects: &str| {
+            let fields = format!("{}{PARTIAL}Upload-Offset: {offset}\n{expects}", version.whole);
+            let fields = fields.replace('\n', "\r\n");
+            format!(
+                "PATCH {location} HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {length}\r\n\r\n"
+            )
+        };
+        let mut first = connect(server.port());
+        first.write_all(format!("{}hello", head(0, 11, "")).as_bytes()).unwrap();
+        wait_until_read(&first);
+        let mut second = connect(server.port());
+        if expects {
+            let expectation = "Expect: 100-continue\n";
+            second.write_all(head(5, 6, expectation).as_bytes()).unwrap();
+            assert_eq!(read_head(&mut second), "HTTP/1.1 100 Continue\r\n\r\n");
+            second.write_all(b" world").unwrap();
+        } else {
+            second.write_all(format!("{} world", head(5, 6, "")).as_bytes()).unwrap();
+        }
+        assert!(read_head(&mut second).starts_with("HTTP/1.1 201 Created\r\n"), "{expects}");
+        assert_eq!(std::fs::read(server.dir().join("waited")).unwrap(), b"hello world");
+    }
 }
 
 #[test]

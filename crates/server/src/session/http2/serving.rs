@@ -102,7 +102,10 @@ impl Serving {
         let mut out = Vec::new();
         let next = if let Some(wait) = wait {
             match waited(&self.connection, wait, &mut self.notified).await {
-                Some(event) => handler.handle(event, Instant::now(), &mut out),
+                // The end of the wait may try to open a file again.
+                Some(event) => {
+                    run(may_block, || handler.handle(event, Instant::now(), &mut out)).await
+                }
                 None => Next::Continue,
             }
         } else if produce {

@@ -110,9 +110,15 @@ fn created(request: &Request<'_>, dialect: Dialect, creation: Creation) -> Resul
     let Stated { offer, replaces, must_be_new } = stated(request, &name, length, digest)?;
     let source = request.source();
     let announced = Announced { digest, metadata };
-    let created = context.files.create(&source, offer, &announced);
-    let created = created
-        .map_err(|refusal| marked(dialect, answer_refusal(refusal, must_be_new, asked.form)))?;
+    let created = context.files.create(&source, offer, &announced).map_err(|refusal| {
+        let limits = match dialect {
+            Dialect::Ietf(version) if refusal.code == RefusalCode::TooLarge => {
+                version.limits(context.files.max_size(), None)
+            }
+            Dialect::Tus | Dialect::Ietf(_) => None,
+        };
+        marked(dialect, with_all(answer_refusal(refusal, must_be_new, asked.form), limits))
+    })?;
     let is_whole = match dialect {
         Dialect::Tus => length == Some(0),
         Dialect::Ietf(_) => completes,
