@@ -526,6 +526,20 @@ fn a_large_file_that_the_server_has_is_not_sent_again() {
     }
 }
 
+#[test]
+fn another_file_of_the_same_size_and_time_is_refused_if_digests_are_compared() {
+    let server = Server::start(&[]);
+    std::fs::write(server.dir().join("x.bin"), noise(SIZE, 2)).unwrap();
+    set_time(server.dir().join("x.bin"));
+    let sample = sample();
+    for scheme in ["http", "https"] {
+        let send = ["send", "-k", "--checksum", sample.path(), &server.url(scheme, "")];
+        anyport(&send).exits(4).says("x.bin exists with different content");
+        // The upload is removed too.
+        assert_eq!(server.names(), ["x.bin"], "{scheme}");
+    }
+}
+
 /// A proxy between them passes all of the file, and nothing of the response.
 #[test]
 fn a_lost_receipt_does_not_send_the_file_again() {

@@ -4,13 +4,14 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use anyport_proto::http1::field_names::REPR_DIGEST;
+use anyport_proto::http1::field_names::{MTIME_NS, REPR_DIGEST};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::fields::anyport_digest_value;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
+use tokio::time::timeout;
 
 use super::Sent;
 use super::upload::{JSON, Read, Settled, Upload, blocking, read, reported};
@@ -58,6 +59,10 @@ impl Upload {
         } else {
             self.append(found, content, size).await
         };
+        // No other attempt could complete it.
+        if sent.as_ref().is_err_and(|error| error.is_refused(RefusalCode::Exists)) {
+            self.cancel().await;
+        }
         sent.map_err(|error| {
             error.moved(|moved| match moved {
                 Transferred::SentOverHttp(bytes) if is_found_again => {
@@ -114,6 +119,10 @@ impl Upload {
         let mut asking = self.request(protocol.creates_with(), path)?;
         if protocol == Protocol::Ietf {
             self.describe(&mut asking, content, None);
+            // Otherwise a file of the same size and time counts as the same.
+            if self.options.checksum {
+                asking.headers_mut().remove(MTIME_NS);
+            }
         }
         protocol.add_creation(&mut asking, size, self.source.name());
         let answer = self.ask(asking).await?;
@@ -241,6 +250,15 @@ impl Upload {
         }
         resource.protocol.add_append(&mut request, offset, length, completes);
         Ok(request)
+    }
+
+    /// Removes the upload from the server, if that answers soon.
+    async fn cancel(&self) {
+        let kept = self.resource.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(resource) = kept else { return };
+        let Ok(mut request) = self.request(Method::DELETE, &resource.path) else { return };
+        resource.protocol.add_version(&mut request);
+        let _ = timeout(self.options.connect.connect_timeout, self.ask(request)).await;
     }
 
     /// Keeps the upload resource for the next attempt.
