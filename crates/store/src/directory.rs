@@ -163,6 +163,11 @@ impl Directory {
         statat(self.handle(), key.partial_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
+    fn has_content(&self, key: &TransferKey) -> bool {
+        let found = statat(self.handle(), key.partial_name(), AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| found.st_size > 0)
+    }
+
     /// Creates the directory `path` and the `missing` ones above it, if it does not exist.
     ///
     /// # Errors
@@ -250,8 +255,8 @@ impl Directory {
         let mtime = mtime.map(|mtime| mtime.seconds);
         let names = self.sources().find(source, mtime);
         let keys = names.iter().filter_map(|name| TransferKey::of_name(name));
-        // Other programs may have removed some.
-        keys.filter(|key| self.has_partial(key)).collect()
+        // Other programs may have removed some. Uploads that were only created would hide content.
+        keys.filter(|key| self.has_content(key)).collect()
     }
 
     pub(crate) fn sources(&self) -> &Sources {

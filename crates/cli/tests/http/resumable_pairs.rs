@@ -143,6 +143,23 @@ fn each_protocol_continues_what_another_one_began() {
     }
 }
 
+/// As a client makes them that creates its upload anew for each attempt.
+#[test]
+fn uploads_without_content_hide_no_content() {
+    let content = noise(LENGTH, 8);
+    for (first, begin) in BEGINNINGS {
+        let server = Server::start(&[]);
+        begin(&server, &content);
+        let fields = format!("{TUS}Upload-Metadata: filename eC5iaW4=\nUpload-Length: {LENGTH}\n");
+        for _ in 0..20 {
+            let created = request(server.port(), "POST /files/", &fields, b"");
+            assert_eq!(created.status(), 201, "{created:?}");
+        }
+        assert!(continue_by_tus(&server, &content) > 0, "{first}: sent everything again");
+        assert_same_bytes(&std::fs::read(server.dir().join("x.bin")).unwrap(), &content);
+    }
+}
+
 #[test]
 fn curl_continues_at_the_offset_that_the_refusal_names() {
     let server = Server::start(&[]);

@@ -205,15 +205,17 @@ impl Files {
                 sink.distrust().map_err(cannot)?;
             }
             let length = sink.length();
-            let is_wanted = from == Some(length)
-                || longest.as_ref().is_none_or(|(known, _)| known.length() < length);
+            // An upload that was only created has no content to continue, also not at offset 0.
+            let is_exact = length > 0 && from == Some(length);
+            let is_wanted =
+                is_exact || longest.as_ref().is_none_or(|(known, _)| known.length() < length);
             let (kept, other) = match is_wanted {
                 true => (Some((sink, key)), longest),
                 false => (longest, Some((sink, key))),
             };
             other.into_iter().for_each(|(other, _)| other.put_back());
             longest = kept;
-            if from == Some(length) {
+            if is_exact {
                 break;
             }
         }
