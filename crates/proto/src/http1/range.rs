@@ -133,6 +133,8 @@ mod tests {
             ("bytes=8-, 0-1", Range::Parts(vec![(8, 9), (0, 1)])),
             ("bytes=0-1,3-4,20-30", Range::Parts(vec![(0, 1), (3, 4)])),
             ("bytes=0-1,20-30", part(0, 1)),
+            // An empty element of a list has no meaning (§5.6.1).
+            ("bytes=,1-2", part(1, 2)),
             ("bytes=20-,30-", Range::Unsatisfiable),
             ("bytes=0-4,4-5", Range::Whole),
             ("bytes=0-,-1", Range::Whole),
@@ -167,7 +169,6 @@ mod tests {
             "bytes=4-2",
             "bytes=+1-2",
             "bytes=1 -2",
-            "bytes=,1-2",
             "lines=1-2",
             "bytes 1-2",
             "bytes=1-2-3",
