@@ -159,6 +159,10 @@ impl Sources {
         found.map(|(name, _)| name.clone()).collect()
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).sources.contains_key(name)
+    }
+
     pub(crate) fn remove(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }

@@ -229,7 +229,11 @@ impl PartialFile {
         state.describe(Some(path), offer, source, self.has_id);
         if let (Some(source), Some(name)) = (source, &self.hidden.name) {
             let mtime = offer.mtime.map(|mtime| mtime.seconds);
-            self.directory.sources().insert(source.clone(), name, mtime);
+            // Who knows its id may continue an upload, but it stays that of its creator.
+            let sources = self.directory.sources();
+            if !self.has_id || !sources.has(name) {
+                sources.insert(source.clone(), name, mtime);
+            }
         }
         // A small file is not worth another one beside it before it is interrupted.
         if offer.size.is_some_and(|size| size >= WORTH_A_STATE) {

@@ -564,6 +564,25 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_asks_for_the_offset_does_not_become_the_owner() {
+        let scratch = tempfile::tempdir().unwrap();
+        let server = files(scratch.path());
+        let id = server.create(&source(1), offer(Some(9)), &Announced::default()).unwrap().id;
+        let mut first = upload(server.continued(source(1), &id, Some(0)));
+        write(&mut first, b"abc");
+        first.pause();
+        upload(server.continued(source(2), &id, None)).pause();
+        assert_eq!(
+            server.create(&source(2), offer(Some(9)), &Announced::default()).unwrap().found,
+            0
+        );
+        assert_eq!(
+            server.create(&source(1), offer(Some(9)), &Announced::default()).unwrap().found,
+            3
+        );
+    }
+
+    #[test]
     fn a_refusal_leaves_the_upload_and_cancelling_removes_it() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
