@@ -7,7 +7,7 @@
 //!     {"offer":{…}}                                       of an upload that has an id
 //!     {"synced":"…","verified":"…"}                       lengths, overwritten in place
 //!     {"size":…}                                          a size that was announced later
-//!     {"digest":"sha256:…","metadata":"…"}                statements of the request that created it
+//!     {"digest":"sha256:…","metadata":"…"}                of the request that created it
 //!     blake3 8388608 …                                    a checkpoint of the digest
 //!     {"publishing":…}, {"stored":{…}}                    the end of an upload that has an id
 //! ```

@@ -364,8 +364,9 @@ impl Drop for TusServer {
     }
 }
 
-/// Forwards connections to `server`; each of the first ones ends after so many bytes of the client.
-/// Returns its address, and the bytes that it forwarded over each connection.
+/// Forwards connections to `server`; one of `cuts` ends each of the first ones, after that number
+/// of the client's bytes. Returns its address, and the bytes that it forwarded over each
+/// connection.
 fn cutting_relay(server: SocketAddr, cuts: &[u64]) -> (SocketAddr, Arc<Mutex<Vec<u64>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, cuts) = (listener.local_addr().unwrap(), cuts.to_vec());

@@ -348,7 +348,8 @@ fn the_offset_of_a_whole_upload_publishes_it() {
         let location = created(&server, 5);
         // The last chunk, which ends the content, does not come.
         let append = format!(
-            "PATCH {location} HTTP/1.1\r\nHost: a\r\n{}Transfer-Encoding: chunked\r\n\r\n5\r\nhello",
+            "PATCH {location} HTTP/1.1\r\nHost: a\r\n{}Transfer-Encoding: chunked\r\n\r\n\
+             5\r\nhello",
             format!("{TUS}{CONTENT}{}", at(0)).replace('\n', "\r\n")
         );
         let mut stream = connect(server.port());

@@ -1,7 +1,7 @@
 //! Range requests (RFC 9110 §14).
 //!
-//! A field of another unit, or a malformed one, is ignored, and for ranges that overlap, or too many
-//! of them, the whole representation is sent, both as §14.2 allows.
+//! A field of another unit, or a malformed one, is ignored, and for ranges that overlap, or too
+//! many of them, the whole representation is sent, both as §14.2 allows.
 
 use http::header;
 use http_range_header::{RangeUnsatisfiableError, parse_range_header};
@@ -70,7 +70,9 @@ pub struct ContentRange {
 }
 
 impl ContentRange {
-    /// Parses `bytes FIRST-LAST/SIZE`. `None` for another form, also for an unknown size (`*`).
+    /// Parses `bytes FIRST-LAST/SIZE`.
+    ///
+    /// Returns `None` for another form, also for an unknown size (`*`).
     pub fn parse(text: &str) -> Option<Self> {
         let (bytes, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = bytes.split_once('-')?;

@@ -3,7 +3,7 @@
 //! | interop version | drafts | changes |
 //! |---|---|---|
 //! | 3 | -01 | `Upload-Incomplete`, inverted; any media type |
-//! | 6 | -04, -05 | `Upload-Complete`, `application/partial-upload`, `Upload-Length`, `Upload-Limit` |
+//! | 6 | -04, -05 | `Upload-Complete`, `application/partial-upload`, `Upload-Length`, [`LIMIT`] |
 //! | 8 | -09 to -11 | 204 for an append that does not complete; `max-age` instead of `expires` |
 //!
 //! The RFC will have no version field. Its row is off until it is published.
@@ -44,6 +44,15 @@ pub type Fields = Vec<(HeaderName, String)>;
 pub struct Version {
     /// The value of [`VERSION`]; `None` for the RFC.
     pub number: Option<u8>,
+    /// Status of an append that does not complete the upload.
+    pub appended: StatusCode,
+    /// Whether the final response of a creation with all content has the upload resource as its
+    /// location, and not the stored file.
+    pub keeps_location: bool,
+    /// Whether an append of nothing to a complete upload gets its final response again.
+    pub repeats: bool,
+    /// Whether refusals are problems (RFC 9457).
+    pub has_problems: bool,
     /// Whether it is served.
     is_on: bool,
     /// Whether the field of completeness is [`INCOMPLETE`].
@@ -54,15 +63,6 @@ pub struct Version {
     lifetime: Option<&'static str>,
     /// Whether HEAD and DELETE must not have fields of the state.
     is_stateless: bool,
-    /// Status of an append that does not complete the upload.
-    pub appended: StatusCode,
-    /// Whether the final response of a creation with all content has the upload resource as its
-    /// location. Otherwise it has that of the stored file.
-    pub keeps_location: bool,
-    /// Whether an append of nothing to a complete upload gets its final response again.
-    pub repeats: bool,
-    /// Whether refusals are problems (RFC 9457).
-    pub has_problems: bool,
 }
 
 /// A row of the table unless it overrides the field.

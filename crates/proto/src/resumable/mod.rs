@@ -49,7 +49,7 @@ pub enum Operation {
 /// The fields of a request that creates an upload resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Creation {
-    /// The file name that the client states in a field, decoded. It is not safe.
+    /// The file name that the client states in a field, decoded, and not safe yet.
     pub name: Option<String>,
     /// The field of tus with that name, which the answer to HEAD repeats.
     pub metadata: Option<String>,
@@ -74,7 +74,9 @@ pub struct Append {
     pub checksum: Option<tus::Checksum>,
 }
 
-/// Parses a request to a resource that stores files. `None`: an ordinary request.
+/// Parses a request to a resource that stores files.
+///
+/// Returns `None` for an ordinary request.
 ///
 /// # Errors
 /// A version, an extension or a field is not supported or not valid.
@@ -92,8 +94,9 @@ pub fn creation(
     }
 }
 
-/// Parses a request to an upload resource. HEAD and DELETE need no dialect, as the path is enough;
-/// then the response is one of tus.
+/// Parses a request to an upload resource.
+///
+/// HEAD and DELETE need no dialect, as the path is enough; then the response is one of tus.
 ///
 /// # Errors
 /// A version, an extension or a field is not supported or not valid, or PATCH names no dialect.
@@ -209,7 +212,7 @@ pub enum ResumableError {
         length: u64,
     },
     /// A checksum algorithm that is not supported.
-    #[error("checksum algorithm {0:?} is not supported; supported: {supported}", supported = tus::ALGORITHMS)]
+    #[error("checksum algorithm {0:?} is not supported; supported: {all}", all = tus::ALGORITHMS)]
     Algorithm(String),
     /// The content has another media type than the dialect requires.
     #[error("Content-Type {media:?} is not supported; expected {expected}")]

@@ -45,8 +45,9 @@ const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
 const CONCAT: HeaderName = HeaderName::from_static("upload-concat");
 const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
-/// Maximum number of pairs in `Upload-Metadata`. Clients send about five; the head bounds their
-/// size.
+/// Maximum number of pairs in `Upload-Metadata`.
+///
+/// Clients send about five; the head bounds their size.
 pub const MAX_METADATA: usize = 64;
 
 /// Returns the fields of an answer to OPTIONS.

@@ -111,8 +111,8 @@ impl Context {
         }
     }
 
-    /// Admits a peer that sent `token`, whose owner is returned, or returns why not, after reporting
-    /// it.
+    /// Admits a peer that sent `token`, whose owner is returned, or returns why not, after
+    /// reporting it.
     pub(crate) fn admit(
         &self,
         protocol: &'static str,

@@ -80,8 +80,8 @@ impl Server {
     }
 
     /// Returns its address and directory, ` (127.0.0.1:8331, /srv/files)`, and its process ID; an
-    /// empty text and `null` if it does not reply. Each connection accepts one request, so this uses
-    /// another one.
+    /// empty text and `null` if it does not reply. Each connection accepts one request, so this
+    /// uses another one.
     pub(crate) fn address_and_pid(&self) -> (String, Value) {
         let status = Self::connect(&self.path).map_err(|error| Failure::from(anyhow!(error)));
         let Ok(status) = status.and_then(|mut server| server.ask("status")) else {
