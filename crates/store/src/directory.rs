@@ -239,11 +239,15 @@ impl Directory {
         partials.sort_by_key(|(_, age, _)| std::cmp::Reverse(*age));
         for (name, _, bytes) in partials {
             let key = TransferKey::of_name(&name);
-            let saved = key.and_then(|key| StateFile::new(&key).read(self.handle(), bytes));
-            if let Some(saved) = saved.filter(|saved| saved.stored.is_none())
-                && let Some(source) = saved.source
-            {
-                self.sources().insert(source, &name, saved.mtime);
+            let saved = key.and_then(|key| StateFile::new(&key).read(self.handle()));
+            if let Some(saved) = saved {
+                if saved.stored.is_some() {
+                    self.add_completed(&name);
+                    continue;
+                }
+                if let Some(source) = saved.source {
+                    self.sources().insert(source, &name, saved.mtime);
+                }
             }
             self.add_partial(&name, None, bytes);
         }
@@ -276,28 +280,40 @@ impl Directory {
 
     /// Returns the upload of `key`, if there is one.
     pub fn upload(&self, key: &TransferKey) -> Option<SavedUpload> {
-        let saved = StateFile::new(key).read(self.handle(), 0)?;
+        let saved = StateFile::new(key).read(self.handle())?;
         let offer = saved.offer?;
         let published = saved.publishing.filter(|_| !self.has_partial(key));
         let stored = saved.stored.map(|(path, bytes)| (Some(path), bytes));
         Some(SavedUpload { offer, stored: stored.or_else(|| published.map(|bytes| (None, bytes))) })
     }
 
-    /// Records that the upload of `key` was stored as `path`, until [`Settings::keep_partial`] is
-    /// over: the response to its last request may be lost.
-    pub fn complete_upload(&self, key: &TransferKey, path: &FilePath, bytes: u64, owner: IpAddr) {
+    /// Records for a while that the upload of `key` was stored as `path`: the response to its last
+    /// request may be lost.
+    pub fn complete_upload(&self, key: &TransferKey, path: &FilePath, bytes: u64) {
         let path = path.percent_encoded();
         let line = json!({ "stored": { "path": path, "bytes": bytes } });
-        let recorded = StateFile::new(key).record(self.handle(), &line).and_then(|()| {
-            // It is counted, limited and removed like others.
+        let recorded = StateFile::new(key).restart(self.handle(), Some(&line)).and_then(|()| {
             let name = key.partial_name();
-            let (mut hidden, _) = Hidden::open(self.shared_handle(), name, Some(0o600))?;
-            hidden.truncate(0)
+            let (mut hidden, lock) = Hidden::open(self.shared_handle(), name, Some(0o600))?;
+            // Another request may still write to it.
+            if lock == Lock::Held {
+                return Ok(());
+            }
+            hidden.truncate(0)?;
+            // It is removed like others, but sooner.
+            let elapsed = self.settings.keep_partial.saturating_sub(COMPLETED_KEPT);
+            hidden.file.set_modified(SystemTime::now() - elapsed)
         });
         if let Err(error) = recorded {
             tracing::warn!(%error, "cannot record that an upload is complete");
         }
-        self.add_partial(&key.partial_name(), Some(owner), 0);
+        self.add_completed(&key.partial_name());
+    }
+
+    fn add_completed(&self, name: &str) {
+        if let Some(evicted) = self.root.partials.complete(name) {
+            self.remove_partial(&evicted, Why::Surplus);
+        }
     }
 
     /// Adds a partial file to the index, and removes those that exceed the limits with it.
@@ -494,6 +510,10 @@ enum Why {
     /// Of an upload that was refused when it was created.
     Refused,
 }
+
+/// Time for which a completed upload is remembered: clients that lost a response are back within
+/// minutes.
+const COMPLETED_KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// The time since `seconds` after the epoch; zero for the future.
 fn age(seconds: i64) -> Duration {

@@ -3,7 +3,7 @@
 //!
 //! It is in memory, so an interruption costs the same however many partial files there are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -22,6 +22,9 @@ pub(crate) struct Partials(Mutex<Index>);
 
 #[derive(Debug, Default)]
 struct Index {
+    /// Records of completed uploads, the oldest first. They are empty, and must not evict files with
+    /// content.
+    completed: VecDeque<String>,
     kept: HashMap<String, Kept>,
     /// Oldest first.
     order: BTreeMap<u64, String>,
@@ -86,6 +89,15 @@ impl Partials {
         evicted
     }
 
+    /// Adds the record of a completed upload, and returns the one that it evicts.
+    pub(crate) fn complete(&self, name: &str) -> Option<String> {
+        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        index.remove(name);
+        index.completed.push_back(name.to_owned());
+        let is_full = index.completed.len() > COMPLETED;
+        if is_full { index.completed.pop_front() } else { None }
+    }
+
     /// Returns the name of the oldest partial file.
     pub(crate) fn oldest(&self) -> Option<String> {
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,6 +125,7 @@ impl Index {
     }
 
     fn remove(&mut self, name: &str) -> Option<IpAddr> {
+        self.completed.retain(|known| known != name);
         let kept = self.kept.remove(name)?;
         self.bytes -= kept.bytes;
         self.order.remove(&kept.number);
@@ -180,6 +193,9 @@ impl BySource {
     }
 }
 
+/// Maximum number of records of completed uploads.
+const COMPLETED: usize = 1000;
+
 /// Divisor of the limits for one address, so that it cannot evict the files of all others.
 const SHARE: usize = 4;
 
@@ -209,6 +225,19 @@ mod tests {
         // However large it is, the last one is kept: its sender is most likely to come back.
         assert_eq!(keep("larger", 1, 790), ["large"]);
         assert_eq!(keep("more", 2, 1), ["other"], "more bytes than all may have");
+    }
+
+    #[test]
+    fn records_of_completed_uploads_evict_only_each_other() {
+        let partials = Partials::default();
+        assert_eq!(partials.keep("content", address(1), 10, LIMITS), [""; 0]);
+        for number in 0..COMPLETED {
+            assert_eq!(partials.complete(&number.to_string()), None);
+        }
+        partials.remove("0");
+        assert_eq!(partials.complete("more"), None);
+        assert_eq!(partials.complete("most").as_deref(), Some("1"));
+        assert_eq!(partials.names(), ["content"]);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct PartialFile {
     raw_len: u64,
     /// Whether it is removed when it is interrupted.
     not_kept: bool,
+    /// Whether no attempt has begun to continue it: dropped, it stays as it was found.
+    is_untouched: bool,
     /// Whether the quota counts it as stored while no connection writes to it.
     is_counted: bool,
     /// The address of its sender, once that is known.
@@ -122,7 +124,7 @@ impl Directory {
         }
         let owner = self.release_partial(&name);
         let mut state = StateFile::new(key);
-        let saved = if resume { state.read(self.handle(), hidden.length) } else { None };
+        let saved = if resume { state.read(self.handle()) } else { None };
         let mut partial = PartialFile::new(self.clone(), hidden, None);
         match saved {
             Some(saved) if saved.offer.is_some() || partial.length() > 0 => {
@@ -138,6 +140,7 @@ impl Directory {
         partial.state = Some(state);
         partial.is_counted |= partial.has_id;
         partial.owner = owner;
+        partial.is_untouched = true;
         if let Some(verified) = partial.saved.verified.take() {
             partial.hidden.truncate(verified.min(partial.length()))?;
             partial.save_lengths()?;
@@ -149,7 +152,7 @@ impl Directory {
 impl PartialFile {
     fn new(directory: Arc<Directory>, hidden: Hidden, state: Option<StateFile>) -> Self {
         let (saved, has_id) = (Box::default(), false);
-        let is_counted = hidden.length > 0;
+        let (is_counted, is_untouched) = (hidden.length > 0, false);
         Self {
             directory,
             hidden,
@@ -160,6 +163,7 @@ impl PartialFile {
             read_at: 0,
             raw_len: 0,
             not_kept: false,
+            is_untouched,
             is_counted,
             owner: None,
         }
@@ -183,8 +187,10 @@ impl PartialFile {
     pub fn completed(&self) -> Option<(Option<FilePath>, u64)> {
         let Saved { stored, publishing, .. } = &*self.saved;
         let stored = stored.as_ref().map(|(path, bytes)| (Some(path.clone()), *bytes));
-        // The file was renamed, and another one created in its place.
-        let publishing = publishing.filter(|bytes| self.hidden.length < *bytes);
+        // The file was renamed, and another one created in its place. After a crash of the machine
+        // it may only be shorter.
+        let is_replaced = |bytes: &u64| self.saved.is_same_boot && self.hidden.length < *bytes;
+        let publishing = publishing.filter(is_replaced);
         stored.or_else(|| publishing.map(|bytes| (None, bytes)))
     }
 
@@ -225,6 +231,7 @@ impl PartialFile {
     /// Describes the file in the state file, for attempts over other protocols and for an operator
     /// who finds the hidden file; `source` is `None` without a size.
     pub fn describe(&mut self, path: &FilePath, offer: &Offer, source: Option<&SourceKey>) {
+        self.is_untouched = false;
         let Some(state) = &mut self.state else { return };
         state.describe(Some(path), offer, source, self.has_id);
         if let (Some(source), Some(name)) = (source, &self.hidden.name) {
@@ -241,6 +248,14 @@ impl PartialFile {
         }
     }
 
+    /// Returns the length of the content that [`Self::distrust`] leaves.
+    pub fn trusted_length(&self) -> u64 {
+        match self.saved.is_same_boot {
+            true => self.hidden.length,
+            false => self.saved.synced.min(self.hidden.length),
+        }
+    }
+
     /// Removes content that may not have reached the disk before the machine crashed, for an upload
     /// at whose end no digest of the whole is compared.
     ///
@@ -250,10 +265,13 @@ impl PartialFile {
         if self.saved.is_same_boot || self.hidden.length == 0 {
             return Ok(());
         }
-        let synced = self.saved.synced.min(self.hidden.length);
-        self.hidden.truncate(synced)?;
+        let has_state = self.saved.source.is_some() || self.saved.offer.is_some();
+        let trusted = self.trusted_length();
+        self.hidden.truncate(trusted)?;
         self.saved.is_same_boot = true;
         match &mut self.state {
+            // Its first line is not written yet.
+            Some(_) if !has_state => Ok(()),
             Some(state) => {
                 let line = json!({ "boot": boot_id(), "publishing": null });
                 state.record(self.directory.handle(), &line)
@@ -289,6 +307,26 @@ impl PartialFile {
         let lengths = Lengths { synced, verified };
         let state = self.state.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         state.set_lengths(self.directory.handle(), lengths)
+    }
+
+    /// Records that a client sends the upload from its first byte on, so that it continues no other
+    /// attempt.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn begin(&mut self) -> io::Result<()> {
+        match &mut self.state {
+            Some(state) if !self.saved.is_begun && self.hidden.length == 0 => {
+                self.saved.is_begun = true;
+                state.record(self.directory.handle(), &json!({ "begun": true }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether [`Self::begin`] was called.
+    pub const fn is_begun(&self) -> bool {
+        self.saved.is_begun
     }
 
     /// Sets the size that was not known when the upload was created.
@@ -337,11 +375,12 @@ impl PartialFile {
             drop(other.keep_hidden());
             return Err(error.into());
         }
+        (self.saved.synced, self.is_untouched) = (other.saved.synced, other.is_untouched);
+        self.save_lengths()?;
         match &mut other.state {
             // Its client may come back: it finds the content here.
             Some(state) if other.has_id => {
-                state.record(handle, &json!({ "emptied": true }))?;
-                state.set_lengths(handle, Lengths { synced: 0, verified: None })?;
+                state.restart(handle, None)?;
                 drop(Hidden::open(self.directory.shared_handle(), old.clone(), None)?);
                 self.directory.add_partial(&old, other.owner, 0);
             }
@@ -359,7 +398,7 @@ impl PartialFile {
 
     /// Removes an upload that was cancelled.
     pub fn cancel(mut self) {
-        self.has_id = false;
+        (self.has_id, self.is_untouched) = (false, false);
     }
 
     /// Returns a hasher of the content, which continues from the checkpoints of an earlier attempt.
@@ -432,12 +471,6 @@ impl PartialFile {
         digest: Option<&Digest>,
     ) -> io::Result<(FilePath, bool)> {
         self.cut_raw_tail()?;
-        let is_recorded = self.saved.publishing == Some(self.hidden.length);
-        if let Some(state) = self.state.as_mut().filter(|_| self.has_id && !is_recorded) {
-            // After a crash between the publishing and the next line it is the only trace.
-            let line = json!({ "publishing": self.hidden.length });
-            state.record(self.directory.handle(), &line)?;
-        }
         // Before the sync, which carries all of it to the disk.
         self.set_mode(offer);
         set_time(&self.hidden.file, offer.mtime);
@@ -445,6 +478,12 @@ impl PartialFile {
             digest_cache::remember(&self.hidden.file, digest);
         }
         let published = self.sync().and_then(|synced| {
+            // After a crash between the publishing and the next line it is the only trace.
+            let is_recorded = self.saved.publishing == Some(self.hidden.length);
+            if let Some(state) = self.state.as_mut().filter(|_| self.has_id && !is_recorded) {
+                let line = json!({ "publishing": self.hidden.length });
+                state.record(self.directory.handle(), &line)?;
+            }
             let (path, named) = self.directory.publish(&self.hidden, path, on_exists)?;
             Ok((path, synced && named))
         });
@@ -521,23 +560,34 @@ impl PartialFile {
 
     /// Keeps it between two requests of an upload that has an id, and makes its content durable:
     /// the sender may forget it.
-    pub fn pause(mut self) {
+    ///
+    /// # Errors
+    /// The content cannot be made durable: it is removed, as the kernel may have dropped some of
+    /// it.
+    pub fn pause(mut self) -> io::Result<()> {
         if !self.has_id {
-            return self.put_back();
+            self.put_back();
+            return Ok(());
         }
-        if let Some(verified) = self.saved.verified.take() {
-            let _ = self.hidden.truncate(verified);
+        if let Some(verified) = self.saved.verified {
+            self.hidden.truncate(verified)?;
+            self.saved.verified = None;
         }
-        let is_new = self.saved.synced != self.hidden.length;
-        if is_new && self.directory.fsyncs() && disk::sync(&self.hidden.file).is_ok() {
-            self.saved.synced = self.hidden.length;
+        if self.saved.synced != self.hidden.length {
+            match self.sync() {
+                Ok(true) => self.saved.synced = self.hidden.length,
+                Ok(false) => {}
+                Err(error) => {
+                    self.cancel();
+                    return Err(error);
+                }
+            }
         }
-        if let Err(error) = self.save_lengths() {
-            tracing::warn!(%error, "cannot save the length of an upload");
-        }
+        self.save_lengths()?;
         // It is kept from the last request on.
         drop(self.hidden.file.set_modified(std::time::SystemTime::now()));
         self.keep_hidden();
+        Ok(())
     }
 
     fn keep_hidden(&mut self) -> Option<String> {
@@ -575,7 +625,8 @@ impl PartialFile {
 impl Drop for PartialFile {
     fn drop(&mut self) {
         // A refused request does not end the upload that it continues.
-        if self.has_id && self.hidden.name.is_some() && self.keep_hidden().is_some() {
+        let stays = self.has_id || self.is_untouched;
+        if stays && self.hidden.name.is_some() && self.keep_hidden().is_some() {
             return;
         }
         let Some(name) = &self.hidden.name else { return };

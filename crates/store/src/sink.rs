@@ -176,10 +176,13 @@ impl Sink {
     }
 
     /// Keeps the content between two requests of an upload; see [`PartialFile::pause`].
-    pub fn pause(self) {
+    ///
+    /// # Errors
+    /// The content cannot be made durable.
+    pub fn pause(self) -> io::Result<()> {
         match self {
             Self::File(sink) => sink.pause(),
-            Self::Memory(_) | Self::Discard => {}
+            Self::Memory(_) | Self::Discard => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@
 //!     {"size":…}                                          a size that was announced later
 //!     {"digest":"sha256:…","metadata":"…"}                of the request that created it
 //!     blake3 8388608 …                                    a checkpoint of the digest
+//!     {"begun":true}                                      sent from its first byte on
 //!     {"publishing":…}, {"stored":{…}}                    the end of an upload that has an id
 //! ```
 
@@ -19,14 +20,15 @@ use std::os::unix::fs::FileExt;
 
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_proto::transfer::hasher::{Checkpoint, UNIT};
+use anyport_proto::transfer::hasher::Checkpoint;
 use anyport_proto::transfer::messages::FileMessage;
 use anyport_proto::transfer::offer::Offer;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, renameat};
 use serde_json::{Value, json};
 
 use crate::disk;
 use crate::key::{SourceKey, TransferKey, boot_id};
+use crate::names;
 
 /// A state file, which need not exist.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(crate) struct Saved {
     pub(crate) synced: u64,
     /// Bytes before content whose checksum is not verified yet; `None` if all is verified.
     pub(crate) verified: Option<u64>,
+    /// Whether a client has begun to send it from its first byte.
+    pub(crate) is_begun: bool,
     /// The size of the content when it was about to be published.
     pub(crate) publishing: Option<u64>,
     /// The path and the size of the published file.
@@ -110,17 +114,42 @@ impl StateFile {
         }
     }
 
-    /// Returns the content of the state file of a partial file of `length` bytes, as far as it can
-    /// be read; `None` without one.
-    pub(crate) fn read(&mut self, directory: &File, length: u64) -> Option<Saved> {
-        let opened = disk::open_owned_at(directory, &self.name, OFlags::RDONLY, Mode::empty());
-        // A longer file has more lines than there can be.
-        let most = LONGEST_LINE * (OTHER_LINES + length / UNIT);
-        let mut text = String::new();
-        opened.ok()?.take(most).read_to_string(&mut text).ok()?;
-        let saved = Saved::parse(&text);
+    /// Returns the content of the state file, as far as it can be read; `None` without one.
+    pub(crate) fn read(&mut self, directory: &File) -> Option<Saved> {
+        let saved = Saved::parse(&self.text(directory)?);
         self.lengths_at = saved.lengths_at;
         Some(saved)
+    }
+
+    fn text(&self, directory: &File) -> Option<String> {
+        let opened = disk::open_owned_at(directory, &self.name, OFlags::RDONLY, Mode::empty());
+        let mut text = String::new();
+        opened.ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// Replaces the content by what the creation of the upload stated, and `line`: without
+    /// checkpoints, for content that is no longer here.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub(crate) fn restart(&mut self, directory: &File, line: Option<&Value>) -> io::Result<()> {
+        let text = self.text(directory).ok_or(io::ErrorKind::NotFound)?;
+        let is_kept = |line: &&str| {
+            ["boot", "offer", "size", "digest"]
+                .iter()
+                .any(|key| line.strip_prefix("{\"").is_some_and(|rest| rest.starts_with(key)))
+        };
+        let kept: Vec<&str> = text.lines().filter(is_kept).collect();
+        let lengths = Lengths { synced: 0, verified: None };
+        let line = line.map(|line| format!("{line}\n")).unwrap_or_default();
+        let name = names::random()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mut file = disk::open_owned_at(directory, &name, flags, Mode::from_raw_mode(0o600))?;
+        file.write_all(format!("{}\n{lengths}\n{line}", kept.join("\n")).as_bytes())?;
+        renameat(directory, name.as_str(), directory, self.name.as_str())?;
+        self.file = None;
+        Ok(())
     }
 
     /// Appends `checkpoints`, after the header if that is missing. Without them a resumed
@@ -250,9 +279,7 @@ impl Saved {
         if let Some((synced, verified)) = lengths(&value) {
             (self.synced, self.verified, self.lengths_at) = (synced, verified, Some(at));
         }
-        if value.get("emptied").is_some() {
-            self.checkpoints.clear();
-        }
+        self.is_begun |= value.get("begun").is_some();
         if let Some(publishing) = value.get("publishing") {
             self.publishing = publishing.as_u64();
         }
@@ -278,14 +305,14 @@ impl std::fmt::Display for Lengths {
     }
 }
 
-/// Maximum length of a line of a state file, in bytes: a header with a long path.
-const LONGEST_LINE: u64 = 16 * 1024;
-
-/// Number of lines that are no checkpoints, with room for those that crashes cut.
-const OTHER_LINES: u64 = 16;
+/// Maximum length of a state file, in bytes: one line for every 8 MiB of a file of a terabyte.
+const LONGEST: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use anyport_proto::transfer::digest::Algorithm;
+    use anyport_proto::transfer::hasher::Hasher;
+
     use super::*;
 
     #[test]
@@ -294,7 +321,7 @@ mod tests {
         let directory = File::open(scratch.path()).unwrap();
         let key = TransferKey::of_upload("id");
         let mut state = StateFile::new(&key);
-        assert!(state.read(&directory, 0).is_none());
+        assert!(state.read(&directory).is_none());
         let path = FilePath::sanitize("d/x").unwrap();
         let offer = Offer { name: Some("d/x".to_owned()), ..Offer::default() };
         let source = SourceKey::new(&path, 9, "token a");
@@ -303,19 +330,34 @@ mod tests {
         state.record(&directory, &json!({ "size": 9 })).unwrap();
         let lengths = Lengths { synced: 5, verified: Some(7) };
         state.set_lengths(&directory, lengths).unwrap();
-        let saved = state.read(&directory, 9).unwrap();
+        let saved = state.read(&directory).unwrap();
         assert!(saved.is_same_boot && saved.publishing.is_none() && saved.stored.is_none());
         assert_eq!((saved.source, saved.synced, saved.verified), (Some(source), 5, Some(7)));
-        assert_eq!(saved.offer, Some(Offer { size: Some(9), ..offer }));
+        assert_eq!(saved.offer, Some(Offer { size: Some(9), ..offer.clone() }));
         state.set_lengths(&directory, Lengths { synced: 9, verified: None }).unwrap();
         let stored = json!({ "stored": { "path": path.percent_encoded(), "bytes": 9 } });
         state.record(&directory, &stored).unwrap();
-        let saved = state.read(&directory, 9).unwrap();
+        let saved = state.read(&directory).unwrap();
         assert_eq!((saved.synced, saved.verified, saved.stored), (9, None, Some((path, 9))));
         let length = || std::fs::metadata(scratch.path().join(key.state_name())).unwrap().len();
         let before = length();
         StateFile::new(&key).append(&directory, &[]);
         state.append(&directory, &[]);
         assert_eq!(length(), before);
+        // As many checkpoints as a file of 40 GB has hide nothing behind them.
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        (0..3).for_each(|_| hasher.update(&vec![0; 8 << 20]));
+        let checkpoints = hasher.take_checkpoints();
+        (0..5000).for_each(|_| state.append(&directory, &checkpoints));
+        state.record(&directory, &json!({ "publishing": 9 })).unwrap();
+        let saved = state.read(&directory).unwrap();
+        assert_eq!((saved.publishing, saved.checkpoints.len()), (Some(9), 5000));
+        state.restart(&directory, Some(&json!({ "begun": true }))).unwrap();
+        let saved = state.read(&directory).unwrap();
+        assert!(saved.is_begun && saved.checkpoints.is_empty() && saved.stored.is_none());
+        assert_eq!((saved.synced, saved.publishing), (0, None));
+        assert_eq!(saved.offer, Some(Offer { size: Some(9), ..offer }));
+        state.set_lengths(&directory, lengths).unwrap();
+        assert_eq!(state.read(&directory).unwrap().verified, Some(7));
     }
 }

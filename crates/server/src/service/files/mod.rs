@@ -271,7 +271,11 @@ impl Files {
         };
         let (hasher, resumed) = match sink {
             Sink::File(part) => {
-                let hasher = part.hasher(algorithm, || source.is_gone_before_content());
+                // A request without content needs no digest, and must not wait for one.
+                let hasher = match is_inspected {
+                    true => Ok(Hasher::new(algorithm)),
+                    false => part.hasher(algorithm, || source.is_gone_before_content()),
+                };
                 let length = part.length();
                 sink = Sink::File(part);
                 match hasher {

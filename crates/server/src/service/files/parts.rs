@@ -61,13 +61,17 @@ impl Files {
                 }
                 let sink = match *from {
                     // A client that begins with the first byte does not know of another attempt.
-                    Some(0) => sink,
+                    Some(0) => {
+                        let mut sink = sink;
+                        sink.begin().map_err(cannot)?;
+                        sink
+                    }
                     from => self.adopt(checked, sink, own, from, waited)?,
                 };
                 (sink, own.clone())
             }
             Identity::Offset(from) => {
-                let own = path.zip(Some(checked)).and_then(|(path, checked)| {
+                let own = path.and_then(|path| {
                     let owner = checked.source.owner();
                     TransferKey::without_id(offer, path, checked.algorithm, &owner)
                 });
@@ -153,6 +157,7 @@ impl Files {
         let Checked { source, path, offer, .. } = checked;
         if offer.size.is_some_and(|size| sink.length() > size) {
             // The server never writes more than was announced.
+            sink.cancel();
             let message = "the partial file is longer than the file";
             let refusal = Refusal::new(RefusalCode::Storage, message).with_hint("send it again");
             return Err(refusal.into());
@@ -177,6 +182,11 @@ impl Files {
     ) -> Result<Option<(PartialFile, TransferKey)>, NotBegun> {
         let directory = self.store.now();
         let from = wanted.from;
+        // Content that may not have reached the disk counts only where a digest verifies it.
+        let length_of = |sink: &PartialFile| match from {
+            Some(_) => sink.trusted_length(),
+            None => sink.length(),
+        };
         let mut longest: Option<(PartialFile, TransferKey)> = None;
         let same = checked.source_key();
         let same = same.map(|key| directory.partials_of(&key, checked.offer.mtime));
@@ -187,7 +197,7 @@ impl Files {
             if longest.as_ref().is_some_and(|(_, known)| *known == key) {
                 continue;
             }
-            let Some(mut sink) = directory.open_partial(&key, true, None).map_err(cannot)? else {
+            let Some(sink) = directory.open_partial(&key, true, None).map_err(cannot)? else {
                 let Some(waited) = wanted.evicts else { continue };
                 // Without a token its writer may be another client, or the lost connection of this
                 // one whose end is not noticed yet.
@@ -201,25 +211,25 @@ impl Files {
                 }
                 continue;
             };
-            if from.is_some() {
-                sink.distrust().map_err(cannot)?;
+            let digest = sink.announced().digest;
+            if digest.is_some_and(|digest| digest.algorithm() != checked.algorithm) {
+                // Its digest could not be compared at the end.
+                continue;
             }
-            let length = sink.length();
+            let length = length_of(&sink);
             // An upload that was only created has no content to continue, also not at offset 0.
             let is_exact = length > 0 && from == Some(length);
             let is_wanted =
-                is_exact || longest.as_ref().is_none_or(|(known, _)| known.length() < length);
-            let (kept, other) = match is_wanted {
-                true => (Some((sink, key)), longest),
-                false => (longest, Some((sink, key))),
-            };
-            other.into_iter().for_each(|(other, _)| other.put_back());
-            longest = kept;
+                is_exact || longest.as_ref().is_none_or(|(known, _)| length_of(known) < length);
+            // The other one is dropped, and so stays as it is.
+            if is_wanted {
+                longest = Some((sink, key));
+            }
             if is_exact {
                 break;
             }
         }
-        Ok(longest.filter(|(sink, _)| sink.length() > 0))
+        Ok(longest.filter(|(sink, _)| length_of(sink) > 0))
     }
 
     /// Moves the content of another attempt to send the same file to `sink`, that of an upload
@@ -232,20 +242,19 @@ impl Files {
         from: Option<u64>,
         waited: Option<&Waiting>,
     ) -> Result<PartialFile, NotBegun> {
-        if sink.length() > 0 || !self.may_read() {
+        if sink.length() > 0 || sink.is_begun() || !self.may_read() {
             return Ok(sink);
         }
         let from_it = from.or(Some(0));
         let wanted = Wanted { from: from_it, not: Some(own), ..Wanted::evicting(waited) };
         let Some((mut other, _)) = self.found(checked, &wanted)? else { return Ok(sink) };
-        other.distrust().map_err(cannot)?;
-        let length = other.length();
+        let length = other.trusted_length();
         // The client of a complete one would send nothing, and no request would publish it.
         let is_usable = length > 0 && !checked.is_complete(length);
         if is_usable && from.is_none_or(|from| from == length) {
+            other.distrust().map_err(cannot)?;
             return sink.adopt(other).map_err(|error| cannot(error).into());
         }
-        other.put_back();
         Ok(sink)
     }
 
@@ -258,8 +267,7 @@ impl Files {
         let wanted = Wanted { from: Some(0), first: None, not: Some(own), evicts: None };
         let found = self.found(checked, &wanted);
         let Ok(Some((sink, _))) = found else { return 0 };
-        let length = sink.length();
-        sink.put_back();
+        let length = sink.trusted_length();
         if checked.is_complete(length) { 0 } else { length }
     }
 

@@ -136,7 +136,7 @@ impl Files {
                     true => upload.offset(),
                     false => self.adoptable(upload.checked(), &id.key()),
                 };
-                upload.pause();
+                upload.pause()?;
                 Ok(Created { id, found })
             }
             // A new upload has no other writer.
@@ -264,10 +264,12 @@ impl Upload {
     }
 
     /// Ends a request that does not complete the file: the next one continues there.
-    pub(crate) fn pause(mut self: Box<Self>) {
-        if let Some(sink) = self.sink.take() {
-            sink.pause();
-        }
+    ///
+    /// # Errors
+    /// The content cannot be made durable: the offset must not be reported.
+    pub(crate) fn pause(mut self: Box<Self>) -> Result<(), Refusal> {
+        let paused = self.sink.take().map_or(Ok(()), Sink::pause);
+        paused.map_err(|error| storage_refusal("cannot sync the content of an upload", &error))
     }
 
     /// Ends the upload and removes its content.
@@ -391,7 +393,7 @@ mod tests {
                 upload(files(scratch.path()).continued(source(2), &created.id, Some(at)));
             assert_eq!((upload.offset(), upload.size()), (at, Some(9)));
             write(&mut upload, piece.as_bytes());
-            upload.pause();
+            upload.pause().unwrap();
         }
         let server = files(scratch.path());
         let mut last = upload(server.continued(source(1), &created.id, None));
@@ -428,19 +430,24 @@ mod tests {
         // A client that begins with the first byte does not expect another answer.
         let from_start = upload(server.continued(source(1), &same.id, Some(0)));
         assert_eq!(from_start.offset(), 0);
-        from_start.pause();
+        from_start.pause().unwrap();
         let wrong = upload(server.continued(source(1), &same.id, Some(2)));
         assert_eq!(wrong.offset(), 0);
-        wrong.pause();
+        wrong.pause().unwrap();
+        // Nor later: its file may be another version than that of the earlier attempt.
+        let asked = upload(server.continued(source(1), &same.id, None));
+        assert_eq!(asked.offset(), 0);
+        asked.cancel();
+        let same = server.create(&source(1), offer(Some(size)), &Announced::default()).unwrap();
         let adopted = upload(server.continued(source(1), &same.id, None));
         assert_eq!(adopted.offset(), 3);
-        adopted.pause();
+        adopted.pause().unwrap();
         // Two uploads of one file take the content from each other, and both stay.
         let again = server.create(&source(1), offer(Some(size)), &Announced::default()).unwrap();
         for id in [&again.id, &same.id, &again.id, &same.id] {
             let adopted = upload(server.continued(source(1), id, None));
             assert_eq!(adopted.offset(), 3);
-            adopted.pause();
+            adopted.pause().unwrap();
         }
         // Also back, by a client that states the offset, and by one that sends another size.
         let Begun::Upload(put) = server.offered_from(source(1), offer(Some(size)), 3).unwrap()
@@ -448,7 +455,7 @@ mod tests {
             panic!("another writer")
         };
         assert_eq!(put.offset(), 3);
-        put.pause();
+        put.pause().unwrap();
         let Begun::Upload(put) = server.offered_from(source(1), offer(Some(size + 1)), 3).unwrap()
         else {
             panic!("another writer")
@@ -463,7 +470,7 @@ mod tests {
         let id = server.create(&source(1), offer(Some(5)), &Announced::default()).unwrap().id;
         let mut first = upload(server.continued(source(1), &id, Some(0)));
         write(&mut first, b"abc");
-        first.pause();
+        first.pause().unwrap();
         let Begun::Upload(mut put) = server.offered_from(source(1), offer(Some(5)), 3).unwrap()
         else {
             panic!("another writer")
@@ -493,13 +500,13 @@ mod tests {
         assert_eq!(second.offset(), 3);
         second.begin_unverified().unwrap();
         write(&mut second, b"damaged");
-        second.pause();
+        second.pause().unwrap();
         let mut third = upload(server.continued(source(1), &id, None));
         assert_eq!(third.offset(), 3);
         assert!(third.set_size(2).is_err());
         third.set_size(5).unwrap();
         assert!(third.set_size(6).is_err());
-        third.pause();
+        third.pause().unwrap();
         let mut last = upload(files(scratch.path()).continued(source(1), &id, None));
         assert_eq!(last.size(), Some(5));
         write(&mut last, b"de");
@@ -520,7 +527,7 @@ mod tests {
         assert!(server.continued(source(1), &id, Some(0)).is_err());
         let looked_at = upload(server.continued(source(1), &id, None));
         assert_eq!(looked_at.offset(), 0);
-        looked_at.pause();
+        looked_at.pause().unwrap();
         upload(server.continued(source(1), &id, None)).cancel();
         assert!(server.continued(source(1), &id, None).is_err());
     }
@@ -570,8 +577,8 @@ mod tests {
         let id = server.create(&source(1), offer(Some(9)), &Announced::default()).unwrap().id;
         let mut first = upload(server.continued(source(1), &id, Some(0)));
         write(&mut first, b"abc");
-        first.pause();
-        upload(server.continued(source(2), &id, None)).pause();
+        first.pause().unwrap();
+        upload(server.continued(source(2), &id, None)).pause().unwrap();
         assert_eq!(
             server.create(&source(2), offer(Some(9)), &Announced::default()).unwrap().found,
             0
@@ -580,6 +587,29 @@ mod tests {
             server.create(&source(1), offer(Some(9)), &Announced::default()).unwrap().found,
             3
         );
+    }
+
+    #[test]
+    fn an_attempt_that_is_only_looked_at_stays() {
+        let scratch = tempfile::tempdir().unwrap();
+        let server = files(scratch.path());
+        let offer = offer(Some(1 << 20));
+        let mut put = server.begin(source(1), offer.clone()).unwrap();
+        write(&mut put, b"abc");
+        put.interrupt("lost");
+        // Another attempt to send the same file is running, with an id.
+        let id = server.create(&source(1), offer.clone(), &Announced::default()).unwrap().id;
+        let mut running = upload(server.continued(source(1), &id, Some(0)));
+        write(&mut running, b"a");
+        let Ok(Begun::Waiting(waiting)) = server.offered_from(source(1), offer.clone(), 2) else {
+            panic!("did not wait for the running one")
+        };
+        drop(waiting);
+        running.pause().unwrap();
+        let Ok(Begun::Upload(back)) = server.offered_from(source(1), offer, 3) else {
+            panic!("waits on")
+        };
+        assert_eq!(back.offset(), 3);
     }
 
     #[test]

@@ -335,7 +335,7 @@ impl Upload {
     fn report(&self, receipt: Receipt) -> Receipt {
         if let (Some(key), Some(path)) = (&self.key, receipt.stored()) {
             let directory = self.files.store.now();
-            directory.complete_upload(key, &path, receipt.bytes, owner_of(&self.source));
+            directory.complete_upload(key, &path, receipt.bytes);
         }
         self.source.record.file();
         self.files.events.received(&receipt);

@@ -128,10 +128,12 @@ impl<P: Purpose> Receiving<P> {
             State::Waiting(_) => self.early.extend_from_slice(piece),
             State::Receiving(upload) => {
                 if let Err(answer) = self.purpose.check(piece) {
-                    if let State::Receiving(upload) = self.take() {
-                        upload.pause();
-                    }
-                    return Some(answer);
+                    let State::Receiving(upload) = self.take() else { return Some(answer) };
+                    return upload
+                        .pause()
+                        .err()
+                        .map(|refusal| self.purpose.refusal(refusal))
+                        .or(Some(answer));
                 }
                 let refusal = upload.write(piece, at).err()?;
                 if let State::Receiving(upload) = self.take() {

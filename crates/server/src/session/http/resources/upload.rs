@@ -96,7 +96,9 @@ impl Purpose for Put {
             upload.confirm_offset();
             return Ok(upload);
         }
-        upload.pause();
+        if let Err(refusal) = upload.pause() {
+            return Err(self.refusal(refusal));
+        }
         let message =
             format!("the content begins at byte {from}, but {offset} bytes of the file are stored");
         let hint = match offset {

@@ -58,11 +58,12 @@ impl Resumable {
                 with_all(answer, version.size(size))
             }
         };
-        self.marked(self.with_lifetime(answer))
+        // A completed upload is remembered for a shorter time.
+        self.marked(if is_complete { answer } else { self.with_lifetime(answer) })
     }
 
-    /// Returns the response to content that does not complete the file.
-    pub(super) fn accepted(&self, offset: u64) -> Answer {
+    /// Returns the response to content.
+    pub(super) fn accepted(&self, offset: u64, is_complete: bool) -> Answer {
         let no_content = || Answer::head(StatusCode::NO_CONTENT, Length::None);
         let empty = |status| Answer::head(status, Length::Known(0));
         let answer = match self.dialect {
@@ -79,7 +80,7 @@ impl Resumable {
         };
         let answer =
             if self.creates { answer.with(header::LOCATION, self.location()) } else { answer };
-        self.marked(self.with_lifetime(answer))
+        self.marked(if is_complete { answer } else { self.with_lifetime(answer) })
     }
 
     /// Returns the response to a request that completed the file.
@@ -89,7 +90,7 @@ impl Resumable {
             Dialect::Tus if matches!(self.operation, Operation::Offset) => {
                 self.state(bytes, Some(bytes), true)
             }
-            Dialect::Tus => self.accepted(bytes),
+            Dialect::Tus => self.accepted(bytes, true),
             Dialect::Ietf(version) => {
                 let mut answer = answer_receipt(receipt, self.replaces, self.asked.form);
                 if self.creates && version.keeps_location {

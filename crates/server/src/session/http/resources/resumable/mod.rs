@@ -128,7 +128,7 @@ fn created(request: &Request<'_>, dialect: Dialect, creation: Creation) -> Resul
     let resumable = Resumable::new(request, dialect, id, operation, digest);
     let resumable = Resumable { creates: true, replaces, must_be_new, ..resumable };
     if framing.is_empty() && !is_whole {
-        return Err(resumable.accepted(created.found));
+        return Err(resumable.accepted(created.found, false));
     }
     let begun = context.files.continued(source, &created.id, Some(0));
     Ok(receiving::open(context, resumable, begun))
@@ -212,7 +212,7 @@ impl Purpose for Resumable {
             // killed. A client of tus sends nothing more.
             Operation::Offset if self.dialect == Dialect::Tus && upload.is_whole() => {
                 let size = upload.offset();
-                upload.pause();
+                self.paused(upload)?;
                 Err(self.publish(size))
             }
             Operation::Offset => {
@@ -222,7 +222,7 @@ impl Purpose for Resumable {
                     Dialect::Tus => with_all(answer, metadata),
                     Dialect::Ietf(_) => answer,
                 };
-                upload.pause();
+                self.paused(upload)?;
                 Err(answer)
             }
             Operation::Cancel => {
@@ -255,8 +255,8 @@ impl Purpose for Resumable {
         let is_here = upload.is_here();
         if let Some(checking) = self.checking.take() {
             if !checking.matches() {
-                upload.pause();
-                return self.checksum_differs();
+                let answer = self.checksum_differs();
+                return self.paused(upload).err().unwrap_or(answer);
             }
             if let Err(refusal) = upload.verified() {
                 return self.refusal(upload.abandon(refusal));
@@ -269,18 +269,17 @@ impl Purpose for Resumable {
             _ => upload.size() == Some(stored),
         };
         if !completes {
-            upload.pause();
-            return self.accepted(stored);
+            return self.paused(upload).err().unwrap_or_else(|| self.accepted(stored, false));
         }
         if let Some(size) = upload.size().filter(|size| *size != stored && !is_here) {
-            upload.pause();
-            return self.inconsistent(&format!("the content ends at byte {stored} of {size}"));
+            let answer = self.inconsistent(&format!("the content ends at byte {stored} of {size}"));
+            return self.paused(upload).err().unwrap_or(answer);
         }
         if let Err(refusal) = upload.set_size(stored)
             && !is_here
         {
-            upload.pause();
-            return self.refuse_unreported(&refusal);
+            let answer = self.refuse_unreported(&refusal);
+            return self.paused(upload).err().unwrap_or(answer);
         }
         match upload.finish(EndKind::Size, &End { bytes: None, digest: self.digest }) {
             Ok(receipt) => self.completed(receipt),
@@ -309,7 +308,7 @@ impl Purpose for Resumable {
             Operation::Append(_) => {
                 let has_content = self.content != Some(0);
                 match self.dialect {
-                    Dialect::Tus if !has_content => self.accepted(bytes),
+                    Dialect::Tus if !has_content => self.accepted(bytes, true),
                     Dialect::Ietf(version) if version.repeats && !has_content => {
                         let name = complete.path.as_ref().map(ToString::to_string);
                         let name = name.unwrap_or_else(|| "file".to_owned());
@@ -389,6 +388,11 @@ impl Resumable {
         }
     }
 
+    /// Ends the request, and keeps the upload for the next one.
+    fn paused(&self, upload: Box<Upload>) -> Result<(), Answer> {
+        upload.pause().map_err(|refusal| self.refuse_unreported(&refusal))
+    }
+
     fn begin_append(
         &mut self,
         append: Append,
@@ -422,7 +426,7 @@ impl Resumable {
             None
         };
         if let Some(answer) = refused {
-            upload.pause();
+            self.paused(upload)?;
             return Err(answer);
         }
         upload.confirm_offset();
