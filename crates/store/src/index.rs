@@ -22,8 +22,8 @@ pub(crate) struct Partials(Mutex<Index>);
 
 #[derive(Debug, Default)]
 struct Index {
-    /// Records of completed uploads, the oldest first. They are empty, and must not evict files with
-    /// content.
+    /// Records of completed uploads, the oldest first. They are empty, and must not evict files
+    /// with content.
     completed: VecDeque<String>,
     kept: HashMap<String, Kept>,
     /// Oldest first.
