@@ -61,11 +61,7 @@ impl Files {
                 }
                 let sink = match *from {
                     // A client that begins with the first byte does not know of another attempt.
-                    Some(0) => {
-                        let mut sink = sink;
-                        sink.begin().map_err(cannot)?;
-                        sink
-                    }
+                    Some(0) => sink,
                     from => self.adopt(checked, sink, own, from, waited)?,
                 };
                 (sink, own.clone())

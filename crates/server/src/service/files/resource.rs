@@ -225,6 +225,16 @@ impl Upload {
         self.held.as_ref().map(super::parts::Writing::evicted)
     }
 
+    /// Records that the client appends from the first byte on: from now on the upload continues no
+    /// other attempt, whose content may be that of another version of the file.
+    ///
+    /// # Errors
+    /// The error of the store.
+    pub(crate) fn begin_anew(&mut self) -> Result<(), Refusal> {
+        let Some(Sink::File(partial)) = &mut self.sink else { return Ok(()) };
+        partial.begin().map_err(|error| storage_refusal("cannot record an append", &error))
+    }
+
     /// Records that the client stated the offset, so that no digest must verify what is before it.
     pub(crate) const fn confirm_offset(&mut self) {
         self.begun_by_others = false;
@@ -428,8 +438,9 @@ mod tests {
         let same = server.create(&source(1), offer(Some(size)), &Announced::default()).unwrap();
         assert_eq!(same.found, 3);
         // A client that begins with the first byte does not expect another answer.
-        let from_start = upload(server.continued(source(1), &same.id, Some(0)));
+        let mut from_start = upload(server.continued(source(1), &same.id, Some(0)));
         assert_eq!(from_start.offset(), 0);
+        from_start.begin_anew().unwrap();
         from_start.pause().unwrap();
         let wrong = upload(server.continued(source(1), &same.id, Some(2)));
         assert_eq!(wrong.offset(), 0);

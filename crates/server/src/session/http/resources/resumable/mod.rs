@@ -429,6 +429,13 @@ impl Resumable {
             self.paused(upload)?;
             return Err(answer);
         }
+        if append.offset == 0
+            && !self.creates
+            && let Err(refusal) = upload.begin_anew()
+        {
+            self.paused(upload)?;
+            return Err(self.refuse_unreported(&refusal));
+        }
         upload.confirm_offset();
         self.checking = append.checksum.map(Checksum::begin);
         (self.offset, self.size) = (offset, upload.size());
