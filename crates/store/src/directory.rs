@@ -302,7 +302,8 @@ impl Directory {
             hidden.truncate(0)?;
             // It is removed like others, but sooner.
             let elapsed = self.settings.keep_partial.saturating_sub(COMPLETED_KEPT);
-            hidden.file.set_modified(SystemTime::now() - elapsed)
+            let modified = SystemTime::now().checked_sub(elapsed);
+            modified.map_or(Ok(()), |modified| hidden.file.set_modified(modified))
         });
         if let Err(error) = recorded {
             tracing::warn!(%error, "cannot record that an upload is complete");

@@ -475,6 +475,20 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_is_completed_however_long_partial_files_are_kept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut config = Config::new(scratch.path());
+        config.keep_partial = Duration::MAX;
+        let server = Arc::new(Files::open(&config, Events::new(Silent)).unwrap());
+        let id = server.create(&source(1), offer(Some(3)), &Announced::default()).unwrap().id;
+        let mut whole = upload(server.continued(source(1), &id, Some(0)));
+        write(&mut whole, b"abc");
+        assert_eq!(finish(*whole).unwrap().bytes, 3);
+        let complete = server.continued(source(1), &id, None);
+        assert!(matches!(complete, Ok(Continued::Complete(Complete { bytes: 3, .. }))));
+    }
+
+    #[test]
     fn an_upload_that_another_protocol_completes_is_complete() {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
