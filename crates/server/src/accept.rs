@@ -2,11 +2,11 @@
 //! another.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_proto::counted::counted;
+use anyport_proto::peer::Peer;
 use anyport_proto::setting::{MAX_CONNS_PER_IP, MAX_RATE_PER_IP};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
@@ -41,7 +41,8 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
             accepted = answer_probes(&mut probes, listener.socket.accept()) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, address)) => {
+                let peer = Peer::from(address);
                 shared.events.counters.accepted();
                 // Before anything else, so that a flood from one address affects no other client.
                 let Some(admitted) = admit(peer, &shared) else { continue };
@@ -81,7 +82,7 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                 };
                 let service = context.listener.service;
                 let unclassified =
-                    service.counts_idle_as_unclassified().then(|| unclassified.register(peer.ip()));
+                    service.counts_idle_as_unclassified().then(|| unclassified.register(peer));
                 let guard =
                     Guard::new(permit, admitted, shared.events.running.open(), &drivers.stop);
                 let own_drivers = drivers.clone();
@@ -95,8 +96,8 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
 }
 
 /// Counts a connection of `peer`. A refused one is reported, at a limited rate.
-fn admit(peer: SocketAddr, shared: &Shared) -> Option<Admitted> {
-    match shared.per_address.admit(peer.ip()) {
+fn admit(peer: Peer, shared: &Shared) -> Option<Admitted> {
+    match shared.per_address.admit(peer) {
         Ok(admitted) => Some(admitted),
         Err(what) => {
             let why = match what {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anyport_proto::peer::Peer;
 use anyport_store::Reserve;
 
 use crate::address::counted_as;
@@ -54,7 +55,7 @@ impl Budget {
     }
 
     /// Returns an empty share for a peer.
-    pub(crate) fn share(self: &Arc<Self>, peer: IpAddr) -> Share {
+    pub(crate) fn share(self: &Arc<Self>, peer: Peer) -> Share {
         Share { budget: self.clone(), address: counted_as(peer), held: 0 }
     }
 
@@ -163,8 +164,8 @@ pub(crate) mod tests {
     use super::*;
 
     /// Returns an address of a documentation network.
-    pub(crate) const fn peer(number: u8) -> IpAddr {
-        IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, number))
+    pub(crate) fn peer(number: u8) -> Peer {
+        std::net::SocketAddr::from(([192, 0, 2, number], 1)).into()
     }
 
     fn fill(share: &mut Share) -> u64 {

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anyport_proto::peer::Peer;
 use tokio::sync::oneshot;
 
 use crate::address::counted_as;
@@ -57,7 +58,7 @@ impl Unclassified {
     }
 
     /// Registers a new connection of `peer`; at the limit, evicts another one.
-    pub(crate) fn register(self: &Arc<Self>, peer: IpAddr) -> Registration {
+    pub(crate) fn register(self: &Arc<Self>, peer: Peer) -> Registration {
         let address = counted_as(peer);
         let (evict, evicted) = oneshot::channel();
         let mut queues = self.lock();

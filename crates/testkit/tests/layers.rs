@@ -33,7 +33,7 @@ const MODULES: [(&str, &str); 10] = [
     ),
     (
         "proto",
-        "counted setting limits one_line visible detect http1 http2 ws transfer access rooms pipe \
+        "counted setting limits one_line peer visible detect http1 http2 ws transfer access rooms pipe \
          preface resumable",
     ),
     (

@@ -4,8 +4,6 @@
 //! and implementation, what ended the file, whether the sender confirmed that it was complete.
 //! [`Receipt::human_line`] is its line in a log.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::codec::kind::{Boolean, Bytes, Count, Raw, Seconds, Text, round_to_micros, words};
@@ -16,6 +14,7 @@ use super::tcp_seen::TcpSeen;
 use super::units::{format_bytes, format_rate, format_resumed};
 use super::words::{quoted, word_enum};
 use crate::one_line::one_line;
+use crate::peer::Peer;
 use crate::visible::make_visible;
 
 /// The receiver's acknowledgement of a file that it has received completely.
@@ -26,7 +25,7 @@ pub struct Receipt {
     /// The implementation that received it.
     pub engine: Engine,
     /// The sender's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Size of the content, in bytes.
     pub bytes: u64,
     /// Bytes of an earlier attempt, which were not sent again.
@@ -67,7 +66,7 @@ pub struct Receipt {
 record!(Receipt {
     protocol: Required<Protocol>,
     engine: Required<Engine>,
-    peer: Required<SocketAddr>,
+    peer: Required<Peer>,
     bytes: Required<Bytes>,
     resumed: OrZero<Bytes>,
     seconds: Required<Seconds>,
@@ -281,6 +280,8 @@ fn optional_micros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::net::SocketAddr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -374,7 +375,7 @@ pub(crate) mod tests {
                     let (protocol, engine, end) = kinds;
                     let (seconds, durable_seconds, hashing_seconds, storing_seconds) = times;
                     // Flow labels and scopes are not part of how an address is written.
-                    let peer = SocketAddr::new(peer.ip(), peer.port());
+                    let peer = Peer::from(SocketAddr::new(peer.ip(), peer.port()));
                     let (name, path, path_raw, congestion) = texts;
                     Receipt {
                         protocol,

@@ -14,11 +14,11 @@ mod failures;
 
 pub(crate) use denied::{Denied, Means};
 
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyport_proto::access::Token;
+use anyport_proto::peer::Peer;
 
 use crate::address::counted_as;
 use crate::tokens::{Tokens, User};
@@ -40,7 +40,7 @@ impl Access {
     pub(crate) fn admit(
         &self,
         tokens: Option<&Tokens>,
-        peer: IpAddr,
+        peer: Peer,
         shown: Option<&Token>,
     ) -> Result<Option<User>, Denied> {
         let Some(tokens) = tokens else { return Ok(None) };

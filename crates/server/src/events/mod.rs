@@ -25,10 +25,10 @@ pub use running::{Direction, Transfer};
 pub(crate) use running::{Open, Running, Underway};
 pub(crate) use timed::Timed;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::visible::make_visible;
 
@@ -75,11 +75,11 @@ impl Events {
         &self,
         why: Why,
         protocol: &'static str,
-        peer: SocketAddr,
+        peer: Peer,
         reason: impl AsRef<str>,
     ) {
         self.counters.refused(why);
-        if self.refusals.report(why, peer.ip(), Instant::now()) {
+        if self.refusals.report(why, peer, Instant::now()) {
             // The journal shows its fields unescaped.
             let reason = make_visible(reason.as_ref()).into_owned();
             tracing::debug!(%peer, protocol, reason, "refused");

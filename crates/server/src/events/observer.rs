@@ -1,7 +1,6 @@
 //! The observer of a server: it is notified of each transfer's end and of each refused peer.
 
-use std::net::SocketAddr;
-
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::receipt::{Engine, Protocol, Receipt};
@@ -39,7 +38,7 @@ pub struct Interrupted {
     /// The WebSocket implementation.
     pub engine: Engine,
     /// The client's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Content bytes that were received.
     pub bytes: u64,
     /// The name in the offer, if there is one.
@@ -59,7 +58,7 @@ pub struct Refused {
     /// The protocol.
     pub protocol: &'static str,
     /// The client's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The violated rule, as text.
     pub reason: String,
     /// The kind of refusal.
@@ -121,7 +120,7 @@ impl Why {
 #[non_exhaustive]
 pub struct Answered {
     /// The client's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The line, with control characters made visible.
     pub text: String,
 }
@@ -135,7 +134,7 @@ pub struct Sent {
     /// The WebSocket implementation.
     pub engine: Engine,
     /// The client's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Its path below the served directory.
     pub name: FilePath,
     /// Size of the whole file.

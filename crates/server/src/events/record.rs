@@ -1,10 +1,10 @@
 //! The access log: one line at the end of each connection, collected while it is open.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use anyport_proto::peer::Peer;
 use anyport_proto::visible::make_visible;
 
 use super::counters::Counters;
@@ -14,7 +14,7 @@ use crate::tokens::User;
 /// the line.
 #[derive(Debug)]
 pub(crate) struct Record {
-    peer: SocketAddr,
+    peer: Peer,
     accepted: Instant,
     counters: Arc<Counters>,
     received: AtomicU64,
@@ -39,7 +39,7 @@ struct Details {
 
 impl Record {
     /// Begins the record of a connection that was accepted.
-    pub(crate) fn begin(peer: SocketAddr, counters: Arc<Counters>) -> Arc<Self> {
+    pub(crate) fn begin(peer: Peer, counters: Arc<Counters>) -> Arc<Self> {
         counters.opened();
         Arc::new(Self {
             peer,

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyport_proto::peer::Peer;
+
 use super::observer::Why;
 use crate::address::counted_as;
 
@@ -52,7 +54,7 @@ impl Rate {
 
 impl Refusals {
     /// Returns whether a refusal of `peer` is reported now.
-    pub(crate) fn report(&self, why: Why, peer: IpAddr, now: Instant) -> bool {
+    pub(crate) fn report(&self, why: Why, peer: Peer, now: Instant) -> bool {
         let rate = Rate::of(why);
         let (each, burst) = rate.measure();
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,8 +90,8 @@ const MOST_REPORTED: usize = 256;
 mod tests {
     use super::*;
 
-    fn address(number: u32) -> IpAddr {
-        IpAddr::V4(number.into())
+    fn address(number: u32) -> Peer {
+        Peer::Forwarded { ip: Some(IpAddr::V4(number.into())), port: None }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //! what has ended.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::receipt::Protocol;
 
 /// A running transfer, at one moment.
@@ -18,7 +18,7 @@ pub struct Transfer {
     /// Protocol.
     pub protocol: Protocol,
     /// The client's address.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Name, if there is one; chosen by the peer.
     pub name: Option<String>,
     /// Size, if it is known.

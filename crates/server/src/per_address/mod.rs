@@ -12,6 +12,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use anyport_proto::peer::Peer;
+
 use crate::address::counted_as;
 use crate::config::Config;
 use crate::live::Live;
@@ -83,10 +85,10 @@ impl PerAddress {
     }
 
     /// Admits a connection from `peer` if its address is within its limits.
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, Excess> {
+    pub(crate) fn admit(self: &Arc<Self>, peer: Peer) -> Result<Admitted, Excess> {
         let address = counted_as(peer);
         let limits = self.limits.now();
-        let counts = |also_loopback: bool| also_loopback || !address.is_loopback();
+        let counts = |also_loopback: bool| also_loopback || !peer.is_this_machine();
         let (counts_open, counts_rate) =
             (counts(limits.open_of_loopback), counts(limits.rate_of_loopback));
         if !counts_open && !counts_rate {
@@ -145,8 +147,8 @@ mod tests {
         config
     }
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> Peer {
+        std::net::SocketAddr::new(text.parse().unwrap(), 1).into()
     }
 
     #[test]

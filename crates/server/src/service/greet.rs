@@ -1,8 +1,8 @@
 //! Lines that peers send after a greeting, reported to the observer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyport_proto::peer::Peer;
 use anyport_proto::visible::make_visible;
 
 use crate::events::{Answered, Events};
@@ -10,7 +10,7 @@ use crate::events::{Answered, Events};
 /// The lines of one peer.
 pub(crate) struct Answers {
     events: Arc<Events>,
-    peer: SocketAddr,
+    peer: Peer,
     /// The beginning of an incomplete line.
     line: Vec<u8>,
     /// Whether its rest was discarded.
@@ -20,7 +20,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    pub(crate) const fn new(events: Arc<Events>, peer: SocketAddr) -> Self {
+    pub(crate) const fn new(events: Arc<Events>, peer: Peer) -> Self {
         Self { events, peer, line: Vec::new(), cut: false, lines: 0 }
     }
 

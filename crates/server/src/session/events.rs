@@ -53,7 +53,7 @@ impl ServerSession for Events {
         let form = Form::new(Carrier::Event, self.join.json);
         let head = std::mem::take(&mut self.head);
         let head = |_: Option<&_>, out: &mut Vec<u8>| out.extend_from_slice(&head);
-        let peer = self.context.peer.ip();
+        let peer = self.context.peer;
         match rooms.enter(peer, &self.join, form, shard, replies, head) {
             Ok(Entry { member, subscription }) => {
                 self.member = Some(member);

@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn the_silence_of_an_upload_is_counted_from_its_last_byte() {
-        let record = Record::begin(SocketAddr::from(([127, 0, 0, 1], 1)), Arc::default());
+        let record = Record::begin(SocketAddr::from(([127, 0, 0, 1], 1)).into(), Arc::default());
         let mut stamped = Stamped::new(tokio::io::empty(), Tally::new(record));
         let (idle, second, now) = (Duration::from_secs(60), Duration::from_secs(1), Instant::now());
         let Some(before) = now.checked_sub(50 * second) else { return };

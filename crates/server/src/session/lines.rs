@@ -176,7 +176,7 @@ impl ServerSession for Lines {
             };
             out.extend_from_slice(reply.to_line().as_bytes());
         };
-        let peer = self.context.peer.ip();
+        let peer = self.context.peer;
         match rooms.enter(peer, &self.join, form, shard, replies, welcome) {
             Ok(Entry { member, subscription }) => {
                 self.member = Some(member);

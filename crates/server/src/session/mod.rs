@@ -37,7 +37,6 @@ mod ws;
 pub(crate) use due::AT_ONCE;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,6 +44,7 @@ use anyport_net::copy::{self, Event, Interest, Session};
 use anyport_proto::access::Token;
 use anyport_proto::counted::counted;
 use anyport_proto::detect::DetectedProtocol;
+use anyport_proto::peer::Peer;
 use anyport_proto::setting::IDLE_TIMEOUT;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
@@ -81,7 +81,7 @@ pub(crate) struct Context {
     pub(crate) pipes: Arc<Pipes>,
     /// Budget of files for HTTP/2 streams beside the first of their connection.
     pub(crate) stream_files: Arc<Budget>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) link: Link,
     /// Stage of stopping.
     pub(crate) stage: Stage,
@@ -118,7 +118,7 @@ impl Context {
         protocol: &'static str,
         token: Option<&Token>,
     ) -> Result<Option<User>, Denied> {
-        match self.access.admit(self.config.tokens.as_ref(), self.peer.ip(), token) {
+        match self.access.admit(self.config.tokens.as_ref(), self.peer, token) {
             Ok(user) => {
                 if let Some(user) = user.clone() {
                     self.record.is_of(user);
@@ -143,7 +143,7 @@ impl Context {
 
     /// Returns a share of the memory for unfinished input, which counts for the peer's address.
     fn buffer_share(&self) -> Share {
-        self.buffered.share(self.peer.ip())
+        self.buffered.share(self.peer)
     }
 }
 

@@ -232,13 +232,13 @@ impl Preface {
                 return Ok(Some(AnySession::of(lines)));
             }
             Ok(Request::Give(give)) => {
-                let sender = self.context.pipes.give(self.context.peer.ip(), &give, None);
+                let sender = self.context.pipes.give(self.context.peer, &give, None);
                 let sender = sender.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::give(self.context.clone(), sender, give.size);
                 return Ok(Some(AnySession::of(pipe)));
             }
             Ok(Request::Take(take)) => {
-                let receiver = self.context.pipes.take(self.context.peer.ip(), &take.key, None);
+                let receiver = self.context.pipes.take(self.context.peer, &take.key, None);
                 let receiver = receiver.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::take(self.context.clone(), receiver, take.head);
                 return Ok(Some(AnySession::of(pipe)));

@@ -1,5 +1,6 @@
 //! Sessions without sockets: the same bytes are stored for every segmentation and every limit.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -47,7 +48,7 @@ impl Observer for Arc<Seen> {
 pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
     let events = Events::new(seen.clone());
     let files = Files::open(&config, events.clone());
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
     let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
     Context {
         files: Arc::new(files.unwrap()),

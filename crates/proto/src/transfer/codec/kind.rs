@@ -1,12 +1,12 @@
 //! The kinds of values: how each is written and parsed, and how errors describe it.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::peer::Peer;
 use crate::transfer::digest::{Algorithm, Digest};
 use crate::transfer::file_path::FilePath;
 use crate::transfer::file_time;
@@ -188,7 +188,7 @@ pub(crate) use words;
 words!(
     Algorithm = "blake3, sha256 or none",
     Digest = "blake3: or sha256: and 64 hexadecimal digits",
-    SocketAddr = "an address and a port",
+    Peer = "an address, with or without a port, or unix",
 );
 
 fn parsed<T: FromStr>(word: &str) -> Option<T> {

@@ -16,10 +16,11 @@ use waiting::{Identity, NotBegun};
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyport_proto::peer::Peer;
 use anyport_proto::setting::{MAX_ENTRIES, MAX_SIZE, ON_EXISTS, QUOTA, READ_ONLY, UPLOAD_ONLY};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
@@ -69,7 +70,7 @@ impl std::fmt::Debug for Files {
 pub(crate) struct Source {
     pub(crate) protocol: Protocol,
     pub(crate) engine: Engine,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// The owner of the token of its request; over HTTP each request of a connection has its own.
     pub(crate) user: Option<User>,
     /// Statistics of the socket, read when the file ends.
@@ -84,7 +85,8 @@ impl Source {
     fn owner(&self) -> String {
         match &self.user {
             Some(user) => format!("token {user}"),
-            None => format!("address {}", counted_as(self.peer.ip())),
+            None if self.peer.ip().is_none() => "address unix".to_owned(),
+            None => format!("address {}", counted_as(self.peer)),
         }
     }
 
@@ -266,7 +268,7 @@ impl Files {
                 key = part.key.or(key);
                 Sink::File(part.sink)
             }
-            SinkKind::Memory => Sink::memory(self.memory.share(source.peer.ip())),
+            SinkKind::Memory => Sink::memory(self.memory.share(source.peer)),
             SinkKind::Discard => Sink::Discard,
         };
         let (hasher, resumed) = match sink {
@@ -498,7 +500,7 @@ fn full_refusal(what: &str, full: Full) -> Refusal {
 
 /// The address that a partial file belongs to.
 fn owner_of(source: &Source) -> IpAddr {
-    counted_as(source.peer.ip())
+    counted_as(source.peer)
 }
 
 /// Returns the name of a directory without its slash.

@@ -322,6 +322,7 @@ const ID_BYTES: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::path::Path;
     use std::time::Instant;
 
@@ -358,7 +359,7 @@ mod tests {
     }
 
     fn source(address: u8) -> Source {
-        let peer = ([192, 0, 2, address], 1).into();
+        let peer = SocketAddr::from(([192, 0, 2, address], 1)).into();
         let record = Record::begin(peer, Arc::default());
         let (protocol, engine) = (Protocol::Http, Engine::Own);
         Source { protocol, engine, peer, user: None, link: Link::new(), record }

@@ -22,12 +22,12 @@ pub(crate) use sender::{Idle, PipeSender};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::Gate;
 use anyport_proto::limits::MAX_PIPE_RECEIVERS;
+use anyport_proto::peer::Peer;
 use anyport_proto::pipe::{Give, PipeKey};
 use anyport_proto::setting::MAX_PIPES;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -106,7 +106,7 @@ impl Pipes {
     /// Registers a sender, which waits until all receivers are connected.
     pub(crate) fn give(
         self: &Arc<Self>,
-        peer: IpAddr,
+        peer: Peer,
         give: &Give,
         media: Option<String>,
     ) -> Result<PipeSender, Refusal> {
@@ -137,7 +137,7 @@ impl Pipes {
     /// after that time the pipe removes it.
     pub(crate) fn take(
         self: &Arc<Self>,
-        peer: IpAddr,
+        peer: Peer,
         key: &PipeKey,
         idle_timeout: Option<Duration>,
     ) -> Result<PipeReceiver, Refusal> {
@@ -159,7 +159,7 @@ impl Pipes {
     fn rendezvous<'a>(
         &self,
         table: &'a mut HashMap<PipeKey, Rendezvous>,
-        peer: IpAddr,
+        peer: Peer,
         key: &PipeKey,
     ) -> Result<&'a mut Rendezvous, Refusal> {
         let entry = match table.entry(key.clone()) {

@@ -2,12 +2,12 @@
 //! queue, which is bounded like that of a socket.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use anyport_net::copy::Gate;
 use anyport_net::reactor::Key;
+use anyport_proto::peer::Peer;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::Refusal;
 use bytes::Bytes;
@@ -73,7 +73,7 @@ impl Listeners {
     ///
     /// # Errors
     /// There are too many rooms.
-    pub(crate) fn listen(self: &Arc<Self>, peer: IpAddr, join: &Join) -> Result<Listener, Refusal> {
+    pub(crate) fn listen(self: &Arc<Self>, peer: Peer, join: &Join) -> Result<Listener, Refusal> {
         let form = Form::new(Carrier::Event, join.json);
         let mut past = Vec::new();
         // Locked until it is subscribed, so that no event is delivered in between.

@@ -29,12 +29,12 @@ pub(crate) use member::{Entry, Member, Subscription};
 pub(crate) use room::{PostError, Room, guest};
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyport_net::reactor::Waker;
+use anyport_proto::peer::Peer;
 use anyport_proto::rooms::{EventId, Join, Joined, Members, Nickname, RoomName};
 use anyport_proto::setting::MAX_ROOMS;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -142,7 +142,7 @@ impl Rooms {
     /// There are too many rooms, or too many that this address opened.
     pub(crate) fn enter(
         &self,
-        peer: IpAddr,
+        peer: Peer,
         join: &Join,
         form: Form,
         shard: usize,
@@ -161,7 +161,7 @@ impl Rooms {
     /// There are too many rooms, or the message rate limit of the room is exceeded.
     pub(crate) fn post(
         &self,
-        peer: IpAddr,
+        peer: Peer,
         room: &RoomName,
         nick: Option<Nickname>,
         text: String,
@@ -195,7 +195,7 @@ impl Rooms {
     fn open(
         &self,
         rooms: &mut HashMap<RoomName, Opened>,
-        peer: IpAddr,
+        peer: Peer,
         name: &RoomName,
     ) -> Result<Arc<Room>, Refusal> {
         let now = Instant::now();

@@ -89,7 +89,7 @@ fn is_of_another_page(head: &RequestHead) -> bool {
 /// clients on other machines, names are checked only if some are configured.
 fn check_host(context: &Context, head: &RequestHead) -> Result<(), String> {
     let (config, host) = (&context.config, head.host());
-    let from_here = context.peer.ip().to_canonical().is_loopback();
+    let from_here = context.peer.is_this_machine();
     if config.tokens.is_some() || (config.allowed_hosts.is_empty() && !from_here) {
         return Ok(());
     }

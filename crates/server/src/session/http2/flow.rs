@@ -14,12 +14,12 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use anyport_proto::peer::Peer;
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
@@ -39,7 +39,7 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(super) struct Flow {
     watch: Arc<Watch>,
-    peer: IpAddr,
+    peer: Peer,
     progress: Arc<Progress>,
     next: AtomicUsize,
     room: AtomicWaker,
@@ -52,7 +52,7 @@ pub(super) struct Flow {
 impl Flow {
     pub(super) fn new(
         watch: Arc<Watch>,
-        peer: IpAddr,
+        peer: Peer,
         ahead: Arc<Budget>,
         buffered: Arc<Budget>,
     ) -> Self {
@@ -233,6 +233,7 @@ pub(super) const AHEAD: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use futures_util::FutureExt;
@@ -251,7 +252,7 @@ mod tests {
         // The connection itself is not idle.
         let _patient = watch.patient();
         let budget = Arc::new(Budget::new(1));
-        let peer = IpAddr::from([127, 0, 0, 1]);
+        let peer = Peer::from(SocketAddr::from(([127, 0, 0, 1], 1)));
         let flow = Arc::new(Flow::new(watch.clone(), peer, budget.clone(), budget));
         let _tracking = watch.track(flow.progress().clone());
         let is_cancelled = |at| {

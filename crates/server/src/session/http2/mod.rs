@@ -66,13 +66,13 @@ impl Connection {
             return Ok(());
         }
         let busy = |message: String| Err(Refusal::new(RefusalCode::Busy, message));
-        let mut memory = context.buffered.share(context.peer.ip());
+        let mut memory = context.buffered.share(context.peer);
         if !memory.grow(SMALL_PIECE) {
             return busy(format!("memory limit for responses reached ({MAX_BUFFERED})"));
         }
         // A connection bears one file; those of further streams are counted on their own.
         let is_further = self.watch.streams() > 1 && resource.holds_file;
-        let mut file = context.stream_files.share(context.peer.ip());
+        let mut file = context.stream_files.share(context.peer);
         if is_further && !file.grow(1) {
             return busy("limit of open files for HTTP/2 streams reached (ulimit -n)".to_owned());
         }
@@ -125,7 +125,7 @@ where
     let tally = Tally::new(context.record.clone());
     let io = TokioIo::new(Watched::new(io, watch.clone(), pace, tally));
     // Kept as long as the connection is open.
-    let mut window = context.buffered.share(peer.ip());
+    let mut window = context.buffered.share(peer);
     let has_window = window.grow_if_plenty(CONNECTION_WINDOW as usize);
     let ahead = Arc::new(Budget::new(AHEAD));
     let connection =
@@ -203,7 +203,7 @@ where
     fn execute(&self, future: F) {
         let Connection { context, stop, watch, ahead } = &*self.0;
         let buffered = context.buffered.clone();
-        let flow = Flow::new(watch.clone(), context.peer.ip(), ahead.clone(), buffered);
+        let flow = Flow::new(watch.clone(), context.peer, ahead.clone(), buffered);
         let progress = flow.progress().clone();
         let tracking = watch.track(progress.clone());
         stop.tasks.spawn(FLOW.scope(Arc::new(flow), async move {

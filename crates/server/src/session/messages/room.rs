@@ -55,7 +55,7 @@ impl MessageRoom {
         out: &mut Vec<u8>,
     ) -> Option<Subscription> {
         let form = Form::new(Carrier::Message, self.join.json);
-        let peer = self.context.peer.ip();
+        let peer = self.context.peer;
         match rooms.enter(peer, &self.join, form, shard, out, |_, _| {}) {
             Ok(entry) => {
                 self.member = Some(entry.member);

@@ -38,7 +38,7 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
         let status = refusal.code.meaning().status;
         request.refuse(status, refusal)
     };
-    let peer = context.peer.ip();
+    let peer = context.peer;
     let side = Side { context: context.clone(), asked: asked.clone() };
     if head.method == Method::GET {
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;

@@ -103,7 +103,7 @@ impl Posting {
                 return refuse(context, asked, StatusCode::BAD_REQUEST, error.refusal());
             }
         };
-        match context.rooms.post(context.peer.ip(), room, nick.take(), text) {
+        match context.rooms.post(context.peer, room, nick.take(), text) {
             Ok(id) if asked.form == Form::Json => {
                 Answer::json(StatusCode::OK, json!({ "id": id.to_string() }).to_string())
             }
@@ -166,7 +166,7 @@ pub(crate) fn subscribe(
     join: &Join,
     asked: &Asked,
 ) -> Result<Box<dyn Handler>, Answer> {
-    let listener = context.room_listeners.listen(context.peer.ip(), join);
+    let listener = context.room_listeners.listen(context.peer, join);
     let listener = listener
         .map_err(|refusal| refuse(context, asked, StatusCode::SERVICE_UNAVAILABLE, refusal))?;
     // Often enough that no proxy considers the stream dead.
