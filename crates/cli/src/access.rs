@@ -43,8 +43,8 @@ pub(crate) struct Access {
     /// # begins a comment. Clients send a token over HTTP and WebSocket as password (curl -u
     /// :TOKEN) or as Authorization: Bearer TOKEN, in a preface line as token=TOKEN, and from
     /// anyport with --token-file or ANYPORT_TOKEN. Raw bytes (nc) and WebSocket frames without a
-    /// handshake (frames://) cannot carry one and are refused. The health check /healthz needs
-    /// none.
+    /// handshake (frames://) cannot carry one and are refused. The health checks /livez, /readyz
+    /// and /healthz need none.
     ///
     /// Addresses that other machines can reach need no --open then; --open does not disable tokens.
     #[arg(long, value_name = "FILE")]

@@ -149,6 +149,13 @@ pub fn buffer(text: &str) -> Result<usize, String> {
 
 /// Parses a duration of more than zero: `500ms`, `3s`, `1m30s`, `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    match any_duration(text)? {
+        Duration::ZERO => Err("must be greater than zero".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn any_duration(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("missing unit (ms, s, m, h or d): write {text}s for seconds"));
     }
@@ -160,22 +167,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         _ => (0, text),
     };
     let rest = match rest {
-        "" if days > 0 => SignedDuration::ZERO,
+        "" if !text.is_empty() => SignedDuration::ZERO,
         rest => rest.parse().map_err(|_| wrong())?,
     };
     let days = days.checked_mul(24 * 60 * 60).map(Duration::from_secs).ok_or_else(wrong)?;
-    let rest = Duration::try_from(rest).ok();
-    match rest.and_then(|rest| days.checked_add(rest)) {
-        Some(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("must be greater than zero".to_owned()),
-    }
+    let rest = Duration::try_from(rest).map_err(|_| "must not be negative".to_owned())?;
+    days.checked_add(rest).ok_or_else(wrong)
 }
 
-/// Parses a duration that may be zero: `0`, `3` (seconds, as in nc), `500ms`.
+/// Parses a duration that may be zero: `0`, `0s`, `3` (seconds, as in nc), `500ms`.
 pub fn wait(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => duration(text),
+        Err(_) => any_duration(text),
     }
 }
 
@@ -264,6 +268,7 @@ mod tests {
         assert!(duration("0d").is_err() && duration("99999999999999999999d").is_err());
         assert_eq!(wait("0"), Ok(Duration::ZERO));
         assert_eq!(wait("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(wait("0s"), Ok(Duration::ZERO));
         assert_eq!(wait("20ms"), Ok(Duration::from_millis(20)));
         assert!(wait("-1").is_err() && wait("soon").is_err());
         for text in ["0s", "-1s", "3", "soon"] {

@@ -61,7 +61,8 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                 prepare(&stream, &config);
                 let record = Record::begin(peer, shared.events.counters.clone());
                 let Shared { buffered, unclassified, events, access, .. } = shared.clone();
-                let Shared { rooms, room_listeners, pipes, stream_files, .. } = shared.clone();
+                let Shared { rooms, room_listeners, pipes, stream_files, health, .. } =
+                    shared.clone();
                 let link = Link::new();
                 let context = Context {
                     config,
@@ -75,6 +76,7 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                     room_listeners,
                     pipes,
                     stream_files,
+                    health,
                     peer,
                     link,
                     stage: drivers.stop.stage.clone(),

@@ -443,6 +443,9 @@ pub struct Timeouts {
     pub message: Duration,
     /// Idle timeout, after which a connection is closed, and a transfer is interrupted.
     pub idle: Duration,
+    /// Time between the request to stop and the drain, in which the server accepts connections and
+    /// is not ready.
+    pub drain_delay: Duration,
     /// Time for running transfers to finish when the server stops.
     pub drain: Duration,
 }
@@ -453,6 +456,7 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(10),
             message: Duration::from_secs(60),
             idle: Duration::from_secs(60),
+            drain_delay: Duration::ZERO,
             drain: Duration::from_secs(30),
         }
     }

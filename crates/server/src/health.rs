@@ -1,10 +1,11 @@
 //! Health checks: each accept loop and each reactor thread must answer by itself, so a process
 //! that exists but whose runtime hangs does not pass.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use anyport_net::copy::Gate;
 use anyport_net::reactor::Waker;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
@@ -16,13 +17,40 @@ pub(crate) type Probe = oneshot::Sender<()>;
 pub(crate) type Probes = mpsc::Receiver<Probe>;
 
 /// The loops and threads to check.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Health {
     watch_accept_loop: Vec<(String, mpsc::Sender<Probe>)>,
     reactors: Vec<(Waker, Arc<AtomicU64>)>,
 }
 
+/// The result of probing all loops, once its gate is open.
+#[derive(Debug, Default)]
+pub(crate) struct Probed {
+    pub(crate) gate: Arc<Gate>,
+    unresponsive: OnceLock<String>,
+}
+
+impl Probed {
+    /// Returns the name of a loop that did not answer.
+    pub(crate) fn unresponsive(&self) -> Option<&str> {
+        self.unresponsive.get().map(String::as_str)
+    }
+}
+
 impl Health {
+    /// Probes all loops, without blocking the caller, who is within the runtime.
+    pub(crate) fn probe(self: Arc<Self>) -> Arc<Probed> {
+        let probed = Arc::<Probed>::default();
+        let found = probed.clone();
+        tokio::spawn(async move {
+            if let Some(unresponsive) = self.unresponsive(LIMIT).await {
+                let _ = found.unresponsive.set(unresponsive);
+            }
+            found.gate.open();
+        });
+        probed
+    }
+
     /// Registers a loop that accepts at `address`; returns its probes.
     pub(crate) fn watch_accept_loop(&mut self, address: String) -> Probes {
         let (ask, probes) = mpsc::channel(1);
@@ -80,6 +108,10 @@ pub(crate) async fn answer_probes<T>(
     }
 }
 
+/// Time in which each loop must answer a request for `/livez`: much longer than a loop of a busy
+/// machine takes. A client may give up earlier.
+const LIMIT: Duration = Duration::from_secs(10);
+
 /// Interval of checks of a thread that was woken.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -103,5 +135,8 @@ mod tests {
         assert_eq!(health.unresponsive(LIMIT).await, hangs, "nobody listens to its probes");
         drop(probes);
         assert_eq!(health.unresponsive(long).await, hangs, "it has ended");
+        let probed = Arc::new(health).probe();
+        probed.gate.opened().await;
+        assert_eq!(probed.unresponsive(), hangs.as_deref(), "nothing waits for the whole limit");
     }
 }

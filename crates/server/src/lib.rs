@@ -95,7 +95,6 @@ pub struct Server {
     reactors: Reactors,
     listeners: Vec<(Bound, Probes)>,
     datagrams: Vec<Datagrams>,
-    health: Health,
 }
 
 impl Server {
@@ -145,13 +144,14 @@ impl Server {
             rooms: reactors.rooms(),
             room_listeners: reactors.room_listeners(),
             pipes: Arc::new(Pipes::new(config.pipes.clone())?),
+            health: Arc::new(health),
             together: Arc::default(),
         };
         let configs = bound.iter().map(|(listener, _)| listener.config.clone()).collect();
         let times = reactors.times();
         let replaceable = Replaceable { shared: shared.clone(), listeners: configs, times };
         let (replaceable, listeners) = (Arc::new(replaceable), bound);
-        Ok(Self { shared, replaceable, reactors, listeners, datagrams, health })
+        Ok(Self { shared, replaceable, reactors, listeners, datagrams })
     }
 
     /// Returns its addresses, in the order of its listeners.
@@ -169,8 +169,8 @@ impl Server {
 
     /// Returns a handle to its status, which remains valid while it runs and after it has ended.
     pub fn overview(&self) -> Overview {
-        let Shared { config, events, rooms, files, .. } = self.shared.clone();
-        Overview { config, events, rooms, files, health: self.health.clone() }
+        let Shared { config, events, rooms, files, health, .. } = self.shared.clone();
+        Overview { config, events, rooms, files, health }
     }
 
     /// Returns a handle that replaces its settings, also while it runs.
@@ -178,8 +178,9 @@ impl Server {
         Reload(Arc::downgrade(&self.replaceable))
     }
 
-    /// Serves until `drain` completes; then accepts nothing new and lets running transfers finish,
-    /// until `abort` completes or [`Timeouts::drain`] has passed; then aborts the rest.
+    /// Serves until `drain` completes, and for [`Timeouts::drain_delay`] after it, in which it is
+    /// not ready; then accepts nothing new and lets running transfers finish, until `abort`
+    /// completes or [`Timeouts::drain`] has passed; then aborts the rest.
     ///
     /// No incomplete file is published.
     ///
@@ -217,6 +218,13 @@ impl Server {
         }
         let sweeper = tokio::spawn(sweep(shared.files.clone(), shared.config.clone()));
         drain.await;
+        stop.announce();
+        let mut abort = std::pin::pin!(abort);
+        let delay = shared.config.now().timeouts.drain_delay;
+        let is_aborted = tokio::select! {
+            () = &mut abort => true,
+            () = tokio::time::sleep(delay) => false,
+        };
         sweeper.abort();
         stop.drain();
         reactors.stop();
@@ -224,9 +232,10 @@ impl Server {
         let grace = tokio::time::sleep(shared.config.now().timeouts.drain);
         tokio::select! {
             () = stop.tasks.wait() => return,
+            () = async {}, if is_aborted => {}
             () = grace => tracing::warn!(connections = stop.tasks.len(), "drain timeout reached; \
                 closing the remaining connections"),
-            () = abort => {}
+            () = &mut abort => {}
         }
         stop.abort();
         drop((reactors, drivers));

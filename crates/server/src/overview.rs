@@ -17,7 +17,7 @@ pub struct Overview {
     pub(crate) events: Arc<Events>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) files: Arc<Live<Files>>,
-    pub(crate) health: Health,
+    pub(crate) health: Arc<Health>,
 }
 
 impl Overview {

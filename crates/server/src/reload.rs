@@ -53,6 +53,7 @@ impl Reload {
             events: _,
             room_listeners: _,
             together,
+            health: _,
         } = &server.shared;
         let _writing = together.0.write().unwrap_or_else(PoisonError::into_inner);
         keep_what_needs_a_restart(&current.now(), &mut config);

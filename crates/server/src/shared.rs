@@ -6,6 +6,7 @@ use crate::access::Access;
 use crate::budget::Budget;
 use crate::config::{Config, ListenerConfig};
 use crate::events::Events;
+use crate::health::Health;
 use crate::live::Live;
 use crate::per_address::PerAddress;
 use crate::permits::Permits;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) room_listeners: Arc<Listeners>,
     pub(crate) pipes: Arc<Pipes>,
+    pub(crate) health: Arc<Health>,
     pub(crate) together: Arc<Together>,
 }
 

@@ -1,4 +1,5 @@
-//! Stopping: accept nothing new, let transfers finish for a grace period, then abort the rest.
+//! Stopping: report that the server is not ready, accept nothing new, let transfers finish for a
+//! grace period, then abort the rest.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// All running connections, and the two stages of stopping them.
+/// All running connections, and the stages of stopping them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop {
     /// Cancelled when nothing new is accepted any more.
@@ -25,6 +26,11 @@ pub(crate) struct Stop {
 pub(crate) struct Stage(Arc<AtomicU8>);
 
 impl Stage {
+    /// Returns whether a stop was requested. Until it drains, the server still serves new clients.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= STOPPING
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.0.load(Ordering::Acquire) >= DRAINING
     }
@@ -52,6 +58,11 @@ impl Stop {
 
     pub(crate) fn is_aborted(&self) -> bool {
         self.stage.is_aborted()
+    }
+
+    /// Announces the stop: from now on the server is not ready.
+    pub(crate) fn announce(&self) {
+        self.stage.reach(STOPPING);
     }
 
     /// Begins to drain: nothing new is accepted.
@@ -87,8 +98,9 @@ impl Stop {
     }
 }
 
-const DRAINING: u8 = 1;
-const ABORTED: u8 = 2;
+const STOPPING: u8 = 1;
+const DRAINING: u8 = 2;
+const ABORTED: u8 = 3;
 
 /// The registration of a bulk thread's socket.
 #[derive(Debug)]

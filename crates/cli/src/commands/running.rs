@@ -139,11 +139,12 @@ pub(crate) async fn to_the_end(
             Event::Ended => break,
             Event::Stop(how) => {
                 exit = how;
-                let (grace, transfers) = (handle.grace(), handle.transfers());
-                let again = if transfers > 0 { " (press Ctrl-C again to stop now)" } else { "" };
-                to_stderr(&format!("{}{again}", stopping(grace, transfers)));
+                let ((delay, grace), transfers) = (handle.drain_times(), handle.transfers());
+                let waits = transfers > 0 || !delay.is_zero();
+                let again = if waits { " (press Ctrl-C again to stop now)" } else { "" };
+                to_stderr(&format!("{}{again}", stopping(delay, grace, transfers)));
                 handle.stops();
-                manager.stopping(grace, transfers);
+                manager.stopping(delay, grace, transfers);
                 drain.cancel();
             }
             Event::StopNow => {

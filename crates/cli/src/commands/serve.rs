@@ -232,7 +232,7 @@ fn warn_of_clear_text(tokens: Option<usize>, listening: &[(SocketAddr, ListenerC
 }
 
 /// Services that need no token.
-const ASKED_FOR_NONE: &str = "/healthz and listeners for a single service";
+const ASKED_FOR_NONE: &str = "/livez, /readyz and listeners for a single service";
 
 fn listening_event(
     address: SocketAddr,

@@ -138,7 +138,7 @@ fn counts(value: &Value, before: &str, after: &str) -> String {
 fn flag(program: &Command, key: &str, limit: &Value) -> String {
     let value = match key {
         "max_size" | "quota" | "limit_rate" => size_text(number(limit)),
-        _ if key.ends_with("_timeout") => {
+        _ if key.ends_with("_timeout") || key.ends_with("_delay") => {
             format!("{:?}", Duration::from_secs_f64(limit.as_f64().unwrap_or_default()))
         }
         _ => limit.to_string(),

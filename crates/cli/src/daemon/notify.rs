@@ -39,13 +39,13 @@ impl Manager {
         self.tell(&[NotifyState::Status(status)]);
     }
 
-    /// Reports that nothing new is accepted. Stopping takes at most `grace`, and the time after it.
-    pub(crate) fn stopping(&self, grace: Duration, transfers: usize) {
-        let microseconds = (grace + AFTER_THE_GRACE).as_micros();
+    /// Reports that the server stops: after `delay`, at most `grace` and the time after it.
+    pub(crate) fn stopping(&self, delay: Duration, grace: Duration, transfers: usize) {
+        let microseconds = delay.saturating_add(grace).saturating_add(AFTER_THE_GRACE).as_micros();
         let microseconds = u32::try_from(microseconds).unwrap_or(u32::MAX);
         self.tell(&[
             NotifyState::Stopping,
-            NotifyState::Status(&stopping(grace, transfers)),
+            NotifyState::Status(&stopping(delay, grace, transfers)),
             // Otherwise the manager would kill the running transfers.
             NotifyState::ExtendTimeoutUsec(microseconds),
         ]);
@@ -94,7 +94,10 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(10);
 const AFTER_THE_GRACE: Duration = Duration::from_secs(10);
 
 /// Returns the message that the server drains, for people and the service manager.
-pub(crate) fn stopping(grace: Duration, transfers: usize) -> String {
+pub(crate) fn stopping(delay: Duration, grace: Duration, transfers: usize) -> String {
+    if !delay.is_zero() {
+        return format!("stopping: not ready, accepting connections for {delay:?} (--drain-delay)");
+    }
     if transfers == 0 {
         return "stopping".to_owned();
     }

@@ -91,9 +91,10 @@ impl ServerHandle {
         self.overview.transfers(0).0
     }
 
-    /// Returns the time for running transfers to finish.
-    pub(crate) fn grace(&self) -> Duration {
-        self.overview.config().timeouts.drain
+    /// Returns the time before the drain, and the time for running transfers to finish.
+    pub(crate) fn drain_times(&self) -> (Duration, Duration) {
+        let timeouts = self.overview.config().timeouts;
+        (timeouts.drain_delay, timeouts.drain)
     }
 
     /// All of it.
@@ -147,6 +148,7 @@ pub(crate) fn limits(config: &Config) -> Value {
         "max_pipes": config.pipes.pipes,
         "idle_timeout": config.timeouts.idle.as_secs_f64(),
         "handshake_timeout": config.timeouts.handshake.as_secs_f64(),
+        "drain_delay": config.timeouts.drain_delay.as_secs_f64(),
         "drain_timeout": config.timeouts.drain.as_secs_f64(),
     })
 }

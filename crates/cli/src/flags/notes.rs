@@ -123,7 +123,7 @@ pub(crate) fn signals(title: &str) -> &'static [(&'static str, &'static str)] {
 }
 
 const SIGNALS: [(&str, &str); 3] = [
-    ("SIGTERM, Ctrl-C", "Stop after running transfers (--drain-timeout); twice: now"),
+    ("SIGTERM, Ctrl-C", "Stop after --drain-delay and running transfers; twice: now"),
     ("SIGHUP", "Reload the settings, as anyport reload does"),
     ("SIGUSR1", "Reopen the --log-file"),
 ];

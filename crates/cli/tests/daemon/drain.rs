@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyport_testkit::noise;
 
+use anyport_testkit::harness::http2::{DATA, Http2Peer};
 use anyport_testkit::harness::pipe::wait_for_senders;
 use anyport_testkit::harness::rooms::join;
+use anyport_testkit::harness::tokens::guarded;
 use anyport_testkit::harness::wire::{
     connect, converse, read_close, read_frame, read_head, read_line, read_text, websocket,
 };
@@ -115,12 +117,65 @@ fn transfers_that_the_grace_period_interrupts_can_be_resumed() {
     assert!(receipt["resumed"].as_u64().unwrap_or_default() >= 1_000_000, "{receipt}");
 }
 
+/// The status of a path, over a new connection.
+fn status(server: &Server, path: &str) -> u16 {
+    let mut stream = connect(server.port());
+    let host = "balancer.example\r\nConnection: close";
+    let asked = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let answer = converse(&mut stream, asked.as_bytes());
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+#[test]
+fn readiness_fails_first_while_new_clients_are_served() {
+    let mut server = Server::start(&["--drain-delay", "10m"]);
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(status(&server, path), 200, "{path}");
+    }
+    server.signal("TERM");
+    server.says("stopping: not ready, accepting connections for 600s (--drain-delay)");
+    for (path, expected) in [("/livez", 200), ("/readyz", 503), ("/healthz", 503)] {
+        assert_eq!(status(&server, path), expected, "{path}");
+    }
+    let mut http2 = Http2Peer::open(&server, &[]);
+    for (stream, path, text) in [(1, "/livez", "ok"), (3, "/readyz", "the server is stopping")] {
+        http2.get(stream, path);
+        assert_eq!(http2.until(DATA, stream).payload, format!("{text}\n").as_bytes(), "{path}");
+    }
+    drop(http2);
+    server.takes_a_good_file();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0), "a second signal does not wait for the delay");
+}
+
+#[test]
+fn the_drain_follows_the_delay() {
+    let delay = Duration::from_millis(300);
+    let mut server = Server::start(&["--drain-delay", "300ms"]);
+    let began = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(began.elapsed() >= delay, "{:?}", began.elapsed());
+}
+
+/// Nothing that a restart would not repair.
+#[test]
+fn live_does_not_depend_on_the_directory_or_a_token() {
+    let (server, _tokens) = guarded(&[]);
+    std::fs::rename(server.dir(), server.dir().with_extension("away")).unwrap();
+    for (path, expected) in [("/livez", 200), ("/readyz", 503), ("/healthz", 503), ("/help", 401)] {
+        assert_eq!(status(&server, path), expected, "{path}");
+    }
+}
+
 /// A load balancer must send no clients, with the status that it understands. Requested after
 /// a download, because new connections are not accepted.
 #[test]
-fn health_is_503_while_draining_and_a_room_is_refused_with_a_reason() {
+fn health_is_503_and_live_200_while_draining_and_a_room_is_refused() {
     let content = 64 * 1024 * 1024;
-    for asked in ["GET /healthz", "GET /rooms/lobby", "HEAD /healthz"] {
+    for asked in ["GET /healthz", "GET /readyz", "GET /rooms/lobby", "HEAD /healthz", "GET /livez"]
+    {
         let mut server = Server::start(&[]);
         let file = std::fs::File::create(server.dir().join("big")).unwrap();
         file.set_len(content).unwrap();
@@ -134,8 +189,13 @@ fn health_is_503_while_draining_and_a_room_is_refused_with_a_reason() {
         let came = std::io::copy(&mut (&mut stream).take(content), &mut std::io::sink()).unwrap();
         assert_eq!(came, content);
         let answer = read_text(&mut stream);
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{asked}: {answer:?}");
         assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        if asked.ends_with("/livez") {
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");
+            assert_eq!(server.wait().code(), Some(0));
+            continue;
+        }
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{asked}: {answer:?}");
         assert!(answer.contains("Retry-After: "), "{answer}");
         let words = answer.ends_with("the server is stopping\n");
         assert_eq!(words, asked.starts_with("GET"), "{answer}");

@@ -65,8 +65,10 @@ fn a_name_that_was_led_here_is_refused_for_everything_it_could_read_or_send() {
     assert_eq!(handshake(&server, &evil, &format!("http://{evil}")), 421);
     assert!(server.published().is_empty());
     // It tells nothing, and is asked by whatever name a proxy has for us.
-    let health = format!("GET /healthz HTTP/1.1\r\nHost: {evil}\r\n\r\n");
-    assert_eq!(ask(&server, &health).0, 200);
+    for path in ["/healthz", "/livez", "/readyz"] {
+        let health = format!("GET {path} HTTP/1.1\r\nHost: {evil}\r\n\r\n");
+        assert_eq!(ask(&server, &health).0, 200, "{path}");
+    }
 }
 
 #[test]

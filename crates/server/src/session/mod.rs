@@ -54,6 +54,7 @@ use crate::access::{Access, Denied};
 use crate::budget::{Budget, Share};
 use crate::config::{Config, ListenerConfig, TlsMode};
 use crate::events::{Events, Record, Why};
+use crate::health::Health;
 use crate::link::Link;
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
@@ -81,6 +82,7 @@ pub(crate) struct Context {
     pub(crate) pipes: Arc<Pipes>,
     /// Budget of files for HTTP/2 streams beside the first of their connection.
     pub(crate) stream_files: Arc<Budget>,
+    pub(crate) health: Arc<Health>,
     pub(crate) peer: Peer,
     pub(crate) link: Link,
     /// Stage of stopping.

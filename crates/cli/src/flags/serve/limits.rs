@@ -81,7 +81,18 @@ pub(crate) struct Limits {
     #[arg(value_parser = values::duration)]
     pub(crate) message_timeout: Duration,
 
+    /// Time to accept connections after the request to stop
+    ///
+    /// Meanwhile /readyz and /healthz are 503, so that a load balancer sends its clients to another
+    /// server before this one refuses connections. Set it to the interval of its health checks,
+    /// times the number of failures that it waits for. 0s: stop accepting connections immediately.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(value_parser = values::wait)]
+    pub(crate) drain_delay: Duration,
+
     /// Maximum time to wait for running transfers when the server stops
+    ///
+    /// After --drain-delay.
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = values::duration)]
     pub(crate) drain_timeout: Duration,
@@ -111,6 +122,7 @@ impl Limits {
         config.timeouts.idle = self.idle_timeout;
         config.timeouts.handshake = self.handshake_timeout;
         config.timeouts.message = self.message_timeout;
+        config.timeouts.drain_delay = self.drain_delay;
         config.timeouts.drain = self.drain_timeout;
         config.max_rate_per_address = self.max_rate_per_ip.or(config.max_rate_per_address);
         config.rate_counts_loopback = self.max_rate_per_ip.is_some();

@@ -167,7 +167,7 @@ const TEXT: [[&str; 3]; 41] = [
         "returns the content",
         "보낸 내용을 그대로 돌려줌",
     ],
-    ["curl http://{host}/healthz", "health of the server", "서버 상태"],
+    ["curl http://{host}/readyz", "health of the server", "서버 상태"],
 ];
 
 #[cfg(test)]

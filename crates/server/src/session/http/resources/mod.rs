@@ -93,7 +93,9 @@ static RESOURCES: &[Resource] = &[
         ..PLAIN
     },
     Resource { path: "/help", open: help::open, ..PLAIN },
-    Resource { path: "/healthz", open: health::open, is_public: true, ..PLAIN },
+    Resource { path: "/healthz", open: health::ready, is_public: true, ..PLAIN },
+    Resource { path: "/livez", open: health::live, is_public: true, ..PLAIN },
+    Resource { path: "/readyz", open: health::ready, is_public: true, ..PLAIN },
     Resource { path: "/time", open: time::open, ..PLAIN },
     Resource {
         path: "/metrics",
@@ -180,7 +182,7 @@ mod tests {
         };
         assert_eq!((join.room.as_str(), join.own), ("lobby", true));
         assert!(matches!(service("/rooms/", None), Err(RouteError::BadRoom(_))));
-        for other in ["/help", "/healthz", "/time", "/pipe/x"] {
+        for other in ["/help", "/healthz", "/livez", "/readyz", "/time", "/pipe/x"] {
             assert!(matches!(service(other, None), Err(RouteError::NotFound(_))), "{other}");
         }
     }
@@ -199,6 +201,9 @@ mod tests {
             ("/help/", "/", "help/"),
             ("/time", "/time", ""),
             ("/healthz", "/healthz", ""),
+            ("/livez", "/livez", ""),
+            ("/readyz", "/readyz", ""),
+            ("/files/livez", "/files/", "livez"),
             ("/metrics", "/metrics", ""),
             ("/files/metrics", "/files/", "metrics"),
             ("/echo", "/echo", ""),
