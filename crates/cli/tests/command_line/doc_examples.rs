@@ -16,8 +16,8 @@ use anyport_testkit::harness::{DEADLINE, Running, anyport, peer};
 const MOST_NORUN: usize = 10;
 
 /// Programs that examples use and that a machine may lack.
-const TOOLS: [&str; 10] =
-    ["curl", "jq", "nc", "ncat", "nginx", "openssl", "socat", "tar", "websocat", "xxd"];
+const TOOLS: [&str; 11] =
+    ["curl", "jq", "nc", "ncat", "nginx", "openssl", "socat", "tar", "websocat", "wget", "xxd"];
 
 /// Commands that run until they are ended, and the words that show that they work.
 const RUNS_ON: [(&str, &str); 6] = [
@@ -134,14 +134,17 @@ fn end(running: Vec<(Example, Background, String)>, problems: &mut String) {
 }
 
 /// Flags of other programs that the pages name.
-const FLAGS_OF_OTHERS: [&str; 10] = [
+const FLAGS_OF_OTHERS: [&str; 13] = [
     "data-binary",
+    "default-page",
     "exclude",
     "http2-prior-knowledge",
     "ignored",
     "locked",
+    "no-iri",
     "nofile",
     "path",
+    "restrict-file-names",
     "send-only",
     "ssl",
     "test",

@@ -14,6 +14,7 @@
 //! - `resumable_ietf`, `resumable_tus` uploads that several requests continue, in each dialect
 //! - `resumable_pairs` uploads that one protocol begins and another continues
 //! - `origin` pages of others, and names that lead here
+//! - `pages` listings and errors for browsers and wget
 //! - `upload_clients` tus and IETF clients of others
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -30,6 +31,7 @@ mod http_resumable;
 mod http_third_party;
 mod http_uploads;
 mod origin;
+mod pages;
 mod resumable_ietf;
 mod resumable_pairs;
 mod resumable_tus;

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use anyport_proto::http1::{RequestHead, date, media};
+use anyport_proto::http1::{RequestHead, date, language, media};
 use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -10,6 +10,7 @@ use anyport_proto::visible::{escape_json, make_lines_visible};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
+use super::page::{self, LANGUAGES};
 use crate::tokens::User;
 
 /// The properties of a request that its response depends on.
@@ -20,6 +21,12 @@ pub(crate) struct Asked {
     /// The method was HEAD: the response is only a head.
     pub(crate) without_content: bool,
     pub(crate) form: Form,
+    /// The language of pages, one of [`LANGUAGES`].
+    pub(crate) language: &'static str,
+    /// Number of directories in the path of the request.
+    pub(crate) depth: usize,
+    /// Fields of the request chose the form, so errors differ with them too.
+    pub(crate) negotiated: bool,
     /// The server stops: nothing long begins.
     pub(crate) stopping: bool,
     /// The page of another origin that may read the response (`--allow-origin`).
@@ -43,14 +50,23 @@ impl Asked {
         let form = match media::preferred(head, &[HTML, JSON, TEXT]) {
             Some(HTML) => Form::Html,
             Some(JSON) => Form::Json,
+            // It names no type, and follows the links of pages only.
+            None if is_wget(head) => Form::Html,
             _ => Form::Text,
         };
         let protocol = match head.version {
             Version::HTTP_2 => Protocol::Http2,
             _ => Protocol::Http,
         };
-        let without_content = head.method == Method::HEAD;
-        Self { protocol, without_content, form, stopping, from_other_origin: None, user: None }
+        Self {
+            without_content: head.method == Method::HEAD,
+            form,
+            language: language::preferred(head, &LANGUAGES),
+            depth: head.path().matches('/').count().saturating_sub(1),
+            negotiated: true,
+            stopping,
+            ..Self::unread(protocol)
+        }
     }
 
     /// Returns whether other requests share the connection, so that a failed response breaks its
@@ -65,6 +81,9 @@ impl Asked {
             protocol,
             without_content: false,
             form: Form::Text,
+            language: LANGUAGES[0],
+            depth: 0,
+            negotiated: false,
             stopping: false,
             from_other_origin: None,
             user: None,
@@ -106,13 +125,19 @@ impl Head {
         if let Some(date) = date::write(seconds()) {
             fields.push((header::DATE, date));
         }
-        fields.extend(self.fields);
+        let (vary, others): (Vec<_>, Vec<_>) =
+            self.fields.into_iter().partition(|(name, _)| *name == header::VARY);
+        fields.extend(others);
         if let Length::Known(length) = self.length {
             fields.push((header::CONTENT_LENGTH, length.to_string()));
         }
         if let Some(page) = &asked.from_other_origin {
             fields.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, page.clone()));
-            fields.push((header::VARY, "Origin".to_owned()));
+        }
+        let origin = asked.from_other_origin.as_ref().map(|_| "Origin");
+        let vary: Vec<_> = vary.iter().map(|(_, names)| names.as_str()).chain(origin).collect();
+        if !vary.is_empty() {
+            fields.push((header::VARY, vary.join(", ")));
         }
         // The type of a file is its sender's word: browsers must not guess another.
         fields.push((header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()));
@@ -176,6 +201,29 @@ impl Answer {
         if busy { answer.with(header::RETRY_AFTER, RETRY_AFTER) } else { answer }
     }
 
+    /// Returns an error as a page if the client prefers that; the last step before it is written.
+    pub(crate) fn for_client(self, asked: &Asked) -> Self {
+        let status = self.head.status;
+        let is_error = status.is_client_error() || status.is_server_error();
+        let is_text = self.has_media(TEXT_UTF8);
+        if !asked.negotiated || !is_error || !(is_text || self.has_media(JSON)) {
+            return self;
+        }
+        if asked.form != Form::Html || !is_text {
+            return self.with(header::VARY, VARY);
+        }
+        let mut answer = self;
+        answer.content = page::of_error(asked, status, &answer.content);
+        answer.head.length = Length::Known(answer.content.len() as u64);
+        answer.head.fields.retain(|(name, _)| *name != header::CONTENT_TYPE);
+        answer.head.fields.extend(page::fields(asked.language, false));
+        answer
+    }
+
+    fn has_media(&self, media: &str) -> bool {
+        self.head.fields.iter().any(|(name, value)| *name == header::CONTENT_TYPE && value == media)
+    }
+
     /// Adds a field. A value from a peer must be sanitized.
     #[must_use]
     pub(crate) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
@@ -198,11 +246,20 @@ impl Answer {
     }
 }
 
+/// Returns whether the client is wget, which has no way to prefer a type.
+fn is_wget(head: &RequestHead) -> bool {
+    let agent = head.fields.get(header::USER_AGENT);
+    agent.is_some_and(|agent| agent.as_bytes().starts_with(b"Wget"))
+}
+
 /// Seconds since the epoch.
 pub(crate) fn seconds() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
+
+/// The fields of a request that choose the form of a response.
+pub(super) const VARY: &str = "Accept, User-Agent";
 
 pub(super) const HTML: &str = "text/html";
 pub(super) const JSON: &str = "application/json";

@@ -4,6 +4,7 @@
 mod access;
 mod answer;
 mod handler;
+mod page;
 mod request;
 mod resources;
 

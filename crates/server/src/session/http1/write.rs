@@ -65,7 +65,7 @@ impl Exchange {
 
     /// Writes a complete response.
     pub(super) fn answer(&mut self, answer: Answer, replies: &mut Vec<u8>) {
-        let Answer { head, content, ends } = answer;
+        let Answer { head, content, ends } = answer.for_client(&self.asked);
         self.persistent &= !ends;
         self.head(head, replies);
         if !self.asked.without_content {

@@ -15,21 +15,20 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
-use super::listing::Page;
+use super::listing::{Page, Place};
 use super::outbound::{Outbound, Parts};
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length, seconds};
 use crate::session::http::handler::{Opened, Request};
 
 use super::representation::{PRECONDITION_FAILED, etag, runs_in_a_browser};
 use crate::service::download::{Located, Opened as OpenedFile};
-use crate::session::Context;
 use crate::session::sending::Sending;
 
 /// Sends the file or the listing at the path of a request.
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let Request { context, head, rest: path_text, asked, .. } = *request;
     if path_text.is_empty() {
-        return list(context, None, asked);
+        return list(request, None);
     }
     let name = path_text.strip_suffix('/').unwrap_or(path_text);
     let path = match FilePath::parse_percent_encoded(name) {
@@ -49,7 +48,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
                 .with_hint("leave out the slash at the end");
             Opened::Answer(request.refuse(StatusCode::NOT_FOUND, refusal))
         }
-        Ok(Located::Directory(path)) if name != path_text => list(context, Some(path), asked),
+        Ok(Located::Directory(path)) if name != path_text => list(request, Some(path)),
         Ok(Located::Directory(path)) => {
             let to = format!("/files/{}/", path.percent_encoded());
             let answer = Answer::text(StatusCode::FOUND, format!("{path} is a directory: {to}\n"));
@@ -137,10 +136,13 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
     }
 }
 
-fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Opened {
+fn list(request: &Request<'_>, path: Option<FilePath>) -> Opened {
+    let Request { context, asked, .. } = *request;
     if asked.without_content {
         // The directory exists; its entries are of no use to the client.
-        return Opened::Answer(listing_head(&Page::new(asked.form, path)).into());
+        return Opened::Answer(
+            listing_head(&Page::new(asked.form, Place::of(request, path))).into(),
+        );
     }
     let list = List {
         path: path.as_ref().map(FilePath::text),
@@ -161,7 +163,7 @@ fn list(context: &Context, path: Option<FilePath>, asked: &Asked) -> Opened {
             });
         }
     };
-    let page = Page::new(asked.form, path);
+    let page = Page::new(asked.form, Place::of(request, path));
     let (head, idle) = (listing_head(&page), context.config.timeouts.idle);
     Opened::handler(Outbound::new(head, Sending::List(listing), Some(page), idle))
 }

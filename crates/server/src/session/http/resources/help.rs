@@ -1,27 +1,25 @@
 //! `/help`: the commands to type, with the host that the client used, in English and Korean; and
 //! the reply to `ANYPORT/1 HELP`.
 
-use anyport_proto::http1::language;
 use http::header;
 
 use crate::config::FileAccess;
 use crate::session::http::answer::Answer;
 use crate::session::http::handler::{Opened, Request};
+#[cfg(test)]
+use crate::session::http::page::LANGUAGES;
 
 /// Sends the lines to type, in the language that the client prefers.
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let head = request.head;
-    let language = language::preferred(head, &LANGUAGES);
+    let language = request.asked.language;
     let text = text(head.host(), language, request.context.config.startup.file_access);
     let answer = Answer::fresh(text).with(header::CONTENT_LANGUAGE, language);
-    Opened::Answer(answer.with(header::VARY, header::ACCEPT_LANGUAGE.as_str()))
+    Opened::Answer(answer.with(header::VARY, "Accept-Language"))
 }
 
-/// The languages of the page; the first is the default.
-const LANGUAGES: [&str; 2] = ["en", "ko"];
-
 /// Returns the commands for a client that used `host` (`name:port`, perhaps empty) in one of
-/// [`LANGUAGES`], without those that `access` refuses.
+/// the languages of pages, without those that `access` refuses.
 fn text(host: &str, language: &str, access: FileAccess) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
