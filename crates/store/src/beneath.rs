@@ -74,6 +74,11 @@ impl Content {
         hashing::hash(&self.file, hasher, until, is_gone)
     }
 
+    /// Returns the digest from the cache, if the file is unchanged since.
+    pub fn known_digest(&self, algorithm: Algorithm) -> Option<Digest> {
+        digest_cache::recall(&self.file, algorithm)
+    }
+
     /// Returns the digest of the content, from the cache if the file is unchanged since.
     ///
     /// # Errors

@@ -6,11 +6,14 @@ use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
+use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::fields::anyport_digest_value;
+use anyport_proto::transfer::hasher::Hasher;
 use anyport_testkit::noise;
 use serde_json::Value;
 
 use anyport_testkit::harness::http::curl;
-use anyport_testkit::harness::http::{curl_says, statuses};
+use anyport_testkit::harness::http::{curl_says, request, statuses};
 use anyport_testkit::harness::wire::{connect, converse, read_head};
 use anyport_testkit::harness::{Outcome, Running, Sample, Server, assert_same_bytes, peer};
 
@@ -210,6 +213,55 @@ fn ht_9_one_range_is_a_part_and_several_are_parts() {
     let head = "HEAD /x HTTP/1.1\r\nHost: a\r\nRange: bytes=0-0\r\n\r\n";
     let answer = converse(&mut connect(server.port()), head.as_bytes());
     assert_eq!(field(&answer, "Content-Length"), "10");
+}
+
+/// RFC 9530: the digest is that of the whole file, also where a range is sent.
+#[test]
+fn repr_digest_is_sent_where_it_is_known() {
+    let server = Server::start(&[]);
+    let old = "X-Anyport-Mtime: 784111777\n";
+    let content = noise(LARGE, 9);
+    assert_eq!(request(server.port(), "PUT /large", old, &content).status(), 201);
+    let head = |path: &str, fields: &str| {
+        request(server.port(), &format!("HEAD {path}"), fields, b"").field("Repr-Digest").to_owned()
+    };
+    let blake3 = head("/large", "");
+    if blake3.is_empty() {
+        return; // no extended attributes here
+    }
+    let mut hasher = Hasher::new(Algorithm::Blake3);
+    hasher.update(&content);
+    assert_eq!(blake3, anyport_digest_value(&hasher.finish().unwrap()));
+    let part = get(&server, "/large", "Range: bytes=0-0\r\n");
+    assert_eq!(field(&part, "Repr-Digest"), blake3, "{part}");
+    assert_eq!(head("/large", "Want-Repr-Digest: sha-256=9, blake3=1\n"), blake3);
+    // Not known, and too large to be hashed for a head.
+    assert_eq!(head("/large", "Want-Repr-Digest: sha-256=9\n"), "");
+    assert_eq!(head("/large", "Want-Repr-Digest: blake3=0, md5=3\n"), "");
+    std::fs::write(server.dir().join("large"), noise(LARGE, 10)).unwrap();
+    assert_eq!(head("/large", ""), "", "it is another file");
+}
+
+#[test]
+fn want_repr_digest_hashes_only_short_files() {
+    let server = Server::start(&[]);
+    put(&server, "short", b"hello");
+    let head = |path: &str, fields: &str| request(server.port(), path, fields, b"");
+    let sha256 = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+    for line in ["HEAD /short", "GET /short"] {
+        assert_eq!(head(line, "Want-Repr-Digest: md5=9, sha-256=2\n").field("Repr-Digest"), sha256);
+        let two = head(line, "Want-Repr-Digest: sha-256=2\nWant-Repr-Digest: blake3=3;x\n");
+        assert!(two.field("Repr-Digest").starts_with("blake3=:"), "{}", two.head);
+        for none in ["", "Want-Repr-Digest: sha-256=0\n", "Want-Repr-Digest: sha-256, =, 1\n"] {
+            assert_eq!(head(line, none).field("Repr-Digest"), "", "{none}");
+        }
+    }
+    let size = 1024 * 1024;
+    for (size, is_hashed) in [(size, true), (size + 1, false)] {
+        File::create(server.dir().join("x")).unwrap().set_len(size).unwrap();
+        let found = head("HEAD /x", "Want-Repr-Digest: sha-256=1\n");
+        assert_eq!(!found.field("Repr-Digest").is_empty(), is_hashed, "{size}");
+    }
 }
 
 #[test]

@@ -11,5 +11,8 @@ pub const MTIME_NS: HeaderName = HeaderName::from_static("x-anyport-mtime-ns");
 /// The digest of a file (RFC 9530 §3).
 pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
+/// The preferred algorithms of that digest in a response (RFC 9530 §4).
+pub const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
+
 /// The digest of the content of a message (RFC 9530 §2).
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");

@@ -155,6 +155,25 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// Returns the digest of the file, by the first of the `wanted` algorithms for which it is
+    /// known. Without one a short file is hashed if the client named algorithms.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn digest(&self, wanted: Option<&[Algorithm]>) -> io::Result<Option<Digest>> {
+        let algorithms = wanted.unwrap_or(&[Algorithm::Blake3, Algorithm::Sha256]);
+        let mut known = algorithms.iter().filter_map(|each| self.content.known_digest(*each));
+        if let Some(digest) = known.next() {
+            return Ok(Some(digest));
+        }
+        match wanted.and_then(<[Algorithm]>::first) {
+            Some(algorithm) if self.attributes.size <= HASHED_ON_REQUEST => {
+                self.content.digest(*algorithm, || self.source.is_gone())
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Begins a download of `bytes`, which exist. The digest is that of the whole file, so only a
     /// range to its end can have one.
     pub(crate) fn into_download(self, bytes: Range<u64>, digest: Algorithm) -> Download {
@@ -368,6 +387,10 @@ fn in_microseconds(duration: Duration) -> f64 {
 
 /// Bytes at the end of a file that are read even without a digest.
 const TAIL: u64 = 16 * 1024;
+
+/// Size of the largest file that is hashed for a response without content: hashing more would cost
+/// the server far more than the request costs the client.
+const HASHED_ON_REQUEST: u64 = 1024 * 1024;
 
 /// Bytes that one call hashes after all content was sent: few, so that the other tasks of the
 /// thread are not delayed.

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName};
 
-use crate::http1::field_names::{CONTENT_DIGEST, MTIME, MTIME_NS, REPR_DIGEST};
+use crate::http1::field_names::{CONTENT_DIGEST, MTIME, MTIME_NS, REPR_DIGEST, WANT_REPR_DIGEST};
 use crate::http1::range::ContentRange;
 use crate::http1::{RequestHead, date};
 use crate::transfer::digest::{Algorithm, DIGEST_LEN, Digest};
@@ -121,6 +121,31 @@ fn digest_in(
         }
     }
     Ok(found.map(if key == SHA_256 { Digest::sha256 } else { Digest::blake3 }))
+}
+
+/// Returns the algorithms that a client accepts in `Repr-Digest`, the preferred one first; `None`
+/// if it states none. Members that are no weight from 0 to 10 are ignored.
+pub fn wanted_digests(head: &RequestHead) -> Option<Vec<Algorithm>> {
+    if !head.fields.contains_key(&WANT_REPR_DIGEST) {
+        return None;
+    }
+    let mut wanted: Vec<(u8, Algorithm)> = Vec::new();
+    for member in head.field_tokens(WANT_REPR_DIGEST) {
+        let Some((key, value)) = member.split_once('=') else { continue };
+        let algorithm = match key {
+            SHA_256 => Algorithm::Sha256,
+            BLAKE3 => Algorithm::Blake3,
+            _ => continue,
+        };
+        let weight = value.split(';').next().unwrap_or_default().trim_end();
+        let Some(weight) = weight.parse().ok().filter(|weight| *weight <= 10) else { continue };
+        // Of a key that occurs twice the last member counts (RFC 9651 §4.2.2).
+        wanted.retain(|(_, other)| *other != algorithm);
+        wanted.push((weight, algorithm));
+    }
+    wanted.retain(|(weight, _)| *weight > 0);
+    wanted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    Some(wanted.into_iter().map(|(_, algorithm)| algorithm).collect())
 }
 
 /// Returns the fields of the time of a stored file, as its owner announces it at `now`.

@@ -3,12 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use anyport_proto::http1::conditional::{self, Evaluation, Validators};
+use anyport_proto::http1::field_names::REPR_DIGEST;
 use anyport_proto::http1::range::Range;
 use anyport_proto::http1::{RequestHead, media};
 use anyport_proto::setting::METRICS;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::List;
-use anyport_proto::transfer::fields::{content_range, of_time};
+use anyport_proto::transfer::fields::{
+    anyport_digest_value, content_range, of_time, wanted_digests,
+};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -86,6 +89,11 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
             let answer = answer.with_status(StatusCode::PRECONDITION_FAILED);
             return Opened::Answer(answer.with(header::ETAG, tag));
         }
+    }
+    // It is that of the whole file also where a range is sent. A read error breaks the content.
+    let wanted = wanted_digests(head);
+    if let Ok(Some(digest)) = opened.digest(wanted.as_deref()) {
+        fields.push((REPR_DIGEST, anyport_digest_value(&digest)));
     }
     let media = media::of_name(&opened.name.text());
     fields.push((header::CONTENT_TYPE, media.to_owned()));
