@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix};
+use anyport_proto::form::{Event as FormEvent, FormReader};
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::preface::{self, LineReader, Reply, Request};
@@ -25,7 +26,7 @@ use anyport_proto::ws::{DeflateParameters, Event, Kind, Receiver, Role, Sender, 
 pub type Law = fn(&[u8]);
 
 /// Every target by its name, for the replay of corpora.
-pub const TARGETS: [(&str, Law); 13] = [
+pub const TARGETS: [(&str, Law); 14] = [
     ("detect", detect),
     ("header", header),
     ("ws_server", ws_server),
@@ -33,6 +34,7 @@ pub const TARGETS: [(&str, Law); 13] = [
     ("deflate", deflate),
     ("http_head", http_head),
     ("http_body", http_body),
+    ("form", form),
     ("handshake", handshake),
     ("preface", preface),
     ("offer", offer),
@@ -171,6 +173,52 @@ pub fn http_body(input: &[u8]) {
         assert_eq!(content, wire[..taken]);
         assert_eq!(done, taken as u64 == length);
     }
+}
+
+/// Checks that the parts of a form and its errors are the same in every segmentation, and that no
+/// content holds a delimiter.
+pub fn form(input: &[u8]) {
+    let (step, wire) = cut(input);
+    let mut limits = Limits::default();
+    (limits.parts, limits.part_head) = (3, 64);
+    let read = |step: usize| {
+        let mut reader = FormReader::new(b"x; boundary=b", &limits).expect("a valid boundary");
+        let mut parts = Vec::new();
+        for piece in wire.chunks(step) {
+            let mut rest = piece;
+            loop {
+                let (used, event) = match reader.read(rest) {
+                    Ok((used, event)) => (used, event),
+                    Err(error) => {
+                        assert_eq!(reader.read(b"x"), Err(error.clone()), "terminal");
+                        return (parts, Err(error));
+                    }
+                };
+                match event {
+                    Some(FormEvent::Part(part)) => parts.push((part, Vec::new(), false)),
+                    Some(FormEvent::Content(content)) => {
+                        assert!(!content.is_empty());
+                        let part = parts.last_mut().expect("content of a part");
+                        part.1.extend_from_slice(content);
+                    }
+                    Some(FormEvent::PartEnd) => {
+                        parts.last_mut().expect("the end of a part").2 = true;
+                    }
+                    None => {
+                        assert_eq!(used, rest.len());
+                        break;
+                    }
+                }
+                rest = &rest[used..];
+            }
+        }
+        (parts, reader.finish())
+    };
+    let (parts, end) = read(wire.len().max(1));
+    for (_, content, _) in &parts {
+        assert!(!content.windows(5).any(|bytes| bytes == b"\r\n--b"));
+    }
+    assert_eq!(read(step), (parts, end));
 }
 
 /// Checks that an accepted head has all that RFC 6455 §4.2.1 requires, and that no other field

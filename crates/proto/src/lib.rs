@@ -4,6 +4,7 @@
 pub mod access;
 pub mod counted;
 pub mod detect;
+pub mod form;
 pub mod http1;
 pub mod http2;
 pub mod limits;

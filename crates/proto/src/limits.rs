@@ -18,6 +18,12 @@ pub struct Limits {
     /// Maximum size of all chunk extensions of one content (RFC 9112 §7.1.1), which have no meaning
     /// here. 4 KiB: they are practically unused, so more is an attempt to waste CPU time.
     pub chunk_extensions: usize,
+    /// Maximum number of parts of a form (`multipart/form-data`), as in Go: each file has a receipt
+    /// in the response, which is in memory.
+    pub parts: usize,
+    /// Maximum size of the head of such a part, and of all bytes outside of parts. A path of 1024
+    /// bytes needs 3 KiB when percent-encoded.
+    pub part_head: usize,
     /// Maximum size of a preface line or an `END` line, line feed included.
     ///
     /// A name of 255 bytes needs 765 when percent-encoded.
@@ -62,6 +68,8 @@ impl Default for Limits {
             head: 16 * 1024,
             fields: 100,
             chunk_extensions: 4 * 1024,
+            parts: 1000,
+            part_head: 4 * 1024,
             preface_line: 4 * 1024,
             offer: 16 * 1024,
             held_candidate: 1024 * 1024,

@@ -29,12 +29,12 @@ const MODULES: [(&str, &str); 10] = [
     (
         "store",
         "disk names key state hashing digest_cache index root usage quota hidden beneath directory \
-         target partial local memory sink store listing",
+         changes target partial local memory sink store listing",
     ),
     (
         "proto",
-        "counted setting limits one_line peer visible detect http1 http2 ws transfer access rooms pipe \
-         preface resumable",
+        "counted setting limits one_line peer visible detect http1 http2 ws transfer access form \
+         rooms pipe preface resumable",
     ),
     (
         "net",

@@ -309,7 +309,7 @@ fn content_that_is_no_complete_file_is_refused() {
     for (arguments, status, word) in [
         (vec!["-d", "hello"], 415, "curl -T"),
         (vec!["--data-binary", "@FILE"], 415, "form"),
-        (vec!["-F", "f=@FILE"], 415, "multipart/form-data"),
+        (vec!["-F", "f=@FILE"], 415, "to a directory"),
         (vec!["-T", "FILE", "-H", "Content-Encoding: gzip"], 415, "gzip"),
         (vec!["-T", "FILE", "-H", "Content-Range: bytes 0-4/9"], 400, "bytes 0-4/9"),
         (vec!["-C", "2", "-T", "FILE"], 409, "curl -T FILE URL"),

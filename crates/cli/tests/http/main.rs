@@ -1,5 +1,6 @@
 //! HTTP/1.1 and HTTP/2: the server, and `anyport send` and `get` over them.
 //!
+//! - `forms` files that forms send
 //! - `http` requests one after the other, their framing and limits
 //! - `http2` the same requests in frames, and many at once
 //! - `http2_flow` flow control and concurrent streams
@@ -19,6 +20,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod forms;
 mod http;
 mod http2;
 mod http2_flow;

@@ -12,7 +12,8 @@ use http::StatusCode;
 use http::header::{self, HeaderName};
 
 use super::{Append, Creation, ResumableError, UPLOAD_LENGTH, UPLOAD_OFFSET};
-use super::{check_media, disposition, items};
+use super::{check_media, items};
+use crate::form::disposition;
 use crate::http1::{Framing, RequestHead};
 
 /// The field that names the interop version.

@@ -10,7 +10,6 @@
 //! [`ietf`] has the versions of draft-ietf-httpbis-resumable-upload in one table, [`tus`] the
 //! extensions of tus. All sizes are bounded by the limits of a head ([`crate::limits::Limits`]).
 
-mod disposition;
 pub mod ietf;
 mod items;
 pub mod tus;

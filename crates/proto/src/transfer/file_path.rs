@@ -300,6 +300,11 @@ pub fn decoded(text: &str) -> Result<String, PathError> {
     decode(text).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Returns a name of any bytes as it stands in the path of a URL.
+pub fn encoded_bytes(name: &[u8]) -> String {
+    percent::encode_bytes(name)
+}
+
 /// Returns a name as it stands in the path of a URL.
 pub fn encoded(name: &str) -> String {
     percent::encode_name(name)

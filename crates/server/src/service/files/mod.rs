@@ -331,7 +331,7 @@ impl Files {
     }
 
     /// Checks that this server stores files; called before anything is written.
-    fn check_may_write(&self, name: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn check_may_write(&self, name: Option<&str>) -> Result<(), Refusal> {
         if self.access.may_write() {
             return Ok(());
         }
@@ -351,7 +351,7 @@ impl Files {
         Err(Refusal::new(RefusalCode::NotSupported, message))
     }
 
-    pub(super) fn may_read(&self) -> bool {
+    pub(crate) fn may_read(&self) -> bool {
         self.access.may_read()
     }
 
@@ -380,7 +380,7 @@ impl Files {
     }
 
     /// Reports that an offer or a request was refused.
-    pub(super) fn refused(&self, source: &Source, refusal: &Refusal) {
+    pub(crate) fn refused(&self, source: &Source, refusal: &Refusal) {
         self.events.refused(Why::Request, source.protocol.as_str(), source.peer, &refusal.message);
     }
 

@@ -5,6 +5,7 @@
 
 mod download;
 mod echo;
+mod form;
 mod health;
 pub(crate) mod help;
 mod listing;

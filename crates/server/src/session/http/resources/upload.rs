@@ -21,6 +21,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
+use super::form;
 use super::receiving::{self, Purpose};
 use super::representation::{PRECONDITION_FAILED, etag};
 use crate::config::Config;
@@ -32,6 +33,9 @@ use crate::service::files::{Complete, Continued, Files, Upload, Waiting};
 
 /// Begins to receive the file that a request announces.
 pub(super) fn open(request: &Request<'_>) -> Opened {
+    if form::is_form(request) {
+        return form::open(request);
+    }
     begin(request).unwrap_or_else(Opened::Answer)
 }
 
@@ -189,7 +193,7 @@ pub(super) fn stated(
     Ok(Stated { offer, replaces, must_be_new })
 }
 
-fn overwrites(config: &Config) -> bool {
+pub(super) fn overwrites(config: &Config) -> bool {
     config.on_exists == Some(OnExists::Overwrite)
 }
 
@@ -220,7 +224,8 @@ fn offered(head: &RequestHead, size: Option<u64>, asked: &str) -> Result<Offer, 
     let media = text(header::CONTENT_TYPE).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if head.method == Method::POST && FORMS.contains(&media.as_str()) {
-        return Err(unsupported(format!("form content ({media}) is not supported")));
+        let (status, refusal) = unsupported(format!("form content ({media}) is not supported"));
+        return Err((status, refusal.with_hint(FORM_HINT)));
     }
     let name_raw = name(asked, size)?;
     // The text is shown; the bytes of the path are stored.
@@ -280,8 +285,12 @@ pub(super) fn answer_refusal(refusal: Refusal, must_be_new: bool, form: Form) ->
     if failed { answer.with_status(StatusCode::PRECONDITION_FAILED) } else { answer }
 }
 
-/// The media types of forms, which `curl -d` and `-F` send too.
+/// The media types of forms, which `curl -d` and `-F` send too. Files are in forms of the second
+/// one, which are sent to a directory.
 const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
+
+const FORM_HINT: &str = "send files to a directory: curl -F file=@FILE http://HOST:PORT/, or \
+                         unchanged: curl -T FILE http://HOST:PORT/";
 
 const AS_IT_IS: &str = "send the file unchanged: curl -T FILE http://HOST:PORT/";
 
