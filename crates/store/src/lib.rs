@@ -5,6 +5,7 @@ pub mod disk;
 pub mod hashing;
 
 mod beneath;
+mod changes;
 mod digest_cache;
 mod directory;
 mod hidden;
@@ -26,6 +27,7 @@ mod tests;
 mod usage;
 
 pub use beneath::{Attributes, Content, Found, Kind};
+pub use changes::Unchanged;
 pub use directory::{Directory, SavedUpload, Settings};
 pub use hidden::set_modified;
 pub use key::{SourceKey, TransferKey, VersionKey};

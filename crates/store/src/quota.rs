@@ -12,8 +12,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{AtFlags, statat};
+
+use crate::disk::At;
 use crate::root::{Current, Root};
-use crate::usage::{Excess, Usage, in_blocks, usage_below};
+use crate::usage::{Excess, Usage, in_blocks, usage_below, usage_of};
 
 #[derive(Debug)]
 pub(crate) struct Quota {
@@ -170,6 +173,35 @@ impl Quota {
         self.take(&mut state, usage, None)?;
         state.claimed = state.claimed.minus(usage);
         state.stored = state.stored.plus(usage);
+        Ok(())
+    }
+
+    /// Counts a directory that `make` creates, while nothing else is counted.
+    pub(crate) fn add_directory<E: From<Full>>(
+        &self,
+        make: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.add_directories(1)?;
+        make().inspect_err(|_| {
+            let mut state = self.lock();
+            let usage = new(1, state.root.block);
+            state.stored = state.stored.minus(usage);
+        })
+    }
+
+    /// Calls `remove`, which removes or replaces the entry `at`. A count at the same time would
+    /// find it or not, so there is none.
+    pub(crate) fn remove<E>(
+        &self,
+        at: At<'_>,
+        remove: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.lock();
+        let found = statat(at.directory, at.name, AtFlags::SYMLINK_NOFOLLOW);
+        remove()?;
+        if let Ok(stat) = found {
+            state.stored = state.stored.minus(usage_of(&stat, state.root.block));
+        }
         Ok(())
     }
 

@@ -175,6 +175,13 @@ impl Walk<'_> {
     }
 }
 
+/// Returns the usage that ends when an entry is removed: a file with other links keeps its space.
+pub(crate) fn usage_of(stat: &Stat, block: u64) -> Usage {
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let bytes = if is_file && stat.st_nlink > 1 { 0 } else { space(stat, block) };
+    Usage { bytes, entries: 1 }
+}
+
 /// Bytes that an entry takes: its blocks, and at least those of its size, which some file systems
 /// allocate late. A directory takes a block at least.
 fn space(stat: &Stat, block: u64) -> u64 {
