@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyport_net::congestion::Congestion;
 use anyport_proto::access::HostName;
 use anyport_proto::detect::Allowed;
+use anyport_proto::http1::BasePath;
 use anyport_proto::limits::Limits;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::OnExists;
@@ -47,6 +48,8 @@ pub struct Config {
     /// Empty: any name from other machines, but from this machine local names only, because DNS
     /// rebinding could direct a local browser to the server.
     pub allowed_hosts: Vec<HostName>,
+    /// The path at which a reverse proxy forwards HTTP requests to the server.
+    pub base_path: BasePath,
     /// Whether to serve `/metrics`, to every client that may connect.
     pub metrics: bool,
     /// The WebSocket implementation.
@@ -146,6 +149,7 @@ impl Config {
             allowed_origins: Vec::new(),
             tokens: None,
             allowed_hosts: Vec::new(),
+            base_path: BasePath::default(),
             metrics: false,
             engine: Engine::Own,
             deflate: false,

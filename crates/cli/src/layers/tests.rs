@@ -285,6 +285,7 @@ fn each_key_can_be_set_in_each_layer() {
             "bind" => "127.0.0.1:1",
             "listen" => "any://127.0.0.1:1",
             "allow-origin" => "http://example.org",
+            "base-path" => "/share",
             "only" => "raw",
             "on-exists" => "rename",
             "greeting" => "hello",

@@ -19,9 +19,9 @@ use anyport_testkit::harness::{
 const LARGE: usize = 3 * 1024 * 1024 + 7;
 
 /// A third-party program that serves a directory, ended when dropped.
-struct ThirdParty {
+pub(crate) struct ThirdParty {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     scratch: TempDir,
 }
 
@@ -49,6 +49,16 @@ impl ThirdParty {
 
     /// With what stands behind the address of `listen`, such as `ssl http2`.
     fn nginx(listen: &str) -> Option<Self> {
+        Self::nginx_with(|address, path| {
+            format!(
+                "server {{ listen {address} {listen}; root {path}/served;
+                     location / {{ dav_methods PUT; create_full_put_path on; }} }}"
+            )
+        })
+    }
+
+    /// With the block `server` of this address and directory.
+    pub(crate) fn nginx_with(server: impl FnOnce(SocketAddr, &str) -> String) -> Option<Self> {
         peer("nginx")?;
         Some(Self::start(|scratch, address| {
             let path = scratch.to_str().unwrap();
@@ -60,14 +70,14 @@ impl ThirdParty {
                 rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
             std::fs::write(scratch.join("cert"), identity.cert.pem()).unwrap();
             std::fs::write(scratch.join("key"), identity.signing_key.serialize_pem()).unwrap();
+            let server = server(address, path);
             let config = format!(
                 "daemon off; master_process off; {user} pid {path}/pid; error_log {path}/error.log;
                  events {{}}
                  http {{ log_format reported '$connection $server_protocol $request';
                    access_log {path}/access.log reported; {places} client_max_body_size 4m;
                    ssl_certificate {path}/cert; ssl_certificate_key {path}/key;
-                   server {{ listen {address} {listen}; root {path}/served;
-                     location / {{ dav_methods PUT; create_full_put_path on; }} }} }}"
+                   {server} }}"
             );
             let file = scratch.join("nginx.conf");
             std::fs::write(&file, config).unwrap();
@@ -77,7 +87,7 @@ impl ThirdParty {
         }))
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
     }
 

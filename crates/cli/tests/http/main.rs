@@ -1,5 +1,6 @@
 //! HTTP/1.1 and HTTP/2: the server, and `anyport send` and `get` over them.
 //!
+//! - `base_path` a server behind a proxy that forwards a subtree
 //! - `forms` files that forms send
 //! - `http` requests one after the other, their framing and limits
 //! - `http2` the same requests in frames, and many at once
@@ -20,6 +21,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod base_path;
 mod forms;
 mod http;
 mod http2;

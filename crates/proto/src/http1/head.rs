@@ -67,6 +67,12 @@ impl RequestHead {
         if path.is_empty() && self.method != Method::CONNECT { "/" } else { path }
     }
 
+    /// Returns whether the target has no path at all, which [`RequestHead::path`] returns as `/`.
+    pub fn is_without_path(&self) -> bool {
+        let path = self.target_parts().path_and_query;
+        self.method != Method::CONNECT && (path.is_empty() || path.starts_with('?'))
+    }
+
     /// Returns the query of the target, without its `?`; `None` without a `?`.
     pub fn query(&self) -> Option<&str> {
         self.target_parts().path_and_query.split_once('?').map(|(_, query)| query)

@@ -13,6 +13,7 @@
 //!
 //! The other modules parse fields: preconditions, ranges, dates, media types, languages.
 
+mod base_path;
 pub mod body;
 pub mod conditional;
 pub mod date;
@@ -28,6 +29,7 @@ pub mod range;
 pub mod response;
 mod scan;
 
+pub use base_path::{BasePath, BasePathError};
 pub use body::{BodyError, BodyReader, Framing, Piece};
 pub use error::HeadError;
 pub use head::{HeadReader, RequestHead};

@@ -6,6 +6,7 @@
 
 mod detection;
 mod files;
+mod http;
 mod limits;
 mod listen;
 mod listening;
@@ -21,6 +22,7 @@ use clap::Args;
 
 use self::detection::Detection;
 use self::files::Files;
+use self::http::Http;
 use self::limits::Limits;
 use self::listening::Listening;
 use self::performance::Performance;
@@ -79,6 +81,9 @@ pub(crate) struct Serve {
     pub(crate) detection: Detection,
 
     #[command(flatten)]
+    pub(crate) http: Http,
+
+    #[command(flatten)]
     pub(crate) websocket: WebSocket,
 
     #[command(flatten)]
@@ -114,6 +119,7 @@ impl Serve {
         self.files.configure(&mut config);
         self.limits.configure(&mut config);
         self.detection.configure(&mut config);
+        self.http.configure(&mut config);
         self.websocket.configure(&mut config);
         self.rooms_and_pipes.configure(&mut config);
         self.performance.configure(&mut config);

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use anyport_proto::http1::{RequestHead, date, language, media};
+use anyport_proto::http1::{BasePath, RequestHead, date, language, media};
 use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -25,6 +25,8 @@ pub(crate) struct Asked {
     pub(crate) language: &'static str,
     /// Number of directories in the path of the request.
     pub(crate) depth: usize,
+    /// Precedes each path in the fields of a response.
+    pub(crate) base_path: BasePath,
     /// Fields of the request chose the form, so errors differ with them too.
     pub(crate) negotiated: bool,
     /// The server stops: nothing long begins.
@@ -46,7 +48,7 @@ pub(crate) enum Form {
 }
 
 impl Asked {
-    pub(crate) fn of(head: &RequestHead, stopping: bool) -> Self {
+    pub(crate) fn of(head: &RequestHead, base_path: &BasePath, stopping: bool) -> Self {
         let form = match media::preferred(head, &[HTML, JSON, TEXT]) {
             Some(HTML) => Form::Html,
             Some(JSON) => Form::Json,
@@ -63,10 +65,20 @@ impl Asked {
             form,
             language: language::preferred(head, &LANGUAGES),
             depth: head.path().matches('/').count().saturating_sub(1),
+            base_path: base_path.clone(),
             negotiated: true,
             stopping,
             ..Self::unread(protocol)
         }
+    }
+
+    /// Returns a field of a response as clients of a proxy need it: the paths of this server, which
+    /// begin with a slash, behind that of the proxy.
+    pub(crate) fn public(&self, (name, value): (HeaderName, String)) -> (HeaderName, String) {
+        let is_path = value.starts_with('/')
+            && (name == header::LOCATION || name == header::CONTENT_LOCATION);
+        let value = if is_path { self.base_path.public(&value) } else { value };
+        (name, value)
     }
 
     /// Returns whether other requests share the connection, so that a failed response breaks its
@@ -83,6 +95,7 @@ impl Asked {
             form: Form::Text,
             language: LANGUAGES[0],
             depth: 0,
+            base_path: BasePath::NONE,
             negotiated: false,
             stopping: false,
             from_other_origin: None,
@@ -127,7 +140,7 @@ impl Head {
         }
         let (vary, others): (Vec<_>, Vec<_>) =
             self.fields.into_iter().partition(|(name, _)| *name == header::VARY);
-        fields.extend(others);
+        fields.extend(others.into_iter().map(|field| asked.public(field)));
         if let Length::Known(length) = self.length {
             fields.push((header::CONTENT_LENGTH, length.to_string()));
         }

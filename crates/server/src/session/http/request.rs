@@ -47,10 +47,11 @@ pub(crate) fn to_https(context: &Context, head: &RequestHead) -> Option<Answer> 
     if !context.must_encrypt() {
         return None;
     }
-    let protocol = Asked::of(head, false).protocol;
+    let base_path = &context.config.base_path;
+    let protocol = Asked::of(head, base_path, false).protocol;
     context.refused(protocol.as_str(), tls_required());
     let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let (host, path) = (head.host(), head.path());
+    let (host, path) = (head.host(), base_path.public(head.path()));
     if host.is_empty() {
         return Some(Answer::text(StatusCode::FORBIDDEN, "TLS is required: use https\n"));
     }
@@ -79,6 +80,11 @@ pub(crate) fn open(
     }
     if let Err(answer) = check_content(context, head, framing, asked) {
         return Opened::Answer(answer);
+    }
+    // The links of a page at the base path itself would lead elsewhere.
+    if head.is_without_path() && [Method::GET, Method::HEAD].contains(&head.method) {
+        let answer = Answer::text(StatusCode::FOUND, "append a slash\n");
+        return Opened::Answer(answer.with(header::LOCATION, "/"));
     }
     if head.method == Method::OPTIONS {
         let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);

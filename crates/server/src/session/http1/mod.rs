@@ -162,8 +162,9 @@ impl Http1 {
                 self.due.begin(at);
                 Some((None, bytes.len()))
             }
-            Ok(Pushed::Done { head, used }) => {
+            Ok(Pushed::Done { mut head, used }) => {
                 self.due.end();
+                self.context.config.base_path.strip(&mut head);
                 Some((Some(head), used))
             }
             Err(error) => {
@@ -194,7 +195,9 @@ impl Http1 {
         at: Instant,
         replies: &mut Vec<u8>,
     ) -> Option<Events> {
-        let mut exchange = Exchange::of(head, self.context.stage.is_draining()).timed(timed);
+        let base_path = &self.context.config.base_path;
+        let stopping = self.context.stage.is_draining();
+        let mut exchange = Exchange::of(head, base_path, stopping).timed(timed);
         let framing = match Framing::of(head) {
             Ok(framing) => framing,
             Err(error) => {

@@ -1,6 +1,6 @@
 //! Responses of HTTP/1.1, encoded (RFC 9112 §4, §6, §7.1, §9).
 
-use anyport_proto::http1::{RequestHead, date};
+use anyport_proto::http1::{BasePath, RequestHead, date};
 use anyport_proto::resumable::ietf::{Fields, SUPPORTED};
 use anyport_proto::transfer::receipt::Protocol;
 use http::{Version, header};
@@ -31,7 +31,7 @@ pub(super) enum Frame {
 
 impl Exchange {
     /// The exchange of a request. If the server is `stopping`, it is the last of its connection.
-    pub(super) fn of(head: &RequestHead, stopping: bool) -> Self {
+    pub(super) fn of(head: &RequestHead, base_path: &BasePath, stopping: bool) -> Self {
         // RFC 9112 §9.3: HTTP/1.1 persists by default, HTTP/1.0 on request.
         let continues = match head.version {
             Version::HTTP_10 => head.has_token(header::CONNECTION, "keep-alive"),
@@ -40,7 +40,7 @@ impl Exchange {
         Self {
             version: head.version,
             persistent: continues && !stopping && !head.has_token(header::CONNECTION, "close"),
-            asked: Asked::of(head, stopping),
+            asked: Asked::of(head, base_path, stopping),
             timed: None,
         }
     }
@@ -81,7 +81,7 @@ impl Exchange {
             return;
         }
         let mut text = format!("HTTP/1.1 104 {SUPPORTED}\r\n");
-        for (name, value) in fields {
+        for (name, value) in fields.iter().cloned().map(|field| self.asked.public(field)) {
             text.push_str(&format!("{}: {value}\r\n", Title(name.as_str())));
         }
         text.push_str("\r\n");

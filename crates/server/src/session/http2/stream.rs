@@ -26,8 +26,12 @@ pub(super) async fn answer(
     let (parts, incoming) = request.into_parts();
     let head =
         RequestHead::from_http2(parts.method, &parts.uri, parts.headers, &context.config.limits);
+    let base_path = &context.config.base_path;
     let head = match head {
-        Ok(head) => head,
+        Ok(mut head) => {
+            base_path.strip(&mut head);
+            head
+        }
         Err(error) => {
             return refuse(&connection, open, incoming, error.status(), &error.to_string());
         }
@@ -37,7 +41,7 @@ pub(super) async fn answer(
     if let Some(answer) = to_https(context, &head) {
         connection.discard(incoming);
         open.is_timed(timed);
-        return whole(answer, &Asked::of(&head, connection.stop.is_draining()), open);
+        return whole(answer, &Asked::of(&head, base_path, connection.stop.is_draining()), open);
     }
     let framing = match Framing::of_http2(&head, incoming.is_end_stream()) {
         Ok(framing) => framing,
@@ -46,7 +50,7 @@ pub(super) async fn answer(
         }
     };
     open.is_timed(timed);
-    let mut asked = Asked::of(&head, connection.stop.is_draining());
+    let mut asked = Asked::of(&head, base_path, connection.stop.is_draining());
     if let Err(refusal) = connection.admit(&mut open, &head) {
         connection.discard(incoming);
         let answer = routes::refuse(context, &asked, StatusCode::SERVICE_UNAVAILABLE, refusal);

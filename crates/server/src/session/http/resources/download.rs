@@ -24,6 +24,7 @@ use crate::session::http::answer::{Answer, Asked, Form, Head, Length, seconds};
 use crate::session::http::handler::{Opened, Request};
 
 use super::representation::{PRECONDITION_FAILED, etag, runs_in_a_browser};
+use super::upload::location_of;
 use crate::service::download::{Located, Opened as OpenedFile};
 use crate::session::sending::Sending;
 
@@ -53,8 +54,10 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
         }
         Ok(Located::Directory(path)) if name != path_text => list(request, Some(path)),
         Ok(Located::Directory(path)) => {
-            let to = format!("/files/{}/", path.percent_encoded());
-            let answer = Answer::text(StatusCode::FOUND, format!("{path} is a directory: {to}\n"));
+            let to = format!("{}/", location_of(&path));
+            let public = context.config.base_path.public(&to);
+            let text = format!("{path} is a directory: {public}\n");
+            let answer = Answer::text(StatusCode::FOUND, text);
             Opened::Answer(answer.with(header::LOCATION, to))
         }
         Err(refusal) if head.path() == "/metrics" && refusal.code == RefusalCode::NotFound => {

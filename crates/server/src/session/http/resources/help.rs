@@ -13,19 +13,22 @@ use crate::session::http::page::LANGUAGES;
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let head = request.head;
     let language = request.asked.language;
-    let text = text(head.host(), language, request.context.config.startup.file_access);
+    let config = &request.context.config;
+    let base_path = config.base_path.as_str();
+    let text = text(head.host(), base_path, language, config.startup.file_access);
     let answer = Answer::fresh(text).with(header::CONTENT_LANGUAGE, language);
     Opened::Answer(answer.with(header::VARY, "Accept-Language"))
 }
 
 /// Returns the commands for a client that used `host` (`name:port`, perhaps empty) in one of
 /// the languages of pages, without those that `access` refuses.
-fn text(host: &str, language: &str, access: FileAccess) -> String {
+fn text(host: &str, base_path: &str, language: &str, access: FileAccess) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
     let address = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
     let filled = |line: &str| {
-        line.replace("{host}", host)
+        line.replace("{host}/", &format!("{host}{base_path}/"))
+            .replace("{host}", host)
             .replace("{name}", name)
             .replace("{port}", port)
             .replace("{address}", &address)
@@ -39,7 +42,7 @@ fn text(host: &str, language: &str, access: FileAccess) -> String {
                 _ => true,
             };
         }
-        is_shown
+        is_shown && (base_path.is_empty() || is_for_proxies(command, english))
     });
     let lines: Vec<[&str; 3]> = lines.collect();
     let commands: Vec<String> = lines.iter().map(|[command, ..]| filled(command)).collect();
@@ -57,6 +60,11 @@ fn text(host: &str, language: &str, access: FileAccess) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Returns whether a line makes sense behind a proxy, which forwards HTTP and WebSocket only.
+fn is_for_proxies(command: &str, english: &str) -> bool {
+    command.contains("://") || (command.is_empty() && !english.starts_with(' '))
 }
 
 /// Returns the lines that a client may send over raw TCP, without the preface.
@@ -184,7 +192,7 @@ mod tests {
     #[test]
     fn the_lines_name_the_host_that_was_asked() {
         for language in LANGUAGES {
-            let text = text("127.0.0.1:8331", language, FileAccess::ReadWrite);
+            let text = text("127.0.0.1:8331", "", language, FileAccess::ReadWrite);
             for line in [
                 "curl -T FILE http://127.0.0.1:8331/",
                 "nc -N 127.0.0.1 8331 < FILE",
@@ -196,9 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_proxy_the_lines_have_its_path() {
+        let text = text("h", "/share", "en", FileAccess::ReadWrite);
+        for line in text.lines().filter(|line| line.starts_with("  ")) {
+            assert!(line.contains("://h/share/"), "{line}");
+        }
+        assert!(text.contains("curl -T FILE http://h/share/\n"), "{text}");
+    }
+
+    #[test]
     fn both_languages_have_the_same_commands_and_a_text_for_each_line() {
         let [english, korean] =
-            LANGUAGES.map(|language| text("h:1", language, FileAccess::ReadWrite));
+            LANGUAGES.map(|language| text("h:1", "", language, FileAccess::ReadWrite));
         assert_eq!(english.lines().count(), TEXT.len());
         assert_eq!(korean.lines().count(), TEXT.len());
         let command =

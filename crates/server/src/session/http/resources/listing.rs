@@ -48,6 +48,7 @@ impl Place {
         let below =
             path.as_ref().map_or_else(String::new, |path| format!("{}/", location_of(path)));
         let below = if below.is_empty() { "/" } else { &below };
+        let below = context.config.base_path.public(below);
         let command = may_write.then(|| format!("curl {token}-T FILE {scheme}://{host}{below}"));
         Self { path, language: asked.language, depth: asked.depth, command }
     }

@@ -1,6 +1,6 @@
 //! Responses of upload resources, in both dialects.
 
-use anyport_proto::http1::date;
+use anyport_proto::http1::{BasePath, date};
 use anyport_proto::resumable::ietf::{self, PROBLEM_JSON, Problem};
 use anyport_proto::resumable::{Dialect, Operation, UPLOAD_LENGTH, UPLOAD_OFFSET, tus};
 use anyport_proto::transfer::receipt::Receipt;
@@ -187,7 +187,7 @@ pub(super) fn origin(request: &Request<'_>) -> String {
     let is_forwarded = FORWARDED.iter().any(|field| head.fields.contains_key(*field));
     match (head.host(), context.is_encrypted) {
         ("", _) => String::new(),
-        _ if is_forwarded => String::new(),
+        _ if is_forwarded || context.config.base_path != BasePath::NONE => String::new(),
         (host, true) => format!("https://{host}"),
         (host, false) => format!("http://{host}"),
     }

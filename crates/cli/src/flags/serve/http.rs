@@ -1,0 +1,23 @@
+//! HTTP.
+
+use anyport_proto::http1::BasePath;
+use anyport_server::Config;
+use clap::Args;
+
+/// HTTP.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "HTTP")]
+pub(crate) struct Http {
+    /// Path at which a reverse proxy forwards requests, such as /share
+    ///
+    /// Requests may have the path or not, as some proxies remove it. Locations in responses and the
+    /// lines of /help have it. Other protocols are not affected.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) base_path: Option<BasePath>,
+}
+
+impl Http {
+    pub(crate) fn configure(&self, config: &mut Config) {
+        config.base_path = self.base_path.clone().unwrap_or_default();
+    }
+}
