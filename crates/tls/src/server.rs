@@ -7,6 +7,8 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 
 use crate::identity::{Identity, IdentityError, certificates};
 use crate::{ALPN_H2, ALPN_HTTP_1_1, Fingerprint, provider};
@@ -17,6 +19,7 @@ pub struct Server {
     config: Arc<ServerConfig>,
     fingerprint: Fingerprint,
     public_key: Option<[u8; 32]>,
+    names: Arc<[String]>,
 }
 
 impl Server {
@@ -60,11 +63,13 @@ impl Server {
         // One ticket is enough for a returning client, and each one is a write after the handshake.
         config.send_tls13_tickets = 1;
         let certificate = identity.key.cert.first();
-        let public_key = certificate.and_then(|certificate| {
-            let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-            Some(Sha256::digest(parsed.public_key().raw).into())
-        });
-        Ok(Self { config: Arc::new(config), fingerprint: identity.fingerprint(), public_key })
+        let parsed = certificate.and_then(|der| x509_parser::parse_x509_certificate(der).ok());
+        let parsed = parsed.map(|(_, parsed)| parsed);
+        let public_key =
+            parsed.as_ref().map(|parsed| Sha256::digest(parsed.public_key().raw).into());
+        let (config, fingerprint) = (Arc::new(config), identity.fingerprint());
+        let names = parsed.as_ref().map(dns_names).unwrap_or_default().into();
+        Ok(Self { config, fingerprint, public_key, names })
     }
 
     /// Returns the configuration for rustls.
@@ -77,11 +82,25 @@ impl Server {
         self.fingerprint
     }
 
+    /// Returns the DNS names of the certificate; one may begin with `*.`.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Returns the SHA-256 digest of the certificate's public key, which `curl --pinnedpubkey`
     /// compares.
     pub const fn public_key_digest(&self) -> Option<[u8; 32]> {
         self.public_key
     }
+}
+
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let dns_name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(dns_name).collect()
 }
 
 /// Presents one certificate, whatever name a client requests.

@@ -37,13 +37,30 @@ impl fmt::Display for HostName {
 }
 
 impl HostName {
-    /// Returns whether no hostile page can have this name. `localhost` and names below it are
-    /// loopback (RFC 6761 §6.3), and a name without a dot is not public (RFC 7085): it belongs to
-    /// the local network, if to any.
+    /// Returns whether no hostile page can have this name.
+    ///
+    /// `localhost` and names below it are loopback (RFC 6761 §6.3). A name without a dot is not
+    /// public (RFC 7085): it belongs to the local network, if to any. `.local` is multicast DNS
+    /// (RFC 6762 §3), and `.home.arpa` (RFC 8375) and `.lan` are names of home networks that no
+    /// public server can have.
     pub fn is_local(&self) -> bool {
-        !self.0.contains('.') || self.0.ends_with(".localhost")
+        !self.0.contains('.') || LOCAL.iter().any(|domain| self.0.ends_with(domain))
+    }
+
+    /// Returns whether a name in a certificate, such as `files.example.org` or `*.example.org`,
+    /// is for this one (RFC 9525 §6.3).
+    pub fn is_named_by(&self, certificate: &str) -> bool {
+        match certificate.strip_prefix("*.") {
+            None => self.0.eq_ignore_ascii_case(certificate),
+            Some(domain) => self.0.split_once('.').is_some_and(|(first, rest)| {
+                !first.is_empty() && rest.eq_ignore_ascii_case(domain)
+            }),
+        }
     }
 }
+
+/// Domains whose names no public server has.
+const LOCAL: [&str; 4] = [".localhost", ".local", ".lan", ".home.arpa"];
 
 /// Returns the name that a request is for, from its authority; `None` for an address or an empty
 /// authority, because an address cannot be rebound.
@@ -72,6 +89,13 @@ mod tests {
             ("LOCALHOST.", true),
             ("a.localhost", true),
             ("nas", true),
+            ("nas.local:8331", true),
+            ("NAS.lan", true),
+            ("nas.home.arpa.", true),
+            ("home.arpa", false),
+            ("local.evil.example", false),
+            ("evil-local.example", false),
+            ("nas.lan.example", false),
             ("evil.example:8331", false),
             ("localhost.evil.example", false),
             ("127.0.0.1.evil.example", false),
@@ -82,6 +106,23 @@ mod tests {
         }
         assert!(host_of("a b").unwrap().is_err());
         assert!(host_of("h:port").unwrap().is_err());
+    }
+
+    #[test]
+    fn a_wildcard_of_a_certificate_is_for_one_label() {
+        let name: HostName = "files.example.org".parse().unwrap();
+        for (certificate, expected) in [
+            ("files.example.org", true),
+            ("Files.Example.org", true),
+            ("*.example.org", true),
+            ("*.org", false),
+            ("example.org", false),
+            ("*.files.example.org", false),
+            ("*", false),
+            ("f*.example.org", false),
+        ] {
+            assert_eq!(name.is_named_by(certificate), expected, "{certificate}");
+        }
     }
 
     #[test]
