@@ -11,8 +11,8 @@ use anyhow::{Context, anyhow, bail};
 use anyport_client::{Scheme, Scope, Target, TargetError};
 use anyport_console::{Exit, Failure, to_stderr};
 use anyport_net::resolve::{split_port, without_zone};
-use anyport_proto::access::{HostName, Named, Token, parse_list};
-use anyport_server::{Config, FileAccess, ListenerConfig, OnTimeout, Service, Tokens};
+use anyport_proto::access::{HostName, Named, Rights, Token, parse_list};
+use anyport_server::{Config, ListenerConfig, OnTimeout, Service, Tokens};
 use clap::Args;
 
 use crate::setting::Restart;
@@ -23,7 +23,8 @@ use crate::setting::Restart;
 pub(crate) struct Access {
     /// Refuse uploads; never write to DIR
     ///
-    /// DIR need not be writable. The server refuses uploads with 403 over HTTP and with the error
+    /// No client has the rights write and delete, whatever its token says. DIR need not be
+    /// writable. The server refuses uploads with 403 over HTTP and with the error
     /// not-supported over the other protocols. Rooms, pipes and echo store nothing and are not
     /// affected.
     #[arg(long, conflicts_with = "upload_only", add = Restart::Always)]
@@ -31,16 +32,27 @@ pub(crate) struct Access {
 
     /// Refuse downloads and listings; never replace a file
     ///
-    /// If the name is taken, the server renames the upload, whatever the client or --on-exists
+    /// No client has the rights read and delete, whatever its token says. If the name is taken, the server renames the upload, whatever the client or --on-exists
     /// requests, and never reports the file as already stored. An interrupted upload is resumed
     /// only for a client that sends an upload id, as anyport send does except over HTTP.
     #[arg(long, add = Restart::Always)]
     pub(crate) upload_only: bool,
 
+    /// Allow RIGHTS to clients, beyond read, write and talk
+    ///
+    /// RIGHTS is a list of words, such as delete,admin. read: list and download files. write:
+    /// upload files, create directories. delete: delete files and empty directories; with write
+    /// rename them. talk: use rooms and pipes. admin: read /metrics (--metrics allows it too).
+    /// share: has no use yet. With --token-file, the lines of FILE have the rights instead.
+    #[arg(long, value_name = "RIGHTS")]
+    pub(crate) allow: Option<Rights>,
+
     /// Require a token listed in FILE (see anyport token)
     ///
-    /// Each line of FILE is TOKEN or NAME TOKEN (the file of a client has HOST TOKEN instead);
-    /// # begins a comment. Clients send a token over HTTP and WebSocket as password (curl -u
+    /// Each line of FILE is TOKEN, or NAME TOKEN [RIGHTS] [/PATH] (the file of a client has HOST
+    /// TOKEN instead); # begins a comment. RIGHTS are those of --allow, separated by commas
+    /// [default: read,write,talk]. With /PATH, the rest of the line, the rights on files are for
+    /// that file or directory alone; names stay those of the whole DIR. Clients send a token over HTTP and WebSocket as password (curl -u
     /// :TOKEN) or as Authorization: Bearer TOKEN, in a preface line as token=TOKEN, and from
     /// anyport with --token-file or ANYPORT_TOKEN. Raw bytes (nc) and WebSocket frames without a
     /// handshake (frames://) cannot carry one and are refused. The health checks /livez, /readyz
@@ -53,15 +65,16 @@ pub(crate) struct Access {
     /// Accept HTTP requests for the host name HOST; repeatable
     ///
     /// The server refuses requests for other names with 421, which protects against DNS rebinding.
-    /// IP addresses, localhost, *.localhost and names without a dot are always accepted. Without
-    /// this flag, only requests of clients on this machine are checked. With --token-file, the name
-    /// is not checked: the token protects.
+    /// Always accepted are IP addresses, names without a dot, localhost, names that end in
+    /// .localhost, .local, .lan or .home.arpa, the name of this machine, and the names in the TLS
+    /// certificate. With --token-file, the name is not checked: the token protects.
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_host: Vec<HostName>,
 
     /// Expose Prometheus metrics at /metrics
     ///
-    /// Every client that may connect can read them; with --token-file, they require a token.
+    /// Every client that may connect can read them; with --token-file, they require a token with
+    /// the right admin.
     #[arg(long)]
     pub(crate) metrics: bool,
 }
@@ -72,7 +85,8 @@ impl Access {
     /// # Errors
     /// The file cannot be read, is open to others, or is no list of tokens.
     pub(crate) fn configure(&self, config: &mut Config) -> Result<(), Failure> {
-        config.startup.file_access = self.file_access();
+        config.startup.withheld = self.withheld();
+        config.open_rights = self.open_rights()?;
         config.tokens = match &self.token_file {
             Some(path) => Some(Tokens::new(read_server_file(path)?)),
             None => None,
@@ -82,13 +96,49 @@ impl Access {
         Ok(())
     }
 
-    /// Returns which file operations clients may request.
-    pub(crate) const fn file_access(&self) -> FileAccess {
+    /// Returns the rights that no client has.
+    pub(crate) const fn withheld(&self) -> Rights {
         match (self.read_only, self.upload_only) {
-            (true, _) => FileAccess::ReadOnly,
-            (false, true) => FileAccess::UploadOnly,
-            (false, false) => FileAccess::ReadWrite,
+            (true, _) => Rights::WRITE.with(Rights::DELETE),
+            (false, true) => Rights::READ.with(Rights::DELETE),
+            (false, false) => Rights::NONE,
         }
+    }
+
+    /// Returns the rights of clients if no token is required.
+    fn open_rights(&self) -> Result<Rights, Failure> {
+        let usage = |error: anyhow::Error, hint: &str| {
+            Err(Failure::new(Exit::Usage, error).with_hint(hint))
+        };
+        let allowed = self.allow.unwrap_or_default();
+        if self.allow.is_some() && self.token_file.is_some() {
+            return usage(
+                anyhow!("--allow has no effect with --token-file: each client has a token"),
+                "write the rights into the lines of the file: NAME TOKEN RIGHTS",
+            );
+        }
+        let refused = allowed.within(self.withheld());
+        if !refused.is_empty() {
+            let flag = if self.read_only { "--read-only" } else { "--upload-only" };
+            return usage(anyhow!("--allow {refused} contradicts {flag}"), "leave out one of them");
+        }
+        // Whoever enables the metrics without tokens means every client.
+        let metrics = if self.metrics { Rights::ADMIN } else { Rights::NONE };
+        Ok(Rights::DEFAULT.with(allowed).with(metrics).without(self.withheld()))
+    }
+
+    /// Returns what a client without a token may do with files, in words; empty if that is
+    /// nothing, or if each client has a token.
+    pub(crate) fn open_words(&self) -> String {
+        let rights = self.open_rights().unwrap_or_default();
+        let words = [
+            (Rights::WRITE, "upload"),
+            (Rights::READ, "list and download"),
+            (Rights::DELETE, "delete"),
+        ];
+        let words = words.into_iter().filter(|(right, _)| rights.contains(*right));
+        let words: Vec<_> = words.map(|(_, word)| word).collect();
+        words.join(", ")
     }
 
     /// Checks that the addresses of `service` may be public, and that clients can send a required
@@ -314,7 +364,7 @@ pub(crate) fn bad_target(error: TargetError, hint: &str) -> Failure {
 /// Reads the token file of a server.
 fn read_server_file(path: &Path) -> Result<Vec<Named>, Failure> {
     let parse = |text: &str| parse_list(text).map_err(anyhow::Error::from);
-    let hint = "each line is TOKEN or NAME TOKEN; anyport token prints a new token";
+    let hint = "each line is TOKEN, or NAME TOKEN [RIGHTS] [/PATH]; anyport token prints a token";
     read_and_parse(path, parse, hint).map_err(|failure| match path.exists() {
         true => failure,
         false => {

@@ -149,7 +149,7 @@ fn a_server_that_requires_a_token_refuses_another_one() {
     let served = tempfile::tempdir().unwrap();
     let mut config = Config::new(served.path());
     let token = "a-token-of-16-bytes-or-more";
-    let named = Named { name: "alice".to_owned(), token: Token::parse(token).unwrap() };
+    let named = Named::new("alice".to_owned(), Token::parse(token).unwrap());
     config.tokens = Some(Tokens::new(vec![named]));
     let address = serve(config);
     let (_scratch, source) = sample("name", b"content");

@@ -49,7 +49,7 @@ macro_rules! settings {
 }
 
 settings! {
-    ALLOW_HOST = "allow-host", ALLOW_ORIGIN = "allow-origin", BINARY = "binary",
+    ALLOW = "allow", ALLOW_HOST = "allow-host", ALLOW_ORIGIN = "allow-origin", BINARY = "binary",
     BIND = "bind", CACERT = "cacert", CONGESTION = "congestion",
     CONNECT_TIMEOUT = "connect-timeout", DEFLATE = "deflate", ENGINE = "engine",
     IDLE_TIMEOUT = "idle-timeout", LIMIT_RATE = "limit-rate", MAX_BUFFERED = "max-buffered",

@@ -11,6 +11,7 @@ use anyport_proto::setting::{MAX_CONNS_PER_IP, MAX_RATE_PER_IP};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::access::Grant;
 use crate::config::{Config, ListenerConfig};
 use crate::connection;
 use crate::driving::Drivers;
@@ -64,8 +65,10 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                 let Shared { rooms, room_listeners, pipes, stream_files, health, .. } =
                     shared.clone();
                 let link = Link::new();
+                let grant = Grant::without_token(&config);
                 let context = Context {
                     config,
+                    grant,
                     listener,
                     files,
                     buffered,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
-use anyport_proto::access::HostName;
+use anyport_proto::access::{HostName, Rights};
 use anyport_proto::detect::Allowed;
 use anyport_proto::http1::BasePath;
 use anyport_proto::limits::Limits;
@@ -42,15 +42,16 @@ pub struct Config {
     ///
     /// `None`: all clients are admitted.
     pub tokens: Option<Tokens>,
-    /// Accepted host names of HTTP requests, in addition to addresses and local names; not checked
-    /// if a token is required.
+    /// The rights of all clients if no token is required.
+    pub open_rights: Rights,
+    /// Accepted host names of HTTP requests, in addition to addresses, local names, the name of
+    /// this machine and those of the certificate; not checked if a token is required.
     ///
-    /// Empty: any name from other machines, but from this machine local names only, because DNS
-    /// rebinding could direct a local browser to the server.
+    /// Other names are refused, because DNS rebinding could direct a browser to the server.
     pub allowed_hosts: Vec<HostName>,
     /// The path at which a reverse proxy forwards HTTP requests to the server.
     pub base_path: BasePath,
-    /// Whether to serve `/metrics`, to every client that may connect.
+    /// Whether to serve `/metrics`, to clients with [`Rights::ADMIN`].
     pub metrics: bool,
     /// The WebSocket implementation.
     pub engine: Engine,
@@ -148,6 +149,7 @@ impl Config {
             on_exists: None,
             allowed_origins: Vec::new(),
             tokens: None,
+            open_rights: Rights::DEFAULT,
             allowed_hosts: Vec::new(),
             base_path: BasePath::default(),
             metrics: false,
@@ -194,10 +196,11 @@ impl Config {
 pub struct Startup {
     /// The served directory.
     pub directory: PathBuf,
-    /// The file operations that clients may request.
+    /// The rights that no client has, whatever its token says.
     ///
     /// With uploads, the server checks the directory and removes old partial files when it starts.
-    pub file_access: FileAccess,
+    /// Without [`Rights::READ`], no answer depends on the content of a stored file.
+    pub withheld: Rights,
     /// The storage backend.
     pub sink: SinkKind,
     /// Number of bulk threads, one per bulk transfer; the async loop serves further transfers.
@@ -211,7 +214,7 @@ impl Startup {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             directory,
-            file_access: FileAccess::default(),
+            withheld: Rights::NONE,
             sink: SinkKind::default(),
             bulk_threads: 2 * cores,
             // One thread can use a whole core, and clients, disk and kernel need cores too.
@@ -221,7 +224,7 @@ impl Startup {
 
     /// Returns whether uploads become files in the served directory.
     pub(crate) const fn stores_files(&self) -> bool {
-        matches!(self.sink, SinkKind::File) && self.file_access.may_write()
+        matches!(self.sink, SinkKind::File) && !self.withheld.contains(Rights::WRITE)
     }
 }
 
@@ -408,30 +411,6 @@ pub enum TlsMode {
     Required,
     /// Only without TLS.
     Off,
-}
-
-/// The file operations that clients may request, over any protocol.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum FileAccess {
-    /// Uploads, downloads and listings.
-    #[default]
-    ReadWrite,
-    /// Downloads and listings; nothing in the served directory is written.
-    ReadOnly,
-    /// Uploads, each under a name of its own; no answer depends on the content of a stored file.
-    UploadOnly,
-}
-
-impl FileAccess {
-    /// Returns whether uploads are served.
-    pub(crate) const fn may_write(self) -> bool {
-        !matches!(self, Self::ReadOnly)
-    }
-
-    /// Returns whether downloads and listings are served.
-    pub(crate) const fn may_read(self) -> bool {
-        !matches!(self, Self::UploadOnly)
-    }
 }
 
 /// The time limits of a connection.

@@ -32,8 +32,8 @@ mod tokens;
 mod unclassified;
 
 pub use config::{
-    Config, FileAccess, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service,
-    SinkKind, SlowReader, Startup, Timeouts, TlsMode,
+    Config, Fsync, ListenerConfig, OnTimeout, PipeLimits, RoomLimits, Service, SinkKind,
+    SlowReader, Startup, Timeouts, TlsMode,
 };
 pub use events::{
     Answered, Class, Counters, Decided, Direction, Dropped, Interrupted, Observer, Refused, Sent,

@@ -1,21 +1,24 @@
-//! The tokens of a server, in a form that can be compared and does not reveal them.
+//! The tokens of a server and their rights, in a form that can be compared and does not reveal
+//! the tokens.
 
 use std::fmt;
 use std::sync::Arc;
 
 use anyport_proto::access::{Named, Token};
 
+use crate::access::Grant;
+
 /// The owner of a token.
 pub(crate) type User = Arc<str>;
 
-/// Tokens and their owners.
+/// Tokens, their owners, and what they permit.
 ///
 /// Only keyed hashes are stored.
 #[derive(Clone)]
 pub struct Tokens {
     /// Random for each process, so that the hashes are useless elsewhere.
     key: [u8; 32],
-    users: Arc<[(blake3::Hash, User)]>,
+    grants: Arc<[(blake3::Hash, Grant)]>,
 }
 
 impl Tokens {
@@ -26,31 +29,31 @@ impl Tokens {
     pub fn new(list: Vec<Named>) -> Self {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the system has a random source");
-        let keyed = |named: Named| (hash(&key, &named.token), named.name.into());
-        Self { key, users: list.into_iter().map(keyed).collect() }
+        let keyed = |named: Named| (hash(&key, &named.token), Grant::of_token(named));
+        Self { key, grants: list.into_iter().map(keyed).collect() }
     }
 
     /// Returns the number of tokens.
     pub fn len(&self) -> usize {
-        self.users.len()
+        self.grants.len()
     }
 
     /// Returns whether there is no token, so that no client is admitted.
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.grants.is_empty()
     }
 
-    /// Returns the owner of a token. All are compared, and each comparison takes constant time
+    /// Returns what a token permits. All are compared, and each comparison takes constant time
     /// (`blake3::Hash`).
-    pub(crate) fn owner(&self, shown: &Token) -> Option<User> {
+    pub(crate) fn grant(&self, shown: &Token) -> Option<Grant> {
         let shown = hash(&self.key, shown);
-        let mut owner = None;
-        for (hash, user) in self.users.iter() {
+        let mut found = None;
+        for (hash, grant) in self.grants.iter() {
             if *hash == shown {
-                owner = Some(user);
+                found = Some(grant);
             }
         }
-        owner.cloned()
+        found.cloned()
     }
 }
 
@@ -74,7 +77,10 @@ mod tests {
     fn each_token_has_its_owner_and_none_is_shown() {
         let list = parse_list("alice 0123456789abcdef\nfedcba9876543210").unwrap();
         let tokens = Tokens::new(list);
-        let owner = |token: &str| tokens.owner(&Token::new(token));
+        let owner = |token: &str| {
+            let grant = tokens.grant(&Token::new(token));
+            grant.and_then(|grant| grant.user().cloned())
+        };
         assert_eq!(owner("0123456789abcdef").as_deref(), Some("alice"));
         assert_eq!(owner("fedcba9876543210").as_deref(), Some("line-2"));
         for wrong in ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF"] {

@@ -23,6 +23,8 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Listing {
     store: Arc<Store>,
+    /// The file or directory that alone is shown, with the directories above it.
+    scope: Option<FilePath>,
     recursive: bool,
     /// Whether entries that are left out are named.
     names_left_out: bool,
@@ -64,6 +66,9 @@ struct Level {
 impl Listing {
     /// Begins to list a directory, the whole store without a `path`, or one file.
     ///
+    /// With a `scope` it lists only that file or directory, and the directories above it: no other
+    /// entry is looked at or counted.
+    ///
     /// It keeps at most `limit` bytes of names in memory, which it reserves with `reserve`.
     ///
     /// # Errors
@@ -71,6 +76,7 @@ impl Listing {
     pub fn begin(
         store: Arc<Store>,
         path: Option<FilePath>,
+        scope: Option<FilePath>,
         recursive: bool,
         names_left_out: bool,
         limit: usize,
@@ -78,6 +84,7 @@ impl Listing {
     ) -> Result<Self, ListError> {
         let mut listing = Self {
             store,
+            scope,
             recursive,
             names_left_out,
             unreadable: None,
@@ -128,6 +135,9 @@ impl Listing {
                 .as_ref()
                 .map_or_else(Vec::new, |parent| [parent.as_bytes(), b"/"].concat());
             let path = [above, name].concat();
+            if !self.is_shown(&path) {
+                continue;
+            }
             let left_out = match FilePath::exact(&path) {
                 Ok(path) => match beneath::look_at(self.store.now().handle(), &path) {
                     Ok(Kind::File(attributes)) => {
@@ -157,6 +167,16 @@ impl Listing {
     /// Returns the counts for the end of the listing.
     pub const fn end(&self) -> ListEnd {
         self.end
+    }
+
+    /// Returns whether an entry is in the scope, or above it.
+    fn is_shown(&self, path: &[u8]) -> bool {
+        let Some(scope) = &self.scope else { return true };
+        let is_within = |path: &[u8], directory: &[u8]| {
+            path.strip_prefix(directory)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        is_within(path, scope.as_bytes()) || is_within(scope.as_bytes(), path)
     }
 
     const fn list(&mut self, entry: Entry) -> Listed {
@@ -302,7 +322,7 @@ mod tests {
         let store = Arc::new(Store::open(scratch.path(), Settings::default()).unwrap());
         let path = FilePath::parse("a").ok();
         let mut listing =
-            Listing::begin(store, path, recursive, false, limit, Limited::new(budget))?;
+            Listing::begin(store, path, None, recursive, false, limit, Limited::new(budget))?;
         let mut names = Vec::new();
         while let Some(listed) = listing.next_entry()? {
             if let Listed::Entry(entry) = listed {

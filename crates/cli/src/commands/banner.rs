@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 
 use anyport_net::resolve::ip_text;
+use anyport_proto::access::Rights;
 use anyport_proto::detect::Allowed;
-use anyport_server::{FileAccess, ListenerConfig, Service, TlsMode};
+use anyport_server::{ListenerConfig, Service, TlsMode};
 use anyport_tls::server::Server;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +24,8 @@ struct Door {
 /// Settings that the commands depend on, beside the listeners.
 pub(super) struct Banner<'a> {
     pub(super) listening: &'a [(SocketAddr, ListenerConfig)],
-    pub(super) access: FileAccess,
+    /// The rights that no client has.
+    pub(super) withheld: Rights,
     /// Clients must show a token.
     pub(super) tokens: bool,
     /// TLS settings of the server.
@@ -41,7 +43,7 @@ impl Banner<'_> {
             .filter_map(|(address, config)| self.door(*address, config))
             .collect();
         let first = |accepts: fn(Allowed) -> bool| doors.iter().find(|door| accepts(door.allowed));
-        let uploads = self.access != FileAccess::ReadOnly;
+        let uploads = !self.withheld.contains(Rights::WRITE);
         let nc = doors.iter().find(|door| door.allowed.raw && !door.encrypted);
         let nc = nc.filter(|_| uploads && !self.tokens).map(Door::nc);
         let curl = first(|allowed| allowed.http).map(|door| self.curl(door));
@@ -66,7 +68,7 @@ impl Banner<'_> {
 
     /// The URL to open in a browser.
     pub(super) fn browser(&self) -> Option<String> {
-        if self.access == FileAccess::UploadOnly {
+        if self.withheld.contains(Rights::READ) {
             return None;
         }
         let mut doors =
@@ -102,7 +104,7 @@ impl Banner<'_> {
             }
             None => String::new(),
         };
-        let upload = if self.access == FileAccess::ReadOnly { "" } else { "-T FILE " };
+        let upload = if self.withheld.contains(Rights::WRITE) { "" } else { "-T FILE " };
         format!("curl {tls}{token}{upload}{url}")
     }
 
@@ -128,7 +130,7 @@ impl Banner<'_> {
             Some(tls) => format!("--pin {} {}", tls.fingerprint(), self.own_certificate()),
             None => String::new(),
         };
-        if self.access == FileAccess::ReadOnly {
+        if self.withheld.contains(Rights::WRITE) {
             return format!("anyport get {tls}{token}{}", door.url(scheme, encrypted, "NAME"));
         }
         format!("anyport send {tls}{token}FILE {}", door.url(scheme, encrypted, ""))

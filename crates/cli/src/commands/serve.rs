@@ -9,9 +9,7 @@ use anyport_console::{Exit, Failure, json_to_stdout, to_stderr};
 use anyport_net::blocking;
 use anyport_net::resolve::address_text;
 use anyport_proto::detect::Allowed;
-use anyport_server::{
-    Config, FileAccess, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens,
-};
+use anyport_server::{Config, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens};
 use anyport_tls::Fingerprint;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -146,10 +144,10 @@ fn announce(
     let version = env!("CARGO_PKG_VERSION");
     match files.clone().next() {
         Some(_) => {
-            let what = match flags.access.file_access() {
-                FileAccess::ReadWrite => "accepts and serves files in",
-                FileAccess::ReadOnly => "serves (read-only) the files in",
-                FileAccess::UploadOnly => "accepts uploads only, into",
+            let what = match (flags.access.read_only, flags.access.upload_only) {
+                (true, _) => "serves (read-only) the files in",
+                (false, true) => "accepts uploads only, into",
+                (false, false) => "accepts and serves files in",
             };
             to_stderr(&format!("anyport {version} {what} {}", show(&directory)));
         }
@@ -168,8 +166,8 @@ fn announce(
         to_stderr(&format!("  TLS{ports} certificate {fingerprint}"));
     }
     let client_certificate = flags.tls.tls_client_ca.is_some();
-    let (tokens_needed, access) = (tokens.is_some(), flags.access.file_access());
-    let banner = Banner { listening, access, tokens: tokens_needed, tls, client_certificate };
+    let (tokens_needed, withheld) = (tokens.is_some(), flags.access.withheld());
+    let banner = Banner { listening, withheld, tokens: tokens_needed, tls, client_certificate };
     let lines = banner.lines();
     if !lines.is_empty() {
         to_stderr("try, from another terminal:");
@@ -205,15 +203,10 @@ fn announce(
         _ if files.all(|(address, _)| is_loopback(address)) => {
             to_stderr("OPEN: every client that reaches these addresses is served");
         }
-        _ => to_stderr(match flags.access.file_access() {
-            FileAccess::ReadWrite => {
-                "OPEN: every client that reaches these addresses may upload, list and download"
-            }
-            FileAccess::ReadOnly => {
-                "OPEN: every client that reaches these addresses may list and download"
-            }
-            FileAccess::UploadOnly => "OPEN: every client that reaches these addresses may upload",
-        }),
+        _ => {
+            let may = flags.access.open_words();
+            to_stderr(&format!("OPEN: every client that reaches these addresses may {may}"));
+        }
     }
     Ok(())
 }

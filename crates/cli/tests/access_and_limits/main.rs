@@ -9,6 +9,7 @@
 //! - `policies` what an operator allows one peer, and all of them together
 //! - `proxies` our client through HTTP and SOCKS proxies
 //! - `proxy_header` the PROXY protocol, which the server does not accept
+//! - `rights` what each token permits, over each protocol
 //! - `slowness` slow clients: which time out, and which may continue
 //! - `tls` the same under TLS, and whom clients trust
 //! - `tls_silence` what comes under TLS and says nothing
@@ -26,6 +27,7 @@ mod memory;
 mod policies;
 mod proxies;
 mod proxy_header;
+mod rights;
 mod slowness;
 mod tls;
 mod tls_silence;

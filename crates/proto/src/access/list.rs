@@ -1,20 +1,34 @@
-//! The text of a token file: a line is `TOKEN` or `NAME TOKEN`; `#` begins a comment.
+//! The text of a token file: a line is `TOKEN` or `NAME TOKEN [RIGHTS] [/PATH]`; `#` begins a
+//! comment.
 //!
 //! A name is shorter than any token, so that swapping the two is an error, and no token is ever
 //! logged as a name.
 
 use std::collections::HashMap;
 
+use super::Rights;
 use crate::limits::MAX_TOKENS;
+use crate::transfer::file_path::FilePath;
 use crate::transfer::offer::{Token, TokenError};
 
-/// A token and its owner.
+/// A token, its owner, and what it permits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// Name of the owner, else `line-N`; shown in logs.
     pub name: String,
     /// The secret.
     pub token: Token,
+    /// What the owner may do.
+    pub rights: Rights,
+    /// The file or directory that the rights on files are for; `None` for all.
+    pub scope: Option<FilePath>,
+}
+
+impl Named {
+    /// Returns a token with the rights of a line that names none.
+    pub const fn new(name: String, token: Token) -> Self {
+        Self { name, token, rights: Rights::DEFAULT, scope: None }
+    }
 }
 
 /// Why a text is not a list of tokens.
@@ -45,9 +59,19 @@ pub enum ListError {
         /// Line number, from 1.
         line: usize,
     },
-    /// The line has three or more words.
-    #[error("line {line}: expected TOKEN or NAME TOKEN, with a comment on a line of its own")]
+    /// A word behind the token is neither a list of rights nor the beginning of a path.
+    #[error(
+        "line {line}: expected TOKEN or NAME TOKEN [RIGHTS] [/PATH], with RIGHTS of {ALL}, \
+         and a comment on a line of its own",
+        ALL = Rights::ALL
+    )]
     Words {
+        /// Line number, from 1.
+        line: usize,
+    },
+    /// The path cannot be that of a stored file.
+    #[error("line {line}: the path is not a valid path of a file or directory")]
+    Path {
         /// Line number, from 1.
         line: usize,
     },
@@ -72,23 +96,47 @@ pub fn parse_list(text: &str) -> Result<Vec<Named>, ListError> {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let mut words = text.split_whitespace();
-        let (name, token) = match (words.next(), words.next(), words.next()) {
-            (Some(token), None, _) => (format!("line-{line}"), token),
-            (Some(name), Some(token), None) if is_user_name(name) => (name.to_owned(), token),
-            (Some(_), Some(_), None) => return Err(ListError::Name { line }),
-            _ => return Err(ListError::Words { line }),
+        let (name, rest) = word(text);
+        let (token, rest) = word(rest);
+        let named = match (name, token) {
+            (token, "") => (format!("line-{line}"), token),
+            (name, token) if is_user_name(name) => (name.to_owned(), token),
+            _ => return Err(ListError::Name { line }),
         };
-        let token = Token::parse(token).map_err(|source| ListError::Token { line, source })?;
+        let token = Token::parse(named.1).map_err(|source| ListError::Token { line, source })?;
+        let (rights, scope) = permissions(rest, line)?;
         if let Some(first) = lines_of.insert(token.expose().to_owned(), line) {
             return Err(ListError::Again { line, first });
         }
         if found.len() == MAX_TOKENS {
             return Err(ListError::TooMany);
         }
-        found.push(Named { name, token });
+        found.push(Named { rights, scope, ..Named::new(named.0, token) });
     }
     if found.is_empty() { Err(ListError::Empty) } else { Ok(found) }
+}
+
+/// Returns the first word of a text, and the rest without the space between them.
+fn word(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
+}
+
+/// Parses `[RIGHTS] [/PATH]`. The path is the rest of the line, and may contain spaces.
+fn permissions(text: &str, line: usize) -> Result<(Rights, Option<FilePath>), ListError> {
+    let (rights, path) = match word(text) {
+        (first, _) if first.is_empty() || first.starts_with('/') => (Rights::DEFAULT, text),
+        (first, rest) => (first.parse().map_err(|_| ListError::Words { line })?, rest),
+    };
+    let Some(path) = path.strip_prefix('/') else {
+        return if path.is_empty() { Ok((rights, None)) } else { Err(ListError::Words { line }) };
+    };
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Ok((rights, None));
+    }
+    let path = FilePath::exact(path.as_bytes()).map_err(|_| ListError::Path { line })?;
+    Ok((rights, Some(path)))
 }
 
 /// Returns whether a word is a valid name.
@@ -110,8 +158,32 @@ mod tests {
     #[test]
     fn a_line_is_a_token_or_a_name_and_a_token() {
         let text = format!("# ours\n\n  {ONE}\r\nalice\t{OTHER}\n  # alice OLD\n");
-        let named = |name: &str, token: &str| Named { name: name.into(), token: Token::new(token) };
+        let named = |name: &str, token: &str| Named::new(name.into(), Token::new(token));
         assert_eq!(parse_list(&text), Ok(vec![named("line-3", ONE), named("alice", OTHER)]));
+    }
+
+    #[test]
+    fn rights_and_a_path_follow_the_token() {
+        let parse = |rest: &str| {
+            let list = parse_list(&format!("alice {ONE} {rest}"));
+            list.map(|mut list| (list[0].rights, list.remove(0).scope.map(|path| path.text())))
+        };
+        let (read, path) = (Rights::READ, |text: &str| Some(text.to_owned()));
+        assert_eq!(parse(""), Ok((Rights::DEFAULT, None)));
+        assert_eq!(parse("read"), Ok((read, None)));
+        assert_eq!(parse("read,delete"), Ok((read.with(Rights::DELETE), None)));
+        assert_eq!(parse("/photos"), Ok((Rights::DEFAULT, path("photos"))));
+        assert_eq!(parse("read /a/b"), Ok((read, path("a/b"))));
+        assert_eq!(parse("read\t /my photos/2026/ "), Ok((read, path("my photos/2026"))));
+        assert_eq!(parse("/"), Ok((Rights::DEFAULT, None)));
+        for wrong in ["reads", "read write", "read photos", "# hers", "read # hers"] {
+            assert_eq!(parse(wrong), Err(ListError::Words { line: 1 }), "{wrong}");
+        }
+        for wrong in ["/../etc", "/a//b", "//a", "read /a/./b", "/a/../b"] {
+            assert_eq!(parse(wrong), Err(ListError::Path { line: 1 }), "{wrong}");
+        }
+        let alone = parse_list(&format!("{ONE} read"));
+        assert_eq!(alone, Err(ListError::Name { line: 1 }));
     }
 
     #[test]
@@ -128,7 +200,8 @@ mod tests {
             ),
             (
                 "alice 0123456789abcdef # hers",
-                "line 1: expected TOKEN or NAME TOKEN, with a comment on a line of its own",
+                "line 1: expected TOKEN or NAME TOKEN [RIGHTS] [/PATH], with RIGHTS of \
+                 read,write,delete,talk,share,admin, and a comment on a line of its own",
             ),
             ("0123456789abcdef\n\na 0123456789abcdef", "line 3: duplicate of the token in line 1"),
         ] {

@@ -1,8 +1,8 @@
 //! Access control: a client must send a known token, if the server has any, and must not be
-//! guessing.
+//! guessing. Its [`Grant`] has the rights of the token.
 //!
 //! ```text
-//!   HTTP, WebSocket, preface ──the token that was shown──► Access::admit ──► its user, or why not
+//!   HTTP, WebSocket, preface ──the token that was shown──► Access::admit ──► grant, or why not
 //!   bare bytes, bare frames ──nothing to show────────────────┘
 //! ```
 //!
@@ -11,8 +11,10 @@
 
 mod denied;
 mod failures;
+pub(crate) mod grant;
 
 pub(crate) use denied::{Denied, Means};
+pub(crate) use grant::{Grant, Operation, Talker};
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -21,7 +23,7 @@ use anyport_proto::access::Token;
 use anyport_proto::peer::Peer;
 
 use crate::address::counted_as;
-use crate::tokens::{Tokens, User};
+use crate::config::Config;
 use failures::Failures;
 
 /// The failed attempts that a server remembers.
@@ -36,26 +38,25 @@ struct State {
 }
 
 impl Access {
-    /// Admits `peer` if it sent one of `tokens`, or if there are none.
+    /// Admits `peer` if it sent a token of the server, or if that has none.
     pub(crate) fn admit(
         &self,
-        tokens: Option<&Tokens>,
+        config: &Config,
         peer: Peer,
         shown: Option<&Token>,
-    ) -> Result<Option<User>, Denied> {
-        let Some(tokens) = tokens else { return Ok(None) };
+    ) -> Result<Grant, Denied> {
+        let Some(tokens) = &config.tokens else { return Ok(Grant::without_token(config)) };
         let Some(shown) = shown else { return Err(Denied::Missing) };
         let (peer, now) = (counted_as(peer), Instant::now());
         let held_off = |state: &State| state.failures.held_off(peer, now);
         if let Some(wait) = held_off(&self.lock()) {
             return Err(Denied::Guessing(wait));
         }
-        let owner = tokens.owner(shown);
-        if owner.is_none() {
+        let Some(grant) = tokens.grant(shown) else {
             self.lock().failures.add(peer, now);
             return Err(Denied::Wrong);
-        }
-        Ok(owner)
+        };
+        Ok(grant.at(config))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -65,19 +66,23 @@ impl Access {
 
 #[cfg(test)]
 mod tests {
-    use anyport_proto::access::parse_list;
+    use anyport_proto::access::{Rights, parse_list};
 
     use super::*;
+    use crate::tokens::Tokens;
 
     #[test]
     fn only_the_guessing_address_is_refused() {
         let tokens = Tokens::new(parse_list("alice 0123456789abcdef").unwrap());
+        let config = Config { tokens: Some(tokens), ..Config::new(".") };
         let right = Token::new("0123456789abcdef");
         let access = Access::default();
-        let admit = |peer: &str, shown: Option<&Token>| {
-            access.admit(Some(&tokens), peer.parse().unwrap(), shown)
-        };
-        assert_eq!(admit("192.0.2.1", Some(&right)).unwrap().as_deref(), Some("alice"));
+        let admit =
+            |peer: &str, shown: Option<&Token>| access.admit(&config, peer.parse().unwrap(), shown);
+        assert_eq!(
+            admit("192.0.2.1", Some(&right)).unwrap().user().map(|user| &**user),
+            Some("alice")
+        );
         for guess in 0..failures::MOST {
             let guess = Token::new(format!("{guess:016}"));
             assert_eq!(admit("192.0.2.1", Some(&guess)), Err(Denied::Wrong));
@@ -92,7 +97,10 @@ mod tests {
     fn without_tokens_every_client_is_admitted_without_a_user() {
         let access = Access::default();
         let peer = "192.0.2.1".parse().unwrap();
-        assert_eq!(access.admit(None, peer, None), Ok(None));
-        assert_eq!(access.admit(None, peer, Some(&Token::new("0123456789abcdef"))), Ok(None));
+        let config = Config::new(".");
+        for token in [None, Some(&Token::new("0123456789abcdef"))] {
+            let grant = access.admit(&config, peer, token).unwrap();
+            assert_eq!((grant.user(), grant.rights()), (None, Rights::DEFAULT));
+        }
     }
 }

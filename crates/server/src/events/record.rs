@@ -74,11 +74,6 @@ impl Record {
         self.lock().user = Some(user);
     }
 
-    /// Returns the owner of the token that the client sent.
-    pub(crate) fn user(&self) -> Option<User> {
-        self.lock().user.clone()
-    }
-
     /// Counts a request: of HTTP, a line, a handshake.
     pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);

@@ -20,6 +20,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_store::{Attributes, Content, Found, Kind};
 
 use super::files::{Files, Source};
+use crate::access::{Grant, Operation};
 use crate::events::{Direction, Sent, Transfer, Underway};
 
 /// A download. It ends by [`Self::finish`] or [`Self::broken`]; dropped without either, it counts
@@ -112,9 +113,9 @@ impl Files {
         })
     }
 
-    /// Returns the attributes of the file at `path`, if there is one.
-    pub(crate) fn look_at(&self, path: &FilePath) -> Option<Attributes> {
-        self.check_may_read().ok()?;
+    /// Returns the attributes of the file at `path`, if there is one that the client may read.
+    pub(crate) fn look_at(&self, grant: &Grant, path: &FilePath) -> Option<Attributes> {
+        grant.check(Operation::Download, Some(path)).ok()?;
         match self.store.now().look_at(path) {
             Ok(Kind::File(attributes)) => Some(attributes),
             _ => None,
@@ -122,10 +123,12 @@ impl Files {
     }
 
     fn try_find(self: &Arc<Self>, source: Source, name: FilePath) -> Result<Located, Refusal> {
-        self.check_may_read()?;
+        // A directory above the scope can be listed.
+        source.grant.check(Operation::List, Some(&name))?;
         self.check_directory()?;
         match self.store.now().open(&name) {
             Ok(Found::File(content)) => {
+                source.grant.check(Operation::Download, Some(&name))?;
                 let attributes = content.attributes;
                 Ok(Located::File(Opened { files: self.clone(), source, name, content, attributes }))
             }

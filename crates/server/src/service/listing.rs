@@ -9,6 +9,7 @@ use anyport_store::ListError;
 
 use super::download::{cannot_open, stored_path};
 use super::files::{Files, Source};
+use crate::access::{Grant, Operation};
 use crate::budget::Share;
 
 /// A running listing.
@@ -28,18 +29,26 @@ impl Files {
         limit: usize,
         share: Share,
     ) -> Result<Listing, Refusal> {
-        self.try_list(list, limit, share).inspect_err(|refusal| {
+        self.try_list(&source.grant, list, limit, share).inspect_err(|refusal| {
             self.refused(&source, refusal);
         })
     }
 
-    fn try_list(&self, list: &List, limit: usize, share: Share) -> Result<Listing, Refusal> {
-        self.check_may_read()?;
-        self.check_directory()?;
+    fn try_list(
+        &self,
+        grant: &Grant,
+        list: &List,
+        limit: usize,
+        share: Share,
+    ) -> Result<Listing, Refusal> {
+        grant.check_right(Operation::List, None)?;
         let asked = list.path.as_deref();
         let path = asked.map(|asked| stored_path(asked, list.path_raw.as_deref())).transpose()?;
+        grant.check(Operation::List, path.as_ref())?;
+        self.check_directory()?;
+        let scope = grant.scope().cloned();
         let (store, recursive, left_out) = (self.store.clone(), list.recursive, list.left_out);
-        anyport_store::Listing::begin(store, path, recursive, left_out, limit, share)
+        anyport_store::Listing::begin(store, path, scope, recursive, left_out, limit, share)
             .map(Listing)
             .map_err(refusal)
     }

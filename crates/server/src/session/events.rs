@@ -53,8 +53,11 @@ impl ServerSession for Events {
         let form = Form::new(Carrier::Event, self.join.json);
         let head = std::mem::take(&mut self.head);
         let head = |_: Option<&_>, out: &mut Vec<u8>| out.extend_from_slice(&head);
-        let peer = self.context.peer;
-        match rooms.enter(peer, &self.join, form, shard, replies, head) {
+        let entered = self
+            .context
+            .talker()
+            .and_then(|talker| rooms.enter(talker, &self.join, form, shard, replies, head));
+        match entered {
             Ok(Entry { member, subscription }) => {
                 self.member = Some(member);
                 (Some(subscription), Next::Continue)

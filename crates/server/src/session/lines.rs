@@ -176,8 +176,11 @@ impl ServerSession for Lines {
             };
             out.extend_from_slice(reply.to_line().as_bytes());
         };
-        let peer = self.context.peer;
-        match rooms.enter(peer, &self.join, form, shard, replies, welcome) {
+        let entered = self
+            .context
+            .talker()
+            .and_then(|talker| rooms.enter(talker, &self.join, form, shard, replies, welcome));
+        match entered {
             Ok(Entry { member, subscription }) => {
                 self.member = Some(member);
                 let early = std::mem::take(&mut self.line);

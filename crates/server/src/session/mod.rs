@@ -50,7 +50,7 @@ use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use crate::access::{Access, Denied};
+use crate::access::{Access, Denied, Grant, Talker};
 use crate::budget::{Budget, Share};
 use crate::config::{Config, ListenerConfig, TlsMode};
 use crate::events::{Events, Record, Why};
@@ -61,7 +61,6 @@ use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::{Listeners, Rooms, Subscription};
 use crate::shutdown::Stage;
-use crate::tokens::User;
 
 /// The shared state of a server, and the peer of one session.
 #[derive(Clone)]
@@ -74,6 +73,8 @@ pub(crate) struct Context {
     pub(crate) buffered: Arc<Budget>,
     pub(crate) events: Arc<Events>,
     pub(crate) access: Arc<Access>,
+    /// What the client may do; nothing before it is admitted, if that needs a token.
+    pub(crate) grant: Grant,
     /// Record for the access log.
     pub(crate) record: Arc<Record>,
     pub(crate) rooms: Arc<Rooms>,
@@ -107,31 +108,39 @@ impl Context {
             protocol,
             engine,
             peer: self.peer,
-            user: self.record.user(),
+            grant: self.grant.clone(),
             link: self.link.clone(),
             record: self.record.clone(),
         }
     }
 
-    /// Admits a peer that sent `token`, whose owner is returned, or returns why not, after
-    /// reporting it.
+    /// Admits a peer that sent `token`, and returns what it may do, or why it is not admitted,
+    /// after reporting it.
     pub(crate) fn admit(
         &self,
         protocol: &'static str,
         token: Option<&Token>,
-    ) -> Result<Option<User>, Denied> {
-        match self.access.admit(self.config.tokens.as_ref(), self.peer, token) {
-            Ok(user) => {
-                if let Some(user) = user.clone() {
+    ) -> Result<Grant, Denied> {
+        match self.access.admit(&self.config, self.peer, token) {
+            Ok(grant) => {
+                if let Some(user) = grant.user().cloned() {
                     self.record.is_of(user);
                 }
-                Ok(user)
+                Ok(grant)
             }
             Err(denied) => {
                 self.events.refused(denied.why(), protocol, self.peer, denied.reason());
                 Err(denied)
             }
         }
+    }
+
+    /// Returns the client as one that may use rooms and pipes.
+    ///
+    /// # Errors
+    /// It lacks the right.
+    pub(crate) fn talker(&self) -> Result<Talker, Refusal> {
+        self.grant.talker(self.peer)
     }
 
     /// Reports that the peer's request was refused.

@@ -232,13 +232,19 @@ impl Preface {
                 return Ok(Some(AnySession::of(lines)));
             }
             Ok(Request::Give(give)) => {
-                let sender = self.context.pipes.give(self.context.peer, &give, None);
+                let sender = self
+                    .context
+                    .talker()
+                    .and_then(|talker| self.context.pipes.give(talker, &give, None));
                 let sender = sender.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::give(self.context.clone(), sender, give.size);
                 return Ok(Some(AnySession::of(pipe)));
             }
             Ok(Request::Take(take)) => {
-                let receiver = self.context.pipes.take(self.context.peer, &take.key, None);
+                let receiver = self
+                    .context
+                    .talker()
+                    .and_then(|talker| self.context.pipes.take(talker, &take.key, None));
                 let receiver = receiver.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::take(self.context.clone(), receiver, take.head);
                 return Ok(Some(AnySession::of(pipe)));
@@ -247,7 +253,7 @@ impl Preface {
                 let reply = match verb {
                     Verb::Time => Reply::Time(now_line()),
                     Verb::Greet => Reply::Greeting(self.context.config.greeting.to_string()),
-                    Verb::Help => Reply::Help(help::lines(self.context.config.startup.file_access)),
+                    Verb::Help => Reply::Help(help::lines(self.context.grant.rights())),
                 };
                 replies.extend_from_slice(reply.to_line().as_bytes());
             }
@@ -323,7 +329,7 @@ impl Preface {
         if self.admitted {
             return Ok(());
         }
-        self.context.admit("raw", token).map_err(|denied| {
+        self.context.grant = self.context.admit("raw", token).map_err(|denied| {
             self.phase = Phase::Refused;
             denied.refusal(Means::Line)
         })?;

@@ -17,6 +17,7 @@ use anyport_testkit::{cut_at, every_cut, noise};
 use proptest::prelude::*;
 
 use super::*;
+use crate::access::Grant;
 use crate::events::{Interrupted, Observer, Refused};
 use crate::session::route::Route;
 
@@ -57,6 +58,7 @@ pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
         room_listeners: Arc::new(Listeners::new(rooms.clone())),
         stream_files: Arc::new(Budget::new(1)),
         health: Arc::default(),
+        grant: Grant::without_token(&config),
         config: Arc::new(config),
         listener: Arc::default(),
         events,

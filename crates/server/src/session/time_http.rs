@@ -7,7 +7,9 @@ use anyport_proto::http1::{HeadReader, Pushed, RequestHead, plain_response};
 use http::{Method, StatusCode};
 
 use super::due::Due;
+use super::http::check_host;
 use super::{Context, Next, ServerSession, Successor};
+use crate::events::Why;
 use crate::service::time::now_line;
 
 pub(crate) struct TimeHttp {
@@ -37,6 +39,13 @@ impl TimeHttp {
     }
 
     fn answer(&self, head: &RequestHead, replies: &mut Vec<u8>) -> Next {
+        if let Err(refusal) = check_host(&self.context, head) {
+            self.context.events.refused(Why::Host, "http", self.context.peer, &refusal.message);
+            let hint = refusal.hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+            let text = format!("{}\n{hint}", refusal.message);
+            replies.extend(plain_response(StatusCode::MISDIRECTED_REQUEST, &[], &text, true));
+            return Next::Finish;
+        }
         let with_body = match head.method {
             Method::GET => true,
             Method::HEAD => false,

@@ -268,11 +268,11 @@ impl ServerSession for Ws {
         let subscription = room.enter(rooms, shard, replies);
         let mut outlet = Frames { sender: &mut self.sender, replies };
         match &subscription {
-            Some(_) => room.catch_up(&mut outlet),
-            None => outlet.close(Some(CloseCode::TRY_AGAIN_LATER), "too many rooms"),
+            Ok(_) => room.catch_up(&mut outlet),
+            Err(refusal) => outlet.refuse(refusal),
         }
         let closed = self.sender.close_sent();
-        (subscription, if closed { Next::Finish } else { Next::Continue })
+        (subscription.ok(), if closed { Next::Finish } else { Next::Continue })
     }
 }
 

@@ -20,8 +20,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyport_proto::access::Rights;
 use anyport_proto::peer::Peer;
-use anyport_proto::setting::{MAX_ENTRIES, MAX_SIZE, ON_EXISTS, QUOTA, READ_ONLY, UPLOAD_ONLY};
+use anyport_proto::setting::{MAX_ENTRIES, MAX_SIZE, ON_EXISTS, QUOTA};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
@@ -34,12 +35,12 @@ use anyport_store::{
 };
 use tokio::sync::Semaphore;
 
+use crate::access::{Grant, Operation};
 use crate::address::counted_as;
 use crate::budget::Budget;
-use crate::config::{Config, FileAccess, Fsync, SinkKind};
+use crate::config::{Config, Fsync, SinkKind};
 use crate::events::{Direction, Events, Record, Transfer, Why};
 use crate::link::Link;
-use crate::tokens::User;
 
 /// The files service, shared by all connections of a server.
 pub(crate) struct Files {
@@ -49,7 +50,7 @@ pub(crate) struct Files {
     writers: Arc<Mutex<HashMap<TransferKey, Owner>>>,
     /// Permits for senders that wait for the end of their last connection.
     taking_over: Arc<Semaphore>,
-    access: FileAccess,
+    withheld: Rights,
     sink: SinkKind,
     pub(super) digest: Algorithm,
     max_size: u64,
@@ -71,8 +72,8 @@ pub(crate) struct Source {
     pub(crate) protocol: Protocol,
     pub(crate) engine: Engine,
     pub(crate) peer: Peer,
-    /// The owner of the token of its request; over HTTP each request of a connection has its own.
-    pub(crate) user: Option<User>,
+    /// What it may do; over HTTP each request of a connection has its own token.
+    pub(crate) grant: Grant,
     /// Statistics of the socket, read when the file ends.
     pub(crate) link: Link,
     /// The log record of the connection.
@@ -83,7 +84,7 @@ impl Source {
     /// Returns the owner of a partial file that was begun without an id: the same token, or the
     /// same address (IPv6: the same /64), may resume it.
     fn owner(&self) -> String {
-        match &self.user {
+        match self.grant.user() {
             Some(user) => format!("token {user}"),
             None if self.peer.ip().is_none() => "address unix".to_owned(),
             None => format!("address {}", counted_as(self.peer)),
@@ -121,7 +122,7 @@ impl Files {
             store,
             memory: Arc::new(Budget::new(config.max_memory)),
             writers: Arc::default(),
-            access: config.startup.file_access,
+            withheld: config.startup.withheld,
             taking_over: Arc::new(Semaphore::new(waiting::TAKING_OVER)),
             sink: config.startup.sink,
             digest: config.digest,
@@ -141,7 +142,7 @@ impl Files {
             store: Arc::new(self.store.with(settings(config))),
             memory: self.memory.clone(),
             writers: self.writers.clone(),
-            access: self.access,
+            withheld: self.withheld,
             taking_over: self.taking_over.clone(),
             sink: self.sink,
             digest: config.digest,
@@ -194,7 +195,8 @@ impl Files {
         identity: &Identity,
         waited: Option<&Waiting>,
     ) -> Result<Upload, NotBegun> {
-        self.check_may_write(offer.name.as_deref())?;
+        let shown = offer.name.as_ref().map(|name| format!("{name:?}"));
+        source.grant.check_right(Operation::Upload, shown.as_deref())?;
         // The offset of an upload, and its removal, need no space and no free name.
         let is_inspected = matches!(identity, Identity::Upload(_, None));
         let is_directory =
@@ -210,6 +212,7 @@ impl Files {
             }
             None => (None, false),
         };
+        source.grant.check_named(Operation::Upload, path.as_ref(), shown.as_deref())?;
         if let Some(size) = offer.size.filter(|size| *size > self.max_size && !is_inspected) {
             let limit = self.max_size;
             let message = format!(
@@ -217,7 +220,7 @@ impl Files {
             );
             return Err(Refusal::new(RefusalCode::TooLarge, message).into());
         }
-        let mut on_exists = self.on_exists(&offer)?;
+        let mut on_exists = self.on_exists(&source.grant, path.as_ref(), &offer)?;
         let mut directories = 0;
         if self.sink == SinkKind::File {
             self.check_directory()?;
@@ -330,36 +333,18 @@ impl Files {
         }
     }
 
-    /// Checks that this server stores files; called before anything is written.
-    pub(crate) fn check_may_write(&self, name: Option<&str>) -> Result<(), Refusal> {
-        if self.access.may_write() {
-            return Ok(());
-        }
-        let what = name.map_or_else(|| "a file".to_owned(), |name| format!("{name:?}"));
-        let message = format!("cannot store {what}: this server is read-only ({READ_ONLY})");
-        Err(Refusal::new(RefusalCode::NotSupported, message))
-    }
-
-    /// Checks that this server sends and lists files; called before the directory is read, so that
-    /// the answer does not depend on its content.
-    pub(super) fn check_may_read(&self) -> Result<(), Refusal> {
-        if self.may_read() {
-            return Ok(());
-        }
-        let message =
-            format!("cannot list or send files: this server accepts uploads only ({UPLOAD_ONLY})");
-        Err(Refusal::new(RefusalCode::NotSupported, message))
-    }
-
-    pub(crate) fn may_read(&self) -> bool {
-        self.access.may_read()
-    }
-
     /// Returns what happens if another file has the name.
-    fn on_exists(&self, offer: &Offer) -> Result<OnExists, Refusal> {
-        if !self.may_read() {
+    fn on_exists(
+        &self,
+        grant: &Grant,
+        path: Option<&FilePath>,
+        offer: &Offer,
+    ) -> Result<OnExists, Refusal> {
+        // The scope is one file, and another name would be outside.
+        let is_whole_scope = path.is_some() && grant.scope() == path;
+        if !grant.may_read() {
             // Any other policy would reveal whether the name, or the content, exists.
-            return Ok(OnExists::Rename);
+            return Ok(if is_whole_scope { OnExists::Error } else { OnExists::Rename });
         }
         // A client that can distinguish files of one name gets an error for another one; others
         // lose nothing.
@@ -374,6 +359,10 @@ impl Files {
                      send another name"
                 )))
             }
+            (Some(OnExists::Rename), _) | (None, Some(OnExists::Rename)) if is_whole_scope => {
+                Ok(OnExists::Error)
+            }
+            (None, None) if is_whole_scope => Ok(OnExists::Error),
             (Some(asked), _) => Ok(asked),
             (None, configured) => Ok(configured.unwrap_or(default)),
         }

@@ -72,7 +72,7 @@ impl Files {
                     TransferKey::without_id(offer, path, checked.algorithm, &owner)
                 });
                 let wanted = Wanted { from: Some(*from), first: own, ..Wanted::evicting(waited) };
-                let found = match self.may_read() {
+                let found = match checked.source.grant.may_read() {
                     true => self.found(checked, &wanted)?,
                     false => None,
                 };
@@ -110,7 +110,7 @@ impl Files {
         let worth = offer.resume || offer.size.is_some_and(|size| size >= WORTH_RESUMING);
         // Where clients may not read, a partial file belongs to the client that knows its upload
         // id.
-        let worth = worth && (self.may_read() || offer.id.is_some());
+        let worth = worth && (source.grant.may_read() || offer.id.is_some());
         let Some(path) = path.filter(|_| worth) else { return fresh(&directory, offer) };
         let with_id = TransferKey::of(offer, path, algorithm);
         let without_id = TransferKey::without_id(offer, path, algorithm, &source.owner());
@@ -123,7 +123,7 @@ impl Files {
         }
         if offer.resume
             && algorithm != Algorithm::None
-            && self.may_read()
+            && source.grant.may_read()
             && own.is_some_and(|own| with_id.is_none() || !directory.has_partial(own))
             && let Some((sink, key)) =
                 self.found(checked, &Wanted::first(without_id.clone(), waited))?
@@ -197,7 +197,7 @@ impl Files {
                 let Some(waited) = wanted.evicts else { continue };
                 // Without a token its writer may be another client, or the lost connection of this
                 // one whose end is not noticed yet.
-                let released = match &checked.source.user {
+                let released = match checked.source.grant.user() {
                     Some(_) => self.take_over(&key, waited),
                     None if waited.is_none_or(Waiting::is_new) => Some(Released::Soon),
                     None => None,
@@ -238,7 +238,7 @@ impl Files {
         from: Option<u64>,
         waited: Option<&Waiting>,
     ) -> Result<PartialFile, NotBegun> {
-        if sink.length() > 0 || sink.is_begun() || !self.may_read() {
+        if sink.length() > 0 || sink.is_begun() || !checked.source.grant.may_read() {
             return Ok(sink);
         }
         let from_it = from.or(Some(0));
@@ -257,7 +257,7 @@ impl Files {
     /// Returns the offset at which another attempt to send the same file could be continued.
     /// Evicts no writer.
     pub(super) fn adoptable(&self, checked: Checked<'_>, own: &TransferKey) -> u64 {
-        if !self.may_read() {
+        if !checked.source.grant.may_read() {
             return 0;
         }
         let wanted = Wanted { from: Some(0), first: None, not: Some(own), evicts: None };

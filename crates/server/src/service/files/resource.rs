@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_net::copy::Gate;
+use anyport_proto::access::Rights;
 use anyport_proto::setting::{MAX_SIZE, SINK};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::offer::Offer;
@@ -85,7 +86,7 @@ impl Continued {
 impl Files {
     /// Returns whether uploads can be continued by an id.
     pub(crate) fn has_uploads(&self) -> bool {
-        self.sink == SinkKind::File && self.access.may_write()
+        self.sink == SinkKind::File && !self.withheld.contains(Rights::WRITE)
     }
 
     /// Returns how long an upload is kept after its last request.
@@ -326,10 +327,12 @@ mod tests {
     use std::path::Path;
     use std::time::Instant;
 
+    use anyport_proto::access::{Named, Token};
     use anyport_proto::transfer::offer::{End, OnExists};
     use anyport_proto::transfer::receipt::{EndKind, Engine, Protocol, Receipt};
 
     use super::*;
+    use crate::access::Grant;
     use crate::config::Config;
     use crate::events::{Events, Interrupted, Observer, Record, Refused};
     use crate::link::Link;
@@ -362,12 +365,14 @@ mod tests {
         let peer = SocketAddr::from(([192, 0, 2, address], 1)).into();
         let record = Record::begin(peer, Arc::default());
         let (protocol, engine) = (Protocol::Http, Engine::Own);
-        Source { protocol, engine, peer, user: None, link: Link::new(), record }
+        let grant = Grant::without_token(&Config::new("."));
+        Source { protocol, engine, peer, grant, link: Link::new(), record }
     }
 
     #[test]
     fn the_owner_is_the_token_of_the_request_and_not_of_the_last_one_on_its_connection() {
-        let alice = Source { user: Some("alice".into()), ..source(1) };
+        let named = Named::new("alice".to_owned(), Token::new("0123456789abcdef"));
+        let alice = Source { grant: Grant::of_token(named), ..source(1) };
         alice.record.is_of("bob".into());
         assert_eq!(alice.owner(), "token alice");
     }

@@ -7,7 +7,6 @@ use std::task::Poll;
 
 use anyport_net::copy::Gate;
 use anyport_net::reactor::Key;
-use anyport_proto::peer::Peer;
 use anyport_proto::rooms::Join;
 use anyport_proto::transfer::refusal::Refusal;
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use super::form::{Carrier, Form};
 use super::groups::{Groups, Outlets};
 use super::member::{Entry, Member};
 use super::{Rooms, Wake};
+use crate::access::Talker;
 
 /// All listeners of a server that are tasks of the runtime.
 #[derive(Debug)]
@@ -73,13 +73,17 @@ impl Listeners {
     ///
     /// # Errors
     /// There are too many rooms.
-    pub(crate) fn listen(self: &Arc<Self>, peer: Peer, join: &Join) -> Result<Listener, Refusal> {
+    pub(crate) fn listen(
+        self: &Arc<Self>,
+        talker: Talker,
+        join: &Join,
+    ) -> Result<Listener, Refusal> {
         let form = Form::new(Carrier::Event, join.json);
         let mut past = Vec::new();
         // Locked until it is subscribed, so that no event is delivered in between.
         let mut subscribers = self.lock();
         let Entry { member, subscription } =
-            self.rooms.enter(peer, join, form, self.rooms.tasks(), &mut past, |_, _| {})?;
+            self.rooms.enter(talker, join, form, self.rooms.tasks(), &mut past, |_, _| {})?;
         let Subscribers { groups, mailboxes } = &mut *subscribers;
         let entry = mailboxes.0.vacant_entry();
         // There are far fewer listeners, because each is a stream.
@@ -191,7 +195,7 @@ mod tests {
     use anyport_proto::rooms::{Nickname, RoomName};
 
     use super::*;
-    use crate::budget::tests::peer;
+    use crate::access::grant::tests::talker;
     use crate::config::{RoomLimits, SlowReader};
 
     impl Listener {
@@ -217,13 +221,13 @@ mod tests {
 
     fn listen(listeners: &Arc<Listeners>) -> Listener {
         let join = Join::from_target("/rooms/lobby", Some("history=0")).unwrap();
-        listeners.listen(peer(1), &join).unwrap()
+        listeners.listen(talker(1), &join).unwrap()
     }
 
     fn post(listeners: &Listeners, text: &str) {
         let room: RoomName = "lobby".parse().unwrap();
         let nick: Nickname = "bob".parse().unwrap();
-        listeners.rooms.post(peer(1), &room, Some(nick), text.to_owned()).unwrap();
+        listeners.rooms.post(talker(1), &room, Some(nick), text.to_owned()).unwrap();
     }
 
     #[tokio::test]
@@ -237,9 +241,9 @@ mod tests {
         assert!(first.ends_with("data: bob: hello\n\n"), "{first:?}");
         assert!(next_text(&two).await.ends_with("data: bob: hello\n\n"));
         let lobby: RoomName = "lobby".parse().unwrap();
-        assert_eq!(listeners.rooms.look(&lobby).unwrap().0.listeners, 2);
+        assert_eq!(listeners.rooms.look(talker(1), &lobby).unwrap().0.listeners, 2);
         drop(one);
-        assert_eq!(listeners.rooms.look(&lobby).unwrap().0.listeners, 1);
+        assert_eq!(listeners.rooms.look(talker(1), &lobby).unwrap().0.listeners, 1);
         post(&listeners, "again");
         assert!(next_text(&two).await.ends_with("data: bob: again\n\n"));
         draining.cancel();

@@ -5,41 +5,38 @@ use anyport_proto::http1::RequestHead;
 use anyport_proto::setting::{ALLOW_HOST, ALLOW_ORIGIN};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::handshake::{OriginPolicy, check_origin};
+use anyport_tls::server::Server;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 
 use super::answer::{Answer, Asked, Form};
-use crate::access::{Denied, Means};
+use crate::access::{Denied, Grant, Means};
 use crate::events::Why;
 use crate::session::Context;
-use crate::tokens::User;
 
-/// Checks token and host name of a request, and returns the owner of the token. A refusal has been
+/// Checks token and host name of a request, and returns what its client may do. A refusal has been
 /// reported.
 pub(crate) fn check(
     context: &Context,
     head: &RequestHead,
     means: Means,
     asked: &Asked,
-) -> Result<Option<User>, Answer> {
+) -> Result<Grant, Answer> {
     let token = authorization(head)
         .or_else(|| if means == Means::WebSocket { subprotocol_token(head) } else { None });
     let form = asked.form;
     let protocol = if means == Means::WebSocket { "ws" } else { asked.protocol.as_str() };
-    let user = context.admit(protocol, token.as_ref()).map_err(|denied| {
+    let grant = context.admit(protocol, token.as_ref()).map_err(|denied| {
         // An invalid token, such as one that is too short, is reported as a wrong one.
         let shows_one = head.fields.contains_key(header::AUTHORIZATION);
         let denied = if shows_one && denied == Denied::Missing { Denied::Wrong } else { denied };
         answer(denied, means, form)
     })?;
-    check_host(context, head).map_err(|reason| {
-        context.events.refused(Why::Host, protocol, context.peer, reason.clone());
-        let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(format!(
-            "use the address or localhost; the server's owner can add {ALLOW_HOST} NAME",
-        ));
+    check_host(context, head).map_err(|refusal| {
+        context.events.refused(Why::Host, protocol, context.peer, &refusal.message);
         Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
     })?;
-    Ok(user)
+    Ok(grant)
 }
 
 /// Checks the origin of the page that sends a request, as its browser states it (`Origin`). Members
@@ -85,20 +82,33 @@ fn is_of_another_page(head: &RequestHead) -> bool {
 }
 
 /// Checks the host name (RFC 9110 §7.4). A page under a name that then resolves to this server has
-/// its origin in a browser (DNS rebinding). If tokens are required, such a page has none; for
-/// clients on other machines, names are checked only if some are configured.
-fn check_host(context: &Context, head: &RequestHead) -> Result<(), String> {
+/// its origin in a browser (DNS rebinding). If tokens are required, such a page has none.
+pub(in crate::session) fn check_host(context: &Context, head: &RequestHead) -> Result<(), Refusal> {
     let (config, host) = (&context.config, head.host());
-    let from_here = context.peer.is_this_machine();
-    if config.tokens.is_some() || (config.allowed_hosts.is_empty() && !from_here) {
+    let is_ours = match host_of(host) {
+        _ if config.tokens.is_some() => true,
+        None => true,
+        Some(Err(_)) => false,
+        Some(Ok(name)) => {
+            let names = config.tls.as_ref().map(Server::names).unwrap_or_default();
+            name.is_local()
+                || config.allowed_hosts.contains(&name)
+                || names.iter().any(|named| name.is_named_by(named))
+                || own_name().as_ref() == Some(&name)
+        }
+    };
+    if is_ours {
         return Ok(());
     }
-    let is_allowed = |name: HostName| name.is_local() || config.allowed_hosts.contains(&name);
-    match host_of(host) {
-        None => Ok(()),
-        Some(Ok(name)) if is_allowed(name.clone()) => Ok(()),
-        Some(_) => Err(format!("{host:?} is not a name of this server (RFC 9110 §7.4)")),
-    }
+    let reason = format!("{host:?} is not a name of this server (RFC 9110 §7.4)");
+    Err(Refusal::new(RefusalCode::NotSupported, reason).with_hint(format!(
+        "use the address or localhost; the server's owner can add {ALLOW_HOST} NAME",
+    )))
+}
+
+/// Returns the name of this machine, read each time, as it may change.
+fn own_name() -> Option<HostName> {
+    rustix::system::uname().nodename().to_str().ok()?.parse().ok()
 }
 
 /// Returns the response to a client without access. Browsers use the first challenge, and programs

@@ -11,7 +11,6 @@ use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
 use super::page::{self, LANGUAGES};
-use crate::tokens::User;
 
 /// The properties of a request that its response depends on.
 #[derive(Debug, Clone)]
@@ -33,8 +32,6 @@ pub(crate) struct Asked {
     pub(crate) stopping: bool,
     /// The page of another origin that may read the response (`--allow-origin`).
     pub(crate) from_other_origin: Option<String>,
-    /// The owner of its token.
-    pub(crate) user: Option<User>,
 }
 
 /// The form that the client prefers.
@@ -99,7 +96,6 @@ impl Asked {
             negotiated: false,
             stopping: false,
             from_other_origin: None,
-            user: None,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::session::Context;
 
 /// A request that was checked.
 pub(crate) struct Request<'a> {
+    /// That of the connection, with what this request's token permits.
     pub(super) context: &'a Context,
     pub(super) head: &'a RequestHead,
     pub(super) framing: Framing,
@@ -34,7 +35,7 @@ pub(crate) enum Opened {
     /// A handler, for content or a response that is not in memory.
     Handler(Box<dyn Handler>),
     /// The events of a room, which HTTP/1.1 hands to a session of their own.
-    Events(Join),
+    Events(Box<(Context, Join)>),
 }
 
 impl Opened {
@@ -51,18 +52,13 @@ impl Request<'_> {
 
     /// Returns the client for the files service.
     pub(super) fn source(&self) -> Source {
-        source(self.context, self.asked)
+        self.context.source(self.asked.protocol, Engine::Own)
     }
 
     /// Refuses the request, and reports it.
     pub(super) fn refuse(&self, status: StatusCode, refusal: Refusal) -> Answer {
         refuse(self.context, self.asked, status, refusal)
     }
-}
-
-/// Returns the sender of a request: a request may have its own token.
-pub(super) fn source(context: &Context, asked: &Asked) -> Source {
-    Source { user: asked.user.clone(), ..context.source(asked.protocol, Engine::Own) }
 }
 
 pub(super) fn has_content(method: &Method) -> bool {

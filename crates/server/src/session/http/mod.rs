@@ -8,7 +8,7 @@ mod page;
 mod request;
 mod resources;
 
-pub(super) use access::check as check_access;
+pub(super) use access::{check as check_access, check_host};
 #[cfg(test)]
 pub(super) use answer::Form;
 pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};

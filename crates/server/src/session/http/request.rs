@@ -1,5 +1,6 @@
 //! Checks of every request, before its resource serves it.
 
+use anyport_proto::access::Rights;
 use anyport_proto::http1::{Framing, RequestHead};
 use anyport_proto::resumable;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
@@ -10,11 +11,9 @@ use super::access;
 use super::answer::{Answer, Asked, Length};
 use super::handler::{Opened, Request, has_content, refuse};
 use super::resources::{Resource, find};
-use crate::access::Means;
-use crate::config::FileAccess;
+use crate::access::{Grant, Means};
 use crate::session::Context;
 use crate::session::refusing::{not_accepted, tls_required};
-use crate::tokens::User;
 
 /// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +68,12 @@ pub(crate) fn open(
     asked: &mut Asked,
 ) -> Opened {
     let (resource, rest) = find(head.path(), &context.config);
-    match check(context, head, resource, asked) {
-        Ok(user) => asked.user = user,
+    let grant = match check(context, head, resource, asked) {
+        Ok(grant) => grant,
         Err(answer) => return Opened::Answer(answer),
-    }
+    };
+    // Each request has its own token.
+    let context = &Context { grant, ..context.clone() };
     if resource.is_for_pages
         && let Some(origin) = head.fields.get(header::ORIGIN)
     {
@@ -88,7 +89,7 @@ pub(crate) fn open(
     }
     if head.method == Method::OPTIONS {
         let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
-        let allow = (resource.methods)(context.config.startup.file_access);
+        let allow = (resource.methods)(context.grant.rights());
         let answer = answer.with(header::ALLOW, allow);
         let announced = (resource.announced)(context).into_iter();
         return Opened::Answer(
@@ -98,17 +99,17 @@ pub(crate) fn open(
     (resource.open)(&Request { context, head, framing, rest, asked })
 }
 
-/// Checks what holds for every resource; returns the owner of the token.
+/// Checks what holds for every resource; returns what the client may do.
 fn check(
     context: &Context,
     head: &RequestHead,
     resource: &Resource,
     asked: &Asked,
-) -> Result<Option<User>, Answer> {
-    let (method, allow) = (&head.method, (resource.methods)(context.config.startup.file_access));
-    // A method that only the access to files forbids is refused by the service, with 403 and the
+) -> Result<Grant, Answer> {
+    let method = &head.method;
+    // A method that only a missing right forbids is refused by the service, with 403 and the
     // reason.
-    let known_here = (resource.methods)(FileAccess::ReadWrite);
+    let known_here = (resource.methods)(Rights::ALL);
     let refuse = |status, code, reason: String| {
         let refusal = Refusal::new(code, reason);
         Err(refuse(context, asked, status, refusal))
@@ -119,8 +120,8 @@ fn check(
         return Err(self::refuse(context, asked, StatusCode::FORBIDDEN, refusal));
     }
     // A monitor needs no token.
-    let user = match resource.is_public {
-        true => None,
+    let grant = match resource.is_public {
+        true => Grant::default(),
         false => access::check(context, head, Means::Http, asked)?,
     };
     if Expectation::of(head) == Expectation::Unknown {
@@ -132,6 +133,7 @@ fn check(
         let status =
             if known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_IMPLEMENTED };
         let path = resource.shown_as.unwrap_or_else(|| head.path());
+        let allow = (resource.methods)(grant.rights());
         let reason = format!("{method} is not allowed at {path}; allowed: {allow}");
         return refuse(status, RefusalCode::NotSupported, reason)
             .map_err(|answer| answer.with(header::ALLOW, allow));
@@ -143,7 +145,7 @@ fn check(
     if has_content(method) || *method == Method::DELETE || resource.is_shared {
         access::check_page(context, head, resource.is_shared, asked)?;
     }
-    Ok(user)
+    Ok(grant)
 }
 
 /// Returns whether a browser requests the script of a service worker (Service Workers, §4.6), which

@@ -227,12 +227,13 @@ impl Http1 {
                 let finished = serving.begin(&self.context, at, replies);
                 self.served(Box::new(serving), finished);
             }
-            Opened::Events(join) => {
+            Opened::Events(request) => {
                 // It ends with the connection.
                 let mut head = Vec::new();
                 exchange.until_close().head(events(), &mut head);
                 self.state = State::Ended;
-                return Some(Events::new(self.context.clone(), join, head));
+                let (context, join) = *request;
+                return Some(Events::new(context, join, head));
             }
         }
         None

@@ -13,8 +13,7 @@ use super::Http1;
 use super::write::{Exchange, dated};
 use crate::access::Means;
 use crate::events::Why;
-use crate::session::http::check_access;
-use crate::session::http::service;
+use crate::session::http::{check_access, refuse, service};
 use crate::session::refusing::not_accepted;
 use crate::session::route::{Route, RouteError};
 use crate::session::ws::Ws;
@@ -41,9 +40,12 @@ impl Http1 {
             return Next::Finish;
         }
         let mut exchange = Exchange::unread();
-        if let Err(answer) = check_access(&self.context, head, Means::WebSocket, &exchange.asked) {
-            exchange.answer(answer, replies);
-            return Next::Finish;
+        match check_access(&self.context, head, Means::WebSocket, &exchange.asked) {
+            Ok(grant) => self.context.grant = grant,
+            Err(answer) => {
+                exchange.answer(answer, replies);
+                return Next::Finish;
+            }
         }
         let route = match service(head.path(), head.query()) {
             Ok(route) => route,
@@ -58,6 +60,13 @@ impl Http1 {
                 return Next::Finish;
             }
         };
+        if let Route::Room(_) = route
+            && let Err(refusal) = self.context.talker()
+        {
+            let answer = refuse(&self.context, &exchange.asked, StatusCode::FORBIDDEN, refusal);
+            exchange.answer(answer, replies);
+            return Next::Finish;
+        }
         let config = &self.context.config;
         let subprotocols: &[&str] = match route {
             Route::Files { .. } => &[FILE_SUBPROTOCOL, PLAIN_SUBPROTOCOL],
@@ -87,7 +96,8 @@ impl Http1 {
         #[cfg(feature = "library-engine")]
         if config.engine == Engine::Library && !matches!(route, Route::Room(_)) {
             let (head, rest) = (head.raw().to_vec(), rest.to_vec());
-            let upgrade = Upgrade { head, rest, route, subprotocol, announced };
+            let grant = self.context.grant.clone();
+            let upgrade = Upgrade { head, rest, route, subprotocol, announced, grant };
             return Next::Become(Successor::Detached(Detached::Library(upgrade)));
         }
         replies.extend_from_slice(&response);

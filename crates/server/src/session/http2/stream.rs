@@ -64,7 +64,7 @@ pub(super) async fn answer(
             return whole(answer, &asked, open);
         }
         Opened::Handler(handler) => (handler, false),
-        Opened::Events(join) => match routes::subscribe(context, &join, &asked) {
+        Opened::Events(events) => match routes::subscribe(&events.0, &events.1, &asked) {
             Ok(handler) => (handler, true),
             Err(answer) => return whole(answer, &asked, open),
         },

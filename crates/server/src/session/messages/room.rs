@@ -47,26 +47,26 @@ impl MessageRoom {
         }
     }
 
-    /// Joins the room. Returns `None` if that is refused, after closing.
+    /// Joins the room.
+    ///
+    /// # Errors
+    /// That is refused; the refusal was reported.
     pub(in crate::session) fn enter(
         &mut self,
         rooms: &Rooms,
         shard: usize,
         out: &mut Vec<u8>,
-    ) -> Option<Subscription> {
+    ) -> Result<Subscription, Refusal> {
         let form = Form::new(Carrier::Message, self.join.json);
-        let peer = self.context.peer;
-        match rooms.enter(peer, &self.join, form, shard, out, |_, _| {}) {
-            Ok(entry) => {
-                self.member = Some(entry.member);
-                Some(entry.subscription)
-            }
-            Err(refusal) => {
-                let protocol = self.source.protocol.as_str();
-                self.context.refused(protocol, &refusal.message);
-                None
-            }
-        }
+        let entered = self
+            .context
+            .talker()
+            .and_then(|talker| rooms.enter(talker, &self.join, form, shard, out, |_, _| {}));
+        let protocol = self.source.protocol.as_str();
+        let refused = |refusal: &Refusal| self.context.refused(protocol, &refusal.message);
+        let entry = entered.inspect_err(refused)?;
+        self.member = Some(entry.member);
+        Ok(entry.subscription)
     }
 
     /// Handles the input that arrived before it joined.

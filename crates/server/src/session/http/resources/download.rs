@@ -42,7 +42,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
             return Opened::Answer(request.refuse(StatusCode::BAD_REQUEST, refusal));
         }
     };
-    let source = context.source(asked.protocol, Engine::Own);
+    let source = request.source();
     match context.files.find(source, path.clone()) {
         Ok(Located::File(opened)) if name == path_text => {
             file(head, opened, asked, context.config.timeouts.idle)

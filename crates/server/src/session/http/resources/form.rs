@@ -17,6 +17,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::upload::{location_of, overwrites};
+use crate::access::Operation;
 use crate::service::files::{Source, Upload};
 use crate::session::Context;
 use crate::session::http::answer::{Answer, Asked, Form};
@@ -58,8 +59,8 @@ fn begin(request: &Request<'_>) -> Result<FormUpload, Answer> {
     }
     // Before any content: it holds for each file.
     context
-        .files
-        .check_may_write(None)
+        .grant
+        .check_right(Operation::Upload, None)
         .map_err(|refusal| request.refuse(refusal.code.meaning().status, refusal))?;
     Ok(FormUpload {
         context: context.clone(),
@@ -186,7 +187,7 @@ impl FormUpload {
         }
         let raw = format!("{}{}", self.directory, encoded_bytes(name));
         let path = FilePath::from_percent_encoded(&raw);
-        let present = path.ok().and_then(|path| files.look_at(&path));
+        let present = path.ok().and_then(|path| files.look_at(&self.context.grant, &path));
         let offer = Offer {
             name: decoded(&raw).ok(),
             name_raw: Some(raw),
@@ -233,7 +234,7 @@ impl FormUpload {
         let answer = match asked.form {
             Form::Json => Answer::json(status, results.to_json(failed)),
             // The page that sent the form shows the files. Reloaded, it sends nothing again.
-            Form::Html if status.is_success() && context.files.may_read() => {
+            Form::Html if status.is_success() && context.grant.may_read() => {
                 let answer = Answer::text(StatusCode::SEE_OTHER, results.to_text(failed));
                 return answer.with(header::LOCATION, "./");
             }

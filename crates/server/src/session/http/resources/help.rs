@@ -1,9 +1,9 @@
 //! `/help`: the commands to type, with the host that the client used, in English and Korean; and
 //! the reply to `ANYPORT/1 HELP`.
 
+use anyport_proto::access::Rights;
 use http::header;
 
-use crate::config::FileAccess;
 use crate::session::http::answer::Answer;
 use crate::session::http::handler::{Opened, Request};
 #[cfg(test)]
@@ -13,16 +13,15 @@ use crate::session::http::page::LANGUAGES;
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let head = request.head;
     let language = request.asked.language;
-    let config = &request.context.config;
-    let base_path = config.base_path.as_str();
-    let text = text(head.host(), base_path, language, config.startup.file_access);
+    let base_path = request.context.config.base_path.as_str();
+    let text = text(head.host(), base_path, language, request.context.grant.rights());
     let answer = Answer::fresh(text).with(header::CONTENT_LANGUAGE, language);
     Opened::Answer(answer.with(header::VARY, "Accept-Language"))
 }
 
 /// Returns the commands for a client that used `host` (`name:port`, perhaps empty) in one of
-/// the languages of pages, without those that `access` refuses.
-fn text(host: &str, base_path: &str, language: &str, access: FileAccess) -> String {
+/// the languages of pages, without those that need other rights.
+fn text(host: &str, base_path: &str, language: &str, rights: Rights) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
     let address = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
@@ -37,8 +36,8 @@ fn text(host: &str, base_path: &str, language: &str, access: FileAccess) -> Stri
     let lines = TEXT.into_iter().filter(|[command, english, _]| {
         if command.is_empty() && !english.is_empty() && !english.starts_with(' ') {
             is_shown = match *english {
-                SEND => access.may_write(),
-                GET => access.may_read(),
+                SEND => rights.contains(Rights::WRITE),
+                GET => rights.contains(Rights::READ),
                 _ => true,
             };
         }
@@ -68,9 +67,9 @@ fn is_for_proxies(command: &str, english: &str) -> bool {
 }
 
 /// Returns the lines that a client may send over raw TCP, without the preface.
-pub(in crate::session) fn lines(access: FileAccess) -> String {
-    let put = if access.may_write() { "PUT NAME [size=BYTES] | " } else { "" };
-    let get = if access.may_read() { "GET NAME | LIST [DIR] | " } else { "" };
+pub(in crate::session) fn lines(rights: Rights) -> String {
+    let put = if rights.contains(Rights::WRITE) { "PUT NAME [size=BYTES] | " } else { "" };
+    let get = if rights.contains(Rights::READ) { "GET NAME | LIST [DIR] | " } else { "" };
     format!("{put}{get}{LINES}")
 }
 
@@ -192,7 +191,7 @@ mod tests {
     #[test]
     fn the_lines_name_the_host_that_was_asked() {
         for language in LANGUAGES {
-            let text = text("127.0.0.1:8331", "", language, FileAccess::ReadWrite);
+            let text = text("127.0.0.1:8331", "", language, Rights::DEFAULT);
             for line in [
                 "curl -T FILE http://127.0.0.1:8331/",
                 "nc -N 127.0.0.1 8331 < FILE",
@@ -205,7 +204,7 @@ mod tests {
 
     #[test]
     fn behind_a_proxy_the_lines_have_its_path() {
-        let text = text("h", "/share", "en", FileAccess::ReadWrite);
+        let text = text("h", "/share", "en", Rights::DEFAULT);
         for line in text.lines().filter(|line| line.starts_with("  ")) {
             assert!(line.contains("://h/share/"), "{line}");
         }
@@ -215,7 +214,7 @@ mod tests {
     #[test]
     fn both_languages_have_the_same_commands_and_a_text_for_each_line() {
         let [english, korean] =
-            LANGUAGES.map(|language| text("h:1", "", language, FileAccess::ReadWrite));
+            LANGUAGES.map(|language| text("h:1", "", language, Rights::DEFAULT));
         assert_eq!(english.lines().count(), TEXT.len());
         assert_eq!(korean.lines().count(), TEXT.len());
         let command =

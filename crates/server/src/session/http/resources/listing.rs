@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::upload::location_of;
+use crate::access::Operation;
 use crate::session::http::answer::{Form, JSON, TEXT_UTF8, VARY};
 use crate::session::http::handler::Request;
 use crate::session::http::page::{self, escaped};
@@ -41,7 +42,7 @@ impl Place {
     /// Returns the directory `path`, for a client that requests it.
     pub(super) fn of(request: &Request<'_>, path: Option<FilePath>) -> Self {
         let Request { context, head, asked, .. } = request;
-        let may_write = context.config.startup.file_access.may_write();
+        let may_write = context.grant.check(Operation::Upload, path.as_ref()).is_ok();
         let scheme = if context.is_encrypted { "https" } else { "http" };
         let host = if head.host().is_empty() { "HOST:PORT" } else { head.host() };
         let token = if context.config.tokens.is_some() { "-u :TOKEN " } else { "" };

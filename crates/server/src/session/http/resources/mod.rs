@@ -22,9 +22,10 @@ mod upload;
 
 pub(crate) use room::{HEARTBEAT, events, subscribe};
 
+use anyport_proto::access::Rights;
 use anyport_proto::resumable::ietf::Fields;
 
-use crate::config::{Config, FileAccess};
+use crate::config::Config;
 use crate::session::Context;
 use crate::session::http::handler::{Opened, Request};
 use crate::session::route::{Route, RouteError};
@@ -33,8 +34,8 @@ use crate::session::route::{Route, RouteError};
 pub(crate) struct Resource {
     /// Its path; with a slash at the end, that of all below it.
     path: &'static str,
-    /// The methods that it has with this access to files, as `Allow` lists them.
-    pub(crate) methods: fn(FileAccess) -> &'static str,
+    /// The methods that it has for a client with these rights, as `Allow` lists them.
+    pub(crate) methods: fn(Rights) -> &'static str,
     /// Serves a request that was checked.
     pub(super) open: fn(&Request<'_>) -> Opened,
     /// The WebSocket service at the same path.

@@ -1,11 +1,11 @@
 //! `/PATH` and `/files/PATH`: the served directory. An empty path is all of it; with a slash at its
 //! end it is a directory.
 
+use anyport_proto::access::Rights;
 use anyport_proto::resumable::creation;
 use anyport_proto::transfer::file_path::FilePath;
 
 use super::{download, resumable, upload};
-use crate::config::FileAccess;
 use crate::session::http::handler::{Opened, Request};
 use crate::session::route::{Route, RouteError};
 
@@ -24,11 +24,12 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
     }
 }
 
-pub(super) const fn methods(access: FileAccess) -> &'static str {
-    match access {
-        FileAccess::ReadWrite => "GET, HEAD, PUT, POST, OPTIONS",
-        FileAccess::ReadOnly => "GET, HEAD, OPTIONS",
-        FileAccess::UploadOnly => "PUT, POST, OPTIONS",
+pub(super) const fn methods(rights: Rights) -> &'static str {
+    match (rights.contains(Rights::READ), rights.contains(Rights::WRITE)) {
+        (true, true) => "GET, HEAD, PUT, POST, OPTIONS",
+        (true, false) => "GET, HEAD, OPTIONS",
+        (false, true) => "PUT, POST, OPTIONS",
+        (false, false) => "OPTIONS",
     }
 }
 

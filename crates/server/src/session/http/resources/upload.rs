@@ -176,7 +176,8 @@ pub(super) fn stated(
         offer.digest = Some(digest.algorithm());
     }
     let path = offer.name_raw.as_deref().map(FilePath::from_percent_encoded);
-    let present = path.and_then(Result::ok).and_then(|path| context.files.look_at(&path));
+    let present =
+        path.and_then(Result::ok).and_then(|path| context.files.look_at(&context.grant, &path));
     let tag = present.as_ref().map(etag);
     let validators = present.as_ref().zip(tag.as_deref());
     let validators = validators

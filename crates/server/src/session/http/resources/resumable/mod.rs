@@ -14,6 +14,7 @@ mod answers;
 
 use std::sync::Arc;
 
+use anyport_proto::access::Rights;
 use anyport_proto::http1::Framing;
 use anyport_proto::resumable::ietf::{self, Fields, PROBLEM_JSON, Problem};
 use anyport_proto::resumable::tus::{self, Checking, Checksum};
@@ -23,6 +24,7 @@ use anyport_proto::transfer::fields;
 use anyport_proto::transfer::file_path;
 use anyport_proto::transfer::offer::End;
 use anyport_proto::transfer::receipt::EndKind;
+use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::StatusCode;
 use http::header::{self, HeaderName};
@@ -30,16 +32,15 @@ use http::header::{self, HeaderName};
 use self::answers::{marked, with_all};
 use super::receiving::{self, Purpose};
 use super::upload::{Stated, answer_refusal, location_of, stated};
-use crate::config::FileAccess;
 use crate::service::files::{Announced, Complete, Continued, Files, Upload, UploadId, Waiting};
 use crate::session::Context;
 use crate::session::http::answer::{Answer, Asked, Length};
-use crate::session::http::handler::{Opened, Request, source};
+use crate::session::http::handler::{Opened, Request};
 
-pub(super) const fn methods(access: FileAccess) -> &'static str {
-    match access {
-        FileAccess::ReadWrite | FileAccess::UploadOnly => "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
-        FileAccess::ReadOnly => "OPTIONS",
+pub(super) const fn methods(rights: Rights) -> &'static str {
+    match rights.contains(Rights::WRITE) {
+        true => "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
+        false => "OPTIONS",
     }
 }
 
@@ -171,7 +172,7 @@ pub(super) fn refuse_error(request: &Request<'_>, error: &ResumableError) -> Ans
         answer = answer.with(tus::VERSIONS, tus::VERSION);
     }
     if matches!(error, ResumableError::Method(_)) {
-        let allow = methods(request.context.config.startup.file_access);
+        let allow = methods(request.context.grant.rights());
         answer = answer.with(header::ALLOW, allow);
     }
     let is_tus = request.head.fields.contains_key(tus::RESUMABLE);
@@ -375,7 +376,7 @@ impl Resumable {
 
     /// Publishes an upload whose `size` bytes are stored.
     fn publish(&mut self, size: u64) -> Answer {
-        let source = source(&self.context, &self.asked);
+        let source = self.context.source(self.asked.protocol, Engine::Own);
         match self.context.files.continued(source, &self.id, Some(size)) {
             Ok(Continued::Upload(mut upload)) => {
                 upload.confirm_offset();
