@@ -140,7 +140,19 @@ impl Directory {
         let replaced = match present {
             _ if is_respelled => {
                 rename()?;
-                false
+                // Some kernels and file systems see one file, and change nothing.
+                match self.stored_as(target.above.as_ref(), to.file_name().as_bytes())? {
+                    None => false,
+                    Some(other) => {
+                        let message = not_distinguished(&to.to_string(), &other);
+                        return Err(Unchanged::StoredAs(message));
+                    }
+                }
+            }
+            // Two names of one file: a rename would change nothing.
+            Some(Kind::File(other)) if replaces && other.inode == fstat(&file)?.st_ino => {
+                unlinkat(at.directory, at.name, AtFlags::empty())?;
+                true
             }
             // Only a file is ever replaced, and only by one.
             Some(Kind::File(_)) if replaces && !matches!(kind, Kind::Directory(_)) => {
@@ -348,6 +360,10 @@ mod tests {
         assert!(matches!(rename("d", "d/e/d", true), Err(Unchanged::IntoItself)));
         assert!(matches!(rename("d", "d", true), Err(Unchanged::IntoItself)));
         assert!(!rename("d/e", "e", false).unwrap());
+        let root = scratch.path().join("served");
+        std::fs::hard_link(root.join("a"), root.join("again")).unwrap();
+        assert!(rename("again", "a", true).unwrap());
+        assert!(root.join("a").exists() && !root.join("again").exists());
         let free = store.free_quota();
         assert!(rename("e/b", "a", true).unwrap());
         assert!(store.free_quota() - free >= 90_000, "the replaced file is free");

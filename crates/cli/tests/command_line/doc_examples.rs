@@ -16,8 +16,10 @@ use anyport_testkit::harness::{DEADLINE, Running, anyport, peer};
 const MOST_NORUN: usize = 10;
 
 /// Programs that examples use and that a machine may lack.
-const TOOLS: [&str; 11] =
-    ["curl", "jq", "nc", "ncat", "nginx", "openssl", "socat", "tar", "websocat", "wget", "xxd"];
+const TOOLS: [&str; 12] = [
+    "curl", "jq", "nc", "ncat", "nginx", "openssl", "socat", "tar", "unzip", "websocat", "wget",
+    "xxd",
+];
 
 /// Commands that run until they are ended, and the words that show that they work.
 const RUNS_ON: [(&str, &str); 6] = [

@@ -1,5 +1,6 @@
 //! HTTP/1.1 and HTTP/2: the server, and `anyport send` and `get` over them.
 //!
+//! - `archives` directories as zip and tar
 //! - `base_path` a server behind a proxy that forwards a subtree
 //! - `forms` files that forms send
 //! - `http` requests one after the other, their framing and limits
@@ -21,6 +22,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod archives;
 mod base_path;
 mod forms;
 mod http;

@@ -1,4 +1,5 @@
-//! `GET` and `HEAD` of stored files, complete or in part, and of directories as listings.
+//! `GET` and `HEAD` of stored files, complete or in part, and of directories as listings or
+//! archives.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
+use super::archive::{self, Format};
 use super::listing::{Page, Place};
 use super::outbound::{Outbound, Parts};
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length, seconds};
@@ -31,8 +33,13 @@ use crate::session::sending::Sending;
 /// Sends the file or the listing at the path of a request.
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let Request { context, head, rest: path_text, asked, .. } = *request;
+    let archive = Format::requested(head.query());
+    let directory = |path| match archive {
+        Some(format) => archive::open(request, path, format),
+        None => list(request, path),
+    };
     if path_text.is_empty() {
-        return list(request, None);
+        return directory(None);
     }
     let name = path_text.strip_suffix('/').unwrap_or(path_text);
     let path = match FilePath::parse_percent_encoded(name) {
@@ -52,7 +59,9 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
                 .with_hint("leave out the slash at the end");
             Opened::Answer(request.refuse(StatusCode::NOT_FOUND, refusal))
         }
-        Ok(Located::Directory(path)) if name != path_text => list(request, Some(path)),
+        Ok(Located::Directory(path)) if name != path_text || archive.is_some() => {
+            directory(Some(path))
+        }
         Ok(Located::Directory(path)) => {
             let to = format!("{}/", location_of(&path));
             let public = context.config.base_path.public(&to);

@@ -3,6 +3,7 @@
 //! A new resource is a file beside this one, and its `mod` line and row here: no version of HTTP
 //! knows which resources there are.
 
+mod archive;
 mod download;
 mod echo;
 mod form;
