@@ -12,6 +12,7 @@ pub mod one_line;
 pub mod peer;
 pub mod pipe;
 pub mod preface;
+pub mod proxy_protocol;
 pub mod resumable;
 pub mod rooms;
 pub mod setting;

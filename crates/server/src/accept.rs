@@ -5,9 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_proto::counted::counted;
 use anyport_proto::peer::Peer;
-use anyport_proto::setting::{MAX_CONNS_PER_IP, MAX_RATE_PER_IP};
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,12 +13,12 @@ use crate::access::Grant;
 use crate::config::{Config, ListenerConfig};
 use crate::connection;
 use crate::driving::Drivers;
-use crate::events::{Record, Why};
+use crate::events::Record;
 use crate::guard::Guard;
 use crate::health::{Probes, answer_probes};
 use crate::link::Link;
 use crate::live::Live;
-use crate::per_address::{Admitted, Excess};
+use crate::per_address::Admitted;
 use crate::session::Context;
 use crate::shared::{Settings, Shared};
 
@@ -46,7 +44,13 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                 let peer = Peer::from(address);
                 shared.events.counters.accepted();
                 // Before anything else, so that a flood from one address affects no other client.
-                let Some(admitted) = admit(peer, &shared) else { continue };
+                let is_proxy = shared.config.now().proxy_protocol_from.contains(&peer);
+                let admitted = match is_proxy {
+                    // Counted for the address of its client, once that is known.
+                    true => Some(Admitted::uncounted()),
+                    false => shared.per_address.admit_or_report(peer, &shared.events),
+                };
+                let Some(admitted) = admitted else { continue };
                 if shared.permits.are_all_out() {
                     // Many silent connections must not keep this one waiting.
                     shared.unclassified.evict_silent();
@@ -80,14 +84,15 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                     pipes,
                     stream_files,
                     health,
+                    per_address: shared.per_address.clone(),
                     peer,
                     link,
                     stage: drivers.stop.stage.clone(),
                     is_encrypted: false,
                 };
-                let service = context.listener.service;
-                let unclassified =
-                    service.counts_idle_as_unclassified().then(|| unclassified.register(peer));
+                let is_unclassified = context.listener.service.counts_idle_as_unclassified()
+                    || context.config.proxy_protocol_from.contains(&peer);
+                let unclassified = is_unclassified.then(|| unclassified.register(peer));
                 let guard =
                     Guard::new(permit, admitted, shared.events.running.open(), &drivers.stop);
                 let own_drivers = drivers.clone();
@@ -96,36 +101,6 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                 });
             }
             Err(error) => answer_probes(&mut probes, exhausted.pause_after(&error)).await,
-        }
-    }
-}
-
-/// Counts a connection of `peer`. A refused one is reported, at a limited rate.
-fn admit(peer: Peer, shared: &Shared) -> Option<Admitted> {
-    match shared.per_address.admit(peer) {
-        Ok(admitted) => Some(admitted),
-        Err(what) => {
-            let why = match what {
-                Excess::Open(_) => Why::TooMany,
-                Excess::Rate(_) => Why::TooFast,
-            };
-            shared.events.refused(why, "tcp", peer, excess(what));
-            None
-        }
-    }
-}
-
-fn excess(what: Excess) -> String {
-    match what {
-        Excess::Open(limit) => {
-            let connections = counted(limit as u64, "connection");
-            format!("its address already has {connections} ({MAX_CONNS_PER_IP})")
-        }
-        Excess::Rate(limit) => {
-            format!(
-                "its address opens more than {} per second ({MAX_RATE_PER_IP})",
-                counted(limit.into(), "connection")
-            )
         }
     }
 }

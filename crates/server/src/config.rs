@@ -17,6 +17,7 @@ use anyport_proto::ws::handshake::Origin;
 pub use anyport_store::{Fsync, SinkKind};
 
 use crate::greeting::Greeting;
+use crate::proxies::Proxies;
 use crate::tokens::Tokens;
 
 /// The settings of a [`crate::Server`].
@@ -77,6 +78,11 @@ pub struct Config {
     /// Whether [`Self::max_per_address`] also limits peers on this machine, which have other ways
     /// to overload it.
     pub counts_loopback: bool,
+    /// Proxies that begin each connection with a PROXY protocol header, which states its client.
+    ///
+    /// Their own addresses are not limited by [`Self::max_per_address`] and
+    /// [`Self::max_rate_per_address`], but those of their clients are.
+    pub proxy_protocol_from: Proxies,
     /// Maximum rate of new connections of one peer address per second, of an IPv6 peer those of its
     /// /64, with bursts of twice as many; a further one is closed.
     ///
@@ -163,6 +169,7 @@ impl Config {
             max_stream_files: 1024,
             max_per_address: 256,
             counts_loopback: false,
+            proxy_protocol_from: Proxies::default(),
             max_rate_per_address: Some(100),
             rate_counts_loopback: false,
             max_unclassified: 256,

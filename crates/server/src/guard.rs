@@ -11,7 +11,7 @@ use crate::shutdown::Stop;
 #[derive(Debug)]
 pub(crate) struct Guard {
     _permit: Permit,
-    _admitted: Admitted,
+    admitted: Admitted,
     open: Open,
     /// A stopping server waits for it.
     _running: TaskTrackerToken,
@@ -19,7 +19,12 @@ pub(crate) struct Guard {
 
 impl Guard {
     pub(crate) fn new(permit: Permit, admitted: Admitted, open: Open, stop: &Stop) -> Self {
-        Self { _permit: permit, _admitted: admitted, open, _running: stop.tasks.token() }
+        Self { _permit: permit, admitted, open, _running: stop.tasks.token() }
+    }
+
+    /// Counts the connection for the address of its client instead of its proxy.
+    pub(crate) fn admit(&mut self, admitted: Admitted) {
+        self.admitted = admitted;
     }
 
     /// Records the protocol of the connection.

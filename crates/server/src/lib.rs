@@ -21,6 +21,8 @@ mod opening;
 mod overview;
 mod per_address;
 mod permits;
+mod proxied;
+mod proxies;
 mod reactors;
 mod reload;
 mod service;
@@ -41,6 +43,7 @@ pub use events::{
 };
 pub use greeting::{Greeting, GreetingError};
 pub use overview::Overview;
+pub use proxies::{Proxies, ProxyAddress, ProxyAddressError};
 pub use reload::Reload;
 pub use tokens::Tokens;
 

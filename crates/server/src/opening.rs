@@ -1,6 +1,7 @@
 //! Opening a connection: detects its protocol, or sends first for a service that does so.
 //!
 //! ```text
+//!   all        the PROXY protocol header, if a proxy must send one (`proxied.rs`)
 //!   any        first bytes ──► protocol ──► TLS ──► first bytes ──► protocol    once, never twice
 //!   echo       ────────────────────────────────────────────────────► session
 //!   greet      a line out ──► first bytes ────────────────► session    also after the deadline
@@ -20,6 +21,7 @@ use crate::config::{ListenerConfig, Service};
 use crate::detect::{self, Beginning, First};
 use crate::events::{SilentEnd, Tally};
 use crate::guard::Guard;
+use crate::proxied;
 use crate::service::time;
 use crate::session::greet::Greet;
 use crate::session::raw_echo::RawEcho;
@@ -45,6 +47,13 @@ pub(crate) async fn open(
     context: &mut Context,
     guard: &mut Guard,
 ) -> Option<Opened> {
+    let registration = match registration {
+        Some(registration) if context.config.proxy_protocol_from.contains(&context.peer) => {
+            let begun = Box::pin(proxied::begin(&stream, registration, context, guard)).await?;
+            Some(begun).filter(|_| context.listener.service.counts_idle_as_unclassified())
+        }
+        registration => registration,
+    };
     match (registration, context.listener.service) {
         (Some(registration), Service::Any) => classify(stream, registration, context, guard).await,
         (registration, service) => {

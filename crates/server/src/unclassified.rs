@@ -118,6 +118,13 @@ impl Queues {
 }
 
 impl Registration {
+    /// Registers the connection for another client; what arrived so far is no input of that.
+    pub(crate) fn of(self, client: Peer) -> Self {
+        let unclassified = self.unclassified.clone();
+        drop(self);
+        unclassified.register(client)
+    }
+
     /// Records that the first byte arrived.
     pub(crate) fn speaks(&self) {
         let mut queues = self.unclassified.lock();

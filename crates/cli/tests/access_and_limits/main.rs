@@ -8,7 +8,9 @@
 //! - `memory` what no peer can make the server hold
 //! - `policies` what an operator allows one peer, and all of them together
 //! - `proxies` our client through HTTP and SOCKS proxies
-//! - `proxy_header` the PROXY protocol, which the server does not accept
+//! - `proxy_header` the PROXY protocol from clients that must not use it
+//! - `proxy_protocol` the same from listed proxies
+//! - `real_proxies` haproxy and nginx in front of a server
 //! - `rights` what each token permits, over each protocol
 //! - `slowness` slow clients: which time out, and which may continue
 //! - `tls` the same under TLS, and whom clients trust
@@ -27,6 +29,8 @@ mod memory;
 mod policies;
 mod proxies;
 mod proxy_header;
+mod proxy_protocol;
+mod real_proxies;
 mod rights;
 mod slowness;
 mod tls;

@@ -19,6 +19,7 @@ pub use reason::{Candidates, Reason};
 use std::fmt;
 
 use crate::limits::Limits;
+use crate::proxy_protocol::MAX_V1;
 
 mod allowed;
 mod http1;
@@ -226,7 +227,7 @@ pub fn detect_at_end_among(prefix: &[u8], limits: &Limits, allowed: Allowed) -> 
 /// Returns the prefix length at which [`detect`] always has a result, which is the buffer size it
 /// needs.
 pub const fn max_prefix(limits: &Limits) -> usize {
-    if limits.request_line > proxy::MAX_HEADER { limits.request_line } else { proxy::MAX_HEADER }
+    if limits.request_line > MAX_V1 { limits.request_line } else { MAX_V1 }
 }
 
 /// The answer of one probe to a prefix.

@@ -14,7 +14,7 @@ use crate::tokens::User;
 /// the line.
 #[derive(Debug)]
 pub(crate) struct Record {
-    peer: Peer,
+    peer: Mutex<Peer>,
     accepted: Instant,
     counters: Arc<Counters>,
     received: AtomicU64,
@@ -42,7 +42,7 @@ impl Record {
     pub(crate) fn begin(peer: Peer, counters: Arc<Counters>) -> Arc<Self> {
         counters.opened();
         Arc::new(Self {
-            peer,
+            peer: Mutex::new(peer),
             accepted: Instant::now(),
             counters,
             received: AtomicU64::new(0),
@@ -51,6 +51,11 @@ impl Record {
             files: AtomicU64::new(0),
             details: Mutex::default(),
         })
+    }
+
+    /// Records the client for which a proxy connected.
+    pub(crate) fn is_from(&self, client: Peer) {
+        *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
     /// Records the protocol or the service of the connection.
@@ -104,7 +109,7 @@ impl Drop for Record {
         let Details { protocol, reason, user, tls, broken } = details;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         tracing::info!(
-            peer = %self.peer,
+            peer = %self.peer.lock().unwrap_or_else(PoisonError::into_inner),
             protocol = protocol.unwrap_or("none"),
             reason,
             tls,

@@ -12,10 +12,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use anyport_proto::counted::counted;
 use anyport_proto::peer::Peer;
+use anyport_proto::setting::{MAX_CONNS_PER_IP, MAX_RATE_PER_IP};
 
 use crate::address::counted_as;
 use crate::config::Config;
+use crate::events::{Events, Why};
 use crate::live::Live;
 use rate::Rates;
 
@@ -92,7 +95,7 @@ impl PerAddress {
         let (counts_open, counts_rate) =
             (counts(limits.open_of_loopback), counts(limits.rate_of_loopback));
         if !counts_open && !counts_rate {
-            return Ok(Admitted { counted: None });
+            return Ok(Admitted::uncounted());
         }
         let (mut state, now) = (self.lock(), Instant::now());
         let open = state.open.get(&address).copied().unwrap_or(0);
@@ -107,14 +110,56 @@ impl PerAddress {
             return Err(what);
         }
         if !counts_open {
-            return Ok(Admitted { counted: None });
+            return Ok(Admitted::uncounted());
         }
         *state.open.entry(address).or_default() += 1;
         Ok(Admitted { counted: Some((self.clone(), address)) })
     }
 
+    /// Admits a connection as [`Self::admit`] does. A refused one is reported, at a limited rate.
+    pub(crate) fn admit_or_report(
+        self: &Arc<Self>,
+        peer: Peer,
+        events: &Events,
+    ) -> Option<Admitted> {
+        self.admit(peer)
+            .map_err(|excess| events.refused(excess.why(), "tcp", peer, excess.reason()))
+            .ok()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Excess {
+    const fn why(self) -> Why {
+        match self {
+            Self::Open(_) => Why::TooMany,
+            Self::Rate(_) => Why::TooFast,
+        }
+    }
+
+    fn reason(self) -> String {
+        match self {
+            Self::Open(limit) => {
+                let connections = counted(limit as u64, "connection");
+                format!("its address already has {connections} ({MAX_CONNS_PER_IP})")
+            }
+            Self::Rate(limit) => {
+                format!(
+                    "its address opens more than {} per second ({MAX_RATE_PER_IP})",
+                    counted(limit.into(), "connection")
+                )
+            }
+        }
+    }
+}
+
+impl Admitted {
+    /// Returns what a connection has that no limit counts.
+    pub(crate) const fn uncounted() -> Self {
+        Self { counted: None }
     }
 }
 

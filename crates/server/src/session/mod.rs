@@ -56,6 +56,7 @@ use crate::config::{Config, ListenerConfig, TlsMode};
 use crate::events::{Events, Record, Why};
 use crate::health::Health;
 use crate::link::Link;
+use crate::per_address::PerAddress;
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
@@ -84,6 +85,7 @@ pub(crate) struct Context {
     /// Budget of files for HTTP/2 streams beside the first of their connection.
     pub(crate) stream_files: Arc<Budget>,
     pub(crate) health: Arc<Health>,
+    pub(crate) per_address: Arc<PerAddress>,
     pub(crate) peer: Peer,
     pub(crate) link: Link,
     /// Stage of stopping.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyport_net::copy::{Event, Interest, Session};
 use anyport_proto::detect::Allowed;
 use anyport_proto::preface::Reply;
-use anyport_proto::setting::{ONLY, TLS};
+use anyport_proto::setting::{ONLY, PROXY_PROTOCOL_FROM, TLS};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::ws::{CloseCode, Sender};
 
@@ -56,14 +56,17 @@ impl Refusing {
 
     /// Refuses a PROXY protocol header, which a proxy sends before its client's input. That input
     /// may contain credentials, so none of it may be stored.
-    pub(crate) const fn proxy(context: Context) -> Self {
+    pub(crate) fn proxy(context: Context) -> Self {
+        let reason = match context.peer.is_forwarded() {
+            true => "second PROXY protocol header".to_owned(),
+            false => format!(
+                "PROXY protocol header from an address that {PROXY_PROTOCOL_FROM} does not list"
+            ),
+        };
         Self {
             context,
             protocol: "proxy",
-            reason: Cow::Borrowed(
-                "PROXY protocol header: this server does not accept one (turn \
-                it off in the proxy)",
-            ),
+            reason: Cow::Owned(reason),
             answer: Cow::Borrowed(
                 b"ANYPORT/1 ERROR not-supported PROXY protocol header: this \
                 server does not accept one\n",

@@ -65,6 +65,7 @@ pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
         access: Arc::default(),
         record: Record::begin(peer, Arc::default()),
         rooms,
+        per_address: Arc::new(PerAddress::new(&Config::new("."))),
         peer,
         link: Link::new(),
         stage: Stage::default(),

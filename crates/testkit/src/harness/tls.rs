@@ -23,6 +23,11 @@ pub struct TlsPeer {
 impl TlsPeer {
     /// Connects, and completes the handshake.
     pub fn connect(port: u16) -> Self {
+        Self::over(connect(port))
+    }
+
+    /// Completes the handshake over an open connection.
+    pub fn over(mut stream: TcpStream) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -33,7 +38,6 @@ impl TlsPeer {
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
         connection.set_buffer_limit(None);
-        let mut stream = connect(port);
         while connection.is_handshaking() {
             connection.complete_io(&mut stream).unwrap();
         }

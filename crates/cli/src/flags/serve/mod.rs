@@ -11,6 +11,7 @@ mod limits;
 mod listen;
 mod listening;
 mod performance;
+mod proxies;
 mod rooms;
 mod websocket;
 
@@ -26,6 +27,7 @@ use self::http::Http;
 use self::limits::Limits;
 use self::listening::Listening;
 use self::performance::Performance;
+use self::proxies::BehindProxy;
 use self::rooms::RoomsAndPipes;
 use self::websocket::WebSocket;
 use super::ServerTls;
@@ -67,6 +69,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) access: Access,
+
+    #[command(flatten)]
+    pub(crate) behind_proxy: BehindProxy,
 
     #[command(flatten)]
     pub(crate) files: Files,
@@ -116,6 +121,7 @@ impl Serve {
     pub(crate) fn configure(&self) -> Result<Config, Failure> {
         let mut config = Config::new(&self.directory);
         self.access.configure(&mut config)?;
+        self.behind_proxy.configure(&mut config);
         self.files.configure(&mut config);
         self.limits.configure(&mut config);
         self.detection.configure(&mut config);
