@@ -2,6 +2,7 @@
 //!
 //! - `archives` directories as zip and tar
 //! - `base_path` a server behind a proxy that forwards a subtree
+//! - `cors` pages of other origins that the owner allows
 //! - `forms` files that forms send
 //! - `http` requests one after the other, their framing and limits
 //! - `http2` the same requests in frames, and many at once
@@ -24,6 +25,7 @@
 
 mod archives;
 mod base_path;
+mod cors;
 mod forms;
 mod http;
 mod http2;

@@ -204,7 +204,7 @@ fn pi_16_a_page_of_another_port_receives_nothing_from_a_pipe() {
 }
 
 /// A page, whatever is asked for.
-fn answer(mut stream: TcpStream, content: &str) {
+pub(crate) fn answer(mut stream: TcpStream, content: &str) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -23,7 +23,7 @@ pub const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-ve
 pub const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
 
 /// The same inverted, in version 3.
-const INCOMPLETE: HeaderName = HeaderName::from_static("upload-incomplete");
+pub(super) const INCOMPLETE: HeaderName = HeaderName::from_static("upload-incomplete");
 
 /// The limits of an upload.
 pub const LIMIT: HeaderName = HeaderName::from_static("upload-limit");

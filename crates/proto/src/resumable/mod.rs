@@ -19,6 +19,21 @@ use http::{Method, StatusCode};
 
 use crate::http1::{Framing, RequestHead};
 
+/// The fields that a request for a resumable upload may have, in any dialect.
+pub static FIELDS_OF_REQUESTS: [HeaderName; 11] = [
+    ietf::COMPLETE,
+    ietf::INCOMPLETE,
+    ietf::VERSION,
+    tus::CHECKSUM,
+    tus::CONCAT,
+    tus::DEFER_LENGTH,
+    tus::METADATA,
+    tus::OVERRIDE,
+    tus::RESUMABLE,
+    UPLOAD_LENGTH,
+    UPLOAD_OFFSET,
+];
+
 /// The number of bytes of the file that are stored.
 pub const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 

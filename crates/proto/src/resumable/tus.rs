@@ -41,9 +41,9 @@ pub const CONTENT: &str = "application/offset+octet-stream";
 
 /// The name and other properties of the file.
 pub const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
-const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
-const CONCAT: HeaderName = HeaderName::from_static("upload-concat");
-const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
+pub(super) const CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
+pub(super) const CONCAT: HeaderName = HeaderName::from_static("upload-concat");
+pub(super) const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
 /// Maximum number of pairs in `Upload-Metadata`.
 ///

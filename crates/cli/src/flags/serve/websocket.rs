@@ -2,7 +2,6 @@
 
 use anyport_console::choices;
 use anyport_proto::transfer::receipt::Engine;
-use anyport_proto::ws::handshake::Origin;
 use anyport_server::Config;
 use clap::Args;
 
@@ -19,19 +18,11 @@ pub(crate) struct WebSocket {
     /// Applies to clients that offer the extension.
     #[arg(long)]
     pub(crate) deflate: bool,
-
-    /// Allow WebSocket connections from web pages of ORIGIN; repeatable
-    ///
-    /// ORIGIN is scheme, host and port as browsers send them, such as https://HOST:8443. Pages that
-    /// this server sent are always allowed.
-    #[arg(long, value_name = "ORIGIN")]
-    pub(crate) allow_origin: Vec<Origin>,
 }
 
 impl WebSocket {
     pub(crate) fn configure(&self, config: &mut Config) {
         config.engine = self.engine;
         config.deflate = self.deflate;
-        config.allowed_origins.clone_from(&self.allow_origin);
     }
 }

@@ -10,7 +10,9 @@ use anyport_proto::visible::{escape_json, make_lines_visible};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
+use super::cors;
 use super::page::{self, LANGUAGES};
+use crate::config::Config;
 
 /// The properties of a request that its response depends on.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) stopping: bool,
     /// The page of another origin that may read the response (`--allow-origin`).
     pub(crate) from_other_origin: Option<String>,
+    /// Pages of some origins may read responses, so these differ with the origin.
+    pub(crate) allows_origins: bool,
 }
 
 /// The form that the client prefers.
@@ -45,7 +49,7 @@ pub(crate) enum Form {
 }
 
 impl Asked {
-    pub(crate) fn of(head: &RequestHead, base_path: &BasePath, stopping: bool) -> Self {
+    pub(crate) fn of(head: &RequestHead, config: &Config, stopping: bool) -> Self {
         let form = match media::preferred(head, &[HTML, JSON, TEXT]) {
             Some(HTML) => Form::Html,
             Some(JSON) => Form::Json,
@@ -62,9 +66,11 @@ impl Asked {
             form,
             language: language::preferred(head, &LANGUAGES),
             depth: head.path().matches('/').count().saturating_sub(1),
-            base_path: base_path.clone(),
+            base_path: config.base_path.clone(),
             negotiated: true,
             stopping,
+            from_other_origin: cors::allowed_origin(head, &config.allowed_origins),
+            allows_origins: !config.allowed_origins.is_empty(),
             ..Self::unread(protocol)
         }
     }
@@ -96,6 +102,7 @@ impl Asked {
             negotiated: false,
             stopping: false,
             from_other_origin: None,
+            allows_origins: false,
         }
     }
 }
@@ -142,17 +149,22 @@ impl Head {
         }
         if let Some(page) = &asked.from_other_origin {
             fields.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, page.clone()));
+            let exposed = cors::exposed(&fields);
+            let exposed = exposed.map(|names| (header::ACCESS_CONTROL_EXPOSE_HEADERS, names));
+            fields.extend(exposed);
         }
-        let origin = asked.from_other_origin.as_ref().map(|_| "Origin");
+        let origin = asked.allows_origins.then_some("Origin");
         let vary: Vec<_> = vary.iter().map(|(_, names)| names.as_str()).chain(origin).collect();
         if !vary.is_empty() {
             fields.push((header::VARY, vary.join(", ")));
         }
         // The type of a file is its sender's word: browsers must not guess another.
         fields.push((header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()));
-        // Pages of other origins must not embed it.
+        // Pages of other origins must not embed it, unless they may read it.
         let policy = HeaderName::from_static("cross-origin-resource-policy");
-        fields.push((policy, "same-origin".to_owned()));
+        let is_allowed = asked.from_other_origin.is_some();
+        let sites = if is_allowed { "cross-origin" } else { "same-origin" };
+        fields.push((policy, sites.to_owned()));
         fields
     }
 }

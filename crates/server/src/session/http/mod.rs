@@ -3,6 +3,7 @@
 
 mod access;
 mod answer;
+mod cors;
 mod handler;
 mod page;
 mod request;

@@ -9,6 +9,7 @@ use http::{Method, StatusCode, Version};
 
 use super::access;
 use super::answer::{Answer, Asked, Length};
+use super::cors;
 use super::handler::{Opened, Request, has_content, refuse};
 use super::resources::{Resource, find};
 use crate::access::{Grant, Means};
@@ -47,7 +48,7 @@ pub(crate) fn to_https(context: &Context, head: &RequestHead) -> Option<Answer> 
         return None;
     }
     let base_path = &context.config.base_path;
-    let protocol = Asked::of(head, base_path, false).protocol;
+    let protocol = Asked::of(head, &context.config, false).protocol;
     context.refused(protocol.as_str(), tls_required());
     let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
     let (host, path) = (head.host(), base_path.public(head.path()));
@@ -65,7 +66,7 @@ pub(crate) fn open(
     context: &Context,
     head: &RequestHead,
     framing: Framing,
-    asked: &mut Asked,
+    asked: &Asked,
 ) -> Opened {
     let (resource, rest) = find(head.path(), &context.config);
     let grant = match check(context, head, resource, asked) {
@@ -74,11 +75,6 @@ pub(crate) fn open(
     };
     // Each request has its own token.
     let context = &Context { grant, ..context.clone() };
-    if resource.is_for_pages
-        && let Some(origin) = head.fields.get(header::ORIGIN)
-    {
-        asked.from_other_origin = origin.to_str().ok().map(str::to_owned);
-    }
     if let Err(answer) = check_content(context, head, framing, asked) {
         return Opened::Answer(answer);
     }
@@ -88,6 +84,10 @@ pub(crate) fn open(
         return Opened::Answer(answer.with(header::LOCATION, "/"));
     }
     if head.method == Method::OPTIONS {
+        if cors::is_preflight(head) {
+            // The rights of the token are not known yet.
+            return Opened::Answer(cors::preflight(head, (resource.methods)(Rights::ALL)));
+        }
         let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
         let allow = (resource.methods)(context.grant.rights());
         let answer = answer.with(header::ALLOW, allow);
@@ -119,8 +119,9 @@ fn check(
         let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(WEBSOCKET_HINT);
         return Err(self::refuse(context, asked, StatusCode::FORBIDDEN, refusal));
     }
-    // A monitor needs no token.
-    let grant = match resource.is_public {
+    let is_preflight = cors::is_preflight(head);
+    // A monitor needs no token, and a browser that asks for a page sends none.
+    let grant = match resource.is_public || is_preflight {
         true => Grant::default(),
         false => access::check(context, head, Means::Http, asked)?,
     };
@@ -142,7 +143,7 @@ fn check(
         let reason = "a stored file cannot be a service worker".to_owned();
         return refuse(StatusCode::FORBIDDEN, RefusalCode::NotSupported, reason);
     }
-    if has_content(method) || *method == Method::DELETE || resource.is_shared {
+    if has_content(method) || *method == Method::DELETE || resource.is_shared || is_preflight {
         access::check_page(context, head, resource.is_shared, asked)?;
     }
     Ok(grant)

@@ -111,7 +111,9 @@ impl Http1 {
                     self.context.record.request();
                     let timed = Timed::begin(&self.context.events.counters, Protocol::Http);
                     if let Some(answer) = to_https(&self.context, &head) {
-                        Exchange::unread().timed(timed).answer(answer, replies);
+                        let mut exchange = Exchange::of(&head, &self.context.config, true);
+                        exchange = exchange.timed(timed);
+                        exchange.answer(answer, replies);
                         self.state = State::Ended;
                         continue;
                     }
@@ -195,9 +197,8 @@ impl Http1 {
         at: Instant,
         replies: &mut Vec<u8>,
     ) -> Option<Events> {
-        let base_path = &self.context.config.base_path;
         let stopping = self.context.stage.is_draining();
-        let mut exchange = Exchange::of(head, base_path, stopping).timed(timed);
+        let mut exchange = Exchange::of(head, &self.context.config, stopping).timed(timed);
         let framing = match Framing::of(head) {
             Ok(framing) => framing,
             Err(error) => {
@@ -207,7 +208,7 @@ impl Http1 {
         };
         let has_content = !framing.is_empty();
         let waits = has_content && Expectation::of(head) != Expectation::None;
-        match open(&self.context, head, framing, &mut exchange.asked) {
+        match open(&self.context, head, framing, &exchange.asked) {
             Opened::Answer(answer) => {
                 // A client that waits for permission may send its content or not, so the meaning of
                 // the next byte is unknown.

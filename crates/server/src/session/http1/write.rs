@@ -1,10 +1,11 @@
 //! Responses of HTTP/1.1, encoded (RFC 9112 §4, §6, §7.1, §9).
 
-use anyport_proto::http1::{BasePath, RequestHead, date};
+use anyport_proto::http1::{RequestHead, date};
 use anyport_proto::resumable::ietf::{Fields, SUPPORTED};
 use anyport_proto::transfer::receipt::Protocol;
 use http::{Version, header};
 
+use crate::config::Config;
 use crate::events::Timed;
 use crate::session::http::{Answer, Asked, Head, Length, now};
 
@@ -31,7 +32,7 @@ pub(super) enum Frame {
 
 impl Exchange {
     /// The exchange of a request. If the server is `stopping`, it is the last of its connection.
-    pub(super) fn of(head: &RequestHead, base_path: &BasePath, stopping: bool) -> Self {
+    pub(super) fn of(head: &RequestHead, config: &Config, stopping: bool) -> Self {
         // RFC 9112 §9.3: HTTP/1.1 persists by default, HTTP/1.0 on request.
         let continues = match head.version {
             Version::HTTP_10 => head.has_token(header::CONNECTION, "keep-alive"),
@@ -40,7 +41,7 @@ impl Exchange {
         Self {
             version: head.version,
             persistent: continues && !stopping && !head.has_token(header::CONNECTION, "close"),
-            asked: Asked::of(head, base_path, stopping),
+            asked: Asked::of(head, config, stopping),
             timed: None,
         }
     }

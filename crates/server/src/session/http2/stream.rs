@@ -26,10 +26,10 @@ pub(super) async fn answer(
     let (parts, incoming) = request.into_parts();
     let head =
         RequestHead::from_http2(parts.method, &parts.uri, parts.headers, &context.config.limits);
-    let base_path = &context.config.base_path;
+    let config = &context.config;
     let head = match head {
         Ok(mut head) => {
-            base_path.strip(&mut head);
+            config.base_path.strip(&mut head);
             head
         }
         Err(error) => {
@@ -41,7 +41,7 @@ pub(super) async fn answer(
     if let Some(answer) = to_https(context, &head) {
         connection.discard(incoming);
         open.is_timed(timed);
-        return whole(answer, &Asked::of(&head, base_path, connection.stop.is_draining()), open);
+        return whole(answer, &Asked::of(&head, config, connection.stop.is_draining()), open);
     }
     let framing = match Framing::of_http2(&head, incoming.is_end_stream()) {
         Ok(framing) => framing,
@@ -50,14 +50,14 @@ pub(super) async fn answer(
         }
     };
     open.is_timed(timed);
-    let mut asked = Asked::of(&head, base_path, connection.stop.is_draining());
+    let asked = Asked::of(&head, config, connection.stop.is_draining());
     if let Err(refusal) = connection.admit(&mut open, &head) {
         connection.discard(incoming);
         let answer = routes::refuse(context, &asked, StatusCode::SERVICE_UNAVAILABLE, refusal);
         return whole(answer, &asked, open);
     }
     // It may open or create a file.
-    let opened = blocking::run(|| routes::open(context, &head, framing, &mut asked)).await;
+    let opened = blocking::run(|| routes::open(context, &head, framing, &asked)).await;
     let (handler, is_endless) = match opened {
         Opened::Answer(answer) => {
             connection.discard(incoming);

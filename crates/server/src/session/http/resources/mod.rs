@@ -50,8 +50,6 @@ pub(crate) struct Resource {
     /// Requests of other clients change or see its content, so pages of other origins may not embed
     /// it.
     pub(super) is_shared: bool,
-    /// Pages of allowed origins may read it.
-    pub(super) is_for_pages: bool,
     /// Its path with a placeholder, if the path itself is a secret.
     pub(super) shown_as: Option<&'static str>,
     /// A request of it may hold a file open.
@@ -71,7 +69,6 @@ const PLAIN: Resource = Resource {
     enabled: None,
     is_public: false,
     is_shared: false,
-    is_for_pages: false,
     shown_as: None,
     holds_file: false,
 };
@@ -112,7 +109,6 @@ static RESOURCES: &[Resource] = &[
         open: room::open,
         service: Some(room::service),
         is_shared: true,
-        is_for_pages: true,
         ..PLAIN
     },
     Resource {
