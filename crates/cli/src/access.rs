@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use anyport_client::{Scheme, Scope, Target, TargetError};
 use anyport_console::{Exit, Failure, to_stderr};
+use anyport_net::address::Address;
 use anyport_net::resolve::{split_port, without_zone};
 use anyport_proto::access::{HostName, Named, Rights, Token, parse_list};
 use anyport_server::{Config, ListenerConfig, OnTimeout, Service, Tokens};
@@ -145,7 +146,7 @@ impl Access {
     /// token there.
     pub(crate) fn check(
         &self,
-        addresses: &[SocketAddr],
+        addresses: &[Address],
         open: bool,
         listener: &ListenerConfig,
     ) -> Result<(), Failure> {
@@ -153,7 +154,7 @@ impl Access {
             Err(Failure::new(Exit::Usage, error).with_hint(hint))
         };
         let service = listener.service;
-        let wide = addresses.iter().find(|address| !is_loopback(address)).filter(|_| !open);
+        let wide = addresses.iter().find(|address| !address.is_loopback()).filter(|_| !open);
         if self.token_file.is_none() {
             let Some(wide) = wide else { return Ok(()) };
             let (may, tokens) = match service {
@@ -418,28 +419,3 @@ const CLIENT_HINT: &str = "each line is HOST TOKEN, or TOKEN alone for every hos
 
 /// Maximum size of a token file in bytes: enough for the maximum number of tokens with comments.
 const LONGEST_FILE: u64 = 1024 * 1024;
-
-/// Returns whether only this machine can reach the address.
-pub(crate) fn is_loopback(address: &SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_addresses_are_recognized() {
-        for (address, loopback) in [
-            ("127.0.0.1:1", true),
-            ("127.8.0.1:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("0.0.0.0:1", false),
-            ("[::]:1", false),
-            ("192.0.2.1:1", false),
-        ] {
-            assert_eq!(is_loopback(&address.parse().unwrap()), loopback, "{address}");
-        }
-    }
-}

@@ -4,17 +4,22 @@
 //!   --bind 127.0.0.1:8331                                the same as --listen any://127.0.0.1:8331
 //!   --listen any://127.0.0.1:9000?only=raw,http&detect-timeout=1s
 //!   --listen echo://127.0.0.1:9000
+//!   --bind unix:/run/anyport.sock                        a Unix socket
 //!            SERVICE://ADDR?what is set for this listener alone
 //! ```
 
 use std::borrow::Cow;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use anyport_client::DEFAULT_PORT;
 use anyport_console::{Exit, Failure};
-use anyport_net::listen::{self, ListenError};
+use anyport_net::address::{Address, UNIX};
+use anyport_net::listen::{self, ListenError, Listening as Socket};
 use anyport_net::resolve::{address_text, is_address, split_port};
+use anyport_net::unix::{self, SocketFile};
 use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{Listener, ListenerConfig, Service, TlsMode};
 
@@ -26,6 +31,8 @@ use crate::flags;
 pub(crate) struct Listening {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) origins: Origins,
+    /// Removes the Unix sockets when it is dropped.
+    pub(crate) files: Vec<SocketFile>,
 }
 
 /// The sources of listeners.
@@ -33,9 +40,9 @@ pub(crate) struct Listening {
 pub(crate) struct Origins {
     /// For each the number of its group; none where it is inherited.
     pub(crate) groups: Vec<Option<usize>>,
-    pub(crate) inherited: Vec<SocketAddr>,
+    pub(crate) inherited: Vec<Address>,
     /// The bound addresses, with their services: both stay.
-    pub(crate) bound: Vec<(SocketAddr, Service)>,
+    pub(crate) bound: Vec<(Address, Service)>,
 }
 
 /// Listens on all addresses of `--bind` and `--listen`, beside inherited sockets; by default on
@@ -43,13 +50,17 @@ pub(crate) struct Origins {
 pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
     let (inherited, mut listeners) = take_inherited(flags)?;
     let mut groups = vec![None; listeners.len()];
+    let mut files = Vec::new();
     for (number, (group, addresses)) in resolved(flags, &inherited)?.into_iter().enumerate() {
-        let Group { flag, config, .. } = group;
-        let sockets = bind(&addresses, config.service).map_err(|error| {
+        let Group { flag, config, mode, .. } = group;
+        let sockets = bind(&addresses, config.service, mode, &mut files).map_err(|error| {
             let hint = match &error {
-                ListenError::Bind { address, source } => {
+                ListenError::Bind { address: Address::Tcp(address), source } => {
                     let by_port = flag == BIND && flags.listening.bind.is_empty();
                     bind_hint(&flag, by_port, *address, source)
+                }
+                ListenError::Bind { address: Address::Unix(path), source } => {
+                    path_hint(&flag, path, source)
                 }
                 _ => None,
             };
@@ -61,20 +72,20 @@ pub(crate) fn listen(flags: &flags::Serve) -> Result<Listening, Failure> {
         }
     }
     let address = |listener: &Listener| {
-        let address = listener.socket.local_addr().ok()?;
+        let address = listener.socket.address().ok()?;
         Some((address, listener.config.service))
     };
     let bound = listeners.iter().filter_map(address).collect();
-    Ok(Listening { listeners, origins: Origins { groups, inherited, bound } })
+    Ok(Listening { listeners, origins: Origins { groups, inherited, bound }, files })
 }
 
 /// Returns inherited sockets and their addresses. The name of a socket selects its service, else
 /// the flags.
-fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener>), Failure> {
+fn take_inherited(flags: &flags::Serve) -> Result<(Vec<Address>, Vec<Listener>), Failure> {
     let take = |Inherited { service, address, socket, datagrams }| {
         let mut config = common(flags);
         config.service = service;
-        flags.access.check(&[address], flags.listening.open, &config)?;
+        flags.access.check(std::slice::from_ref(&address), flags.listening.open, &config)?;
         Ok((address, Listener { socket, datagrams, config }))
     };
     inherited::take()?.into_iter().map(take).collect()
@@ -82,7 +93,7 @@ fn take_inherited(flags: &flags::Serve) -> Result<(Vec<SocketAddr>, Vec<Listener
 
 /// Checks, as far as possible without listening, that the addresses can be used beside inherited
 /// ones.
-pub(crate) fn check(flags: &flags::Serve, inherited: &[SocketAddr]) -> Result<(), Failure> {
+pub(crate) fn check(flags: &flags::Serve, inherited: &[Address]) -> Result<(), Failure> {
     resolved(flags, inherited).map(|_| ())
 }
 
@@ -90,24 +101,26 @@ pub(crate) fn check(flags: &flags::Serve, inherited: &[SocketAddr]) -> Result<()
 /// a public listener.
 pub(crate) fn check_bound(
     flags: &flags::Serve,
-    bound: &[(SocketAddr, Service)],
+    bound: &[(Address, Service)],
     configs: &[ListenerConfig],
 ) -> Result<(), Failure> {
     let mut both = bound.iter().zip(configs);
     both.try_for_each(|((address, _), config)| {
-        flags.access.check(&[*address], flags.listening.open, config)
+        flags.access.check(std::slice::from_ref(address), flags.listening.open, config)
     })
 }
 
 /// Every group, with the addresses that its names stand for.
 fn resolved(
     flags: &flags::Serve,
-    inherited: &[SocketAddr],
-) -> Result<Vec<(Group, Vec<SocketAddr>)>, Failure> {
-    let mut resolved: Vec<(Group, Vec<SocketAddr>)> = Vec::new();
+    inherited: &[Address],
+) -> Result<Vec<(Group, Vec<Address>)>, Failure> {
+    let mut resolved: Vec<(Group, Vec<Address>)> = Vec::new();
+    let has_port =
+        |address: &String| path_of(address).is_some() || address_and_port(address).1.is_some();
     if let Some(port) = flags.listening.port
         && !flags.listening.bind.is_empty()
-        && flags.listening.bind.iter().all(|address| address_and_port(address).1.is_some())
+        && flags.listening.bind.iter().all(has_port)
     {
         let error = anyhow!("--port {port} has no effect: every --bind has a port of its own");
         return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
@@ -121,11 +134,17 @@ fn resolved(
         }
         let mut addresses = Vec::new();
         for wanted in &group.wanted {
-            check_address(&group.flag, wanted)?;
-            let new = listen::resolve(wanted).map_err(|error| {
-                let flag = &group.flag;
-                Failure::new(Exit::Failed, error).with_hint(format!("write {flag}HOST:PORT"))
-            })?;
+            let new: Vec<Address> = match path_of(wanted) {
+                Some(path) => vec![Address::Unix(absolute(&group.flag, path)?)],
+                None => {
+                    check_address(&group.flag, wanted)?;
+                    let new = listen::resolve(wanted).map_err(|error| {
+                        let hint = format!("write {}HOST:PORT", group.flag);
+                        Failure::new(Exit::Failed, error).with_hint(hint)
+                    })?;
+                    new.into_iter().map(Address::Tcp).collect()
+                }
+            };
             let earlier = resolved.iter().flat_map(|(_, earlier)| earlier).chain(&addresses);
             check_new(&new, inherited.iter().chain(earlier))?;
             addresses.extend(new);
@@ -136,8 +155,31 @@ fn resolved(
     Ok(resolved)
 }
 
+/// Returns the path of an address that is a Unix socket.
+fn path_of(address: &str) -> Option<&Path> {
+    address.strip_prefix(UNIX).map(Path::new)
+}
+
+/// Returns the absolute path of a Unix socket, which must fit into an address.
+fn absolute(flag: &str, path: &Path) -> Result<PathBuf, Failure> {
+    let absolute = unix::check(path).and_then(|()| std::path::absolute(path));
+    absolute.and_then(|path| unix::check(&path).map(|()| path)).map_err(|error| {
+        let error = anyhow!("{flag}{UNIX}{}: {error}", path.display());
+        let failure = Failure::new(Exit::Usage, error);
+        failure.with_hint(format!("use a path such as {flag}{UNIX}/run/anyport/anyport.sock"))
+    })
+}
+
 /// Refuses an address of `--bind` that no resolver would explain.
 fn check_written(address: &str) -> Result<(), Failure> {
+    if path_of(address).is_some() {
+        return Ok(());
+    }
+    if address.starts_with('/') {
+        let error = anyhow!("--bind {address}: neither HOST:PORT nor an IPv6 address");
+        let hint = format!("for a Unix socket: --bind {UNIX}{address}");
+        return Err(Failure::new(Exit::Usage, error).with_hint(hint));
+    }
     if let Some((scheme, rest)) = address.split_once("://") {
         let error = anyhow!("--bind {address}: --bind takes no scheme");
         let hint = match scheme.parse::<Service>() {
@@ -173,23 +215,44 @@ fn check_address(flag: &str, address: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Binds each address: for streams, and for datagrams if the service has them.
+/// Binds each address: for streams, and for datagrams if the service has them; then the Unix
+/// sockets, whose files are added to `files`.
 fn bind(
-    addresses: &[SocketAddr],
+    addresses: &[Address],
     service: Service,
-) -> Result<Vec<(TcpListener, Option<UdpSocket>)>, ListenError> {
-    if service.serves_udp() {
-        let pairs = listen::listen_with_datagrams(addresses)?;
-        return Ok(pairs.into_iter().map(|(socket, beside)| (socket, Some(beside))).collect());
+    mode: Option<u32>,
+    files: &mut Vec<SocketFile>,
+) -> Result<Vec<(Socket, Option<UdpSocket>)>, ListenError> {
+    let tcp: Vec<SocketAddr> = addresses.iter().filter_map(Address::ip).collect();
+    let mut bound: Vec<(Socket, Option<UdpSocket>)> = match service.serves_udp() {
+        _ if tcp.is_empty() => Vec::new(),
+        true => {
+            let pairs = listen::listen_with_datagrams(&tcp)?;
+            pairs.into_iter().map(|(socket, beside)| (Socket::Tcp(socket), Some(beside))).collect()
+        }
+        false => {
+            let sockets = listen::listen(&tcp)?;
+            sockets.into_iter().map(|socket| (Socket::Tcp(socket), None)).collect()
+        }
+    };
+    for address in addresses {
+        let Address::Unix(path) = address else { continue };
+        let listened = unix::listen(path, mode.unwrap_or(unix::MODE));
+        let (socket, file) =
+            listened.map_err(|source| ListenError::Bind { address: address.clone(), source })?;
+        bound.push((Socket::Unix(socket), None));
+        files.push(file);
     }
-    Ok(listen::listen(addresses)?.into_iter().map(|socket| (socket, None)).collect())
+    Ok(bound)
 }
 
 /// Addresses with one port for all that ask for port 0, and with the same settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
-    /// `HOST:PORT`, of which the host may be a name.
+    /// `HOST:PORT`, of which the host may be a name, or `unix:PATH`.
     pub(crate) wanted: Vec<String>,
+    /// The mode of a Unix socket.
+    pub(crate) mode: Option<u32>,
     /// The flag before such an address.
     pub(crate) flag: String,
     pub(crate) config: ListenerConfig,
@@ -213,7 +276,7 @@ pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
         [] if by_default => on_default_addresses(&port.to_string()),
         bind => bind.iter().flat_map(|address| with_port(address, port)).collect(),
     };
-    let bind = Group { wanted: bind, flag: BIND.to_owned(), config: common.clone() };
+    let bind = Group { wanted: bind, mode: None, flag: BIND.to_owned(), config: common.clone() };
     let listen = flags.listening.listen.iter().map(|listen| {
         let mut config = common.clone();
         config.allowed = listen.allowed.unwrap_or(config.allowed);
@@ -222,7 +285,8 @@ pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
         config.tls = listen.tls.unwrap_or(config.tls);
         config.service = listen.service;
         let flag = format!("--listen {}://", listen.service.as_str());
-        Group { wanted: with_port(&listen.address, default_port(listen.service)), flag, config }
+        let wanted = with_port(&listen.address, default_port(listen.service));
+        Group { wanted, mode: listen.mode, flag, config }
     });
     let all = std::iter::once(bind).chain(listen);
     all.filter(|group| !group.wanted.is_empty()).collect()
@@ -231,12 +295,13 @@ pub(crate) fn groups(flags: &flags::Serve, are_some: bool) -> Vec<Group> {
 /// Refuses duplicates, which would be reported as another program's listener. Each port 0 is
 /// another one.
 fn check_new<'a>(
-    addresses: &[SocketAddr],
-    mut earlier: impl Iterator<Item = &'a SocketAddr>,
+    addresses: &[Address],
+    mut earlier: impl Iterator<Item = &'a Address>,
 ) -> Result<(), Failure> {
-    match earlier.find(|address| address.port() != 0 && addresses.contains(address)) {
+    let is_one = |address: &Address| address.ip().is_none_or(|address| address.port() != 0);
+    match earlier.find(|address| is_one(address) && addresses.contains(address)) {
         Some(address) => {
-            Err(Failure::new(Exit::Usage, anyhow!("{} is given twice", address_text(*address)))
+            Err(Failure::new(Exit::Usage, anyhow!("{} is given twice", address.text()))
                 .with_hint("give each address once, in --bind or in --listen"))
         }
         None => Ok(()),
@@ -244,26 +309,21 @@ fn check_new<'a>(
 }
 
 /// `by_port`: the address has its port from `--port`.
-fn bind_hint(
-    flag: &str,
-    by_port: bool,
-    address: SocketAddr,
-    error: &std::io::Error,
-) -> Option<String> {
+fn bind_hint(flag: &str, by_port: bool, address: SocketAddr, error: &io::Error) -> Option<String> {
     let free = |port| {
         let mut address = address;
         address.set_port(port);
         format!("{flag}{}", address_text(address))
     };
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
+        io::ErrorKind::AddrInUse => {
             let port = address.port().checked_add(1).unwrap_or(DEFAULT_PORT);
             let other = if by_port { format!("--port {port}") } else { free(port) };
             Some(format!(
                 "is anyport already running (anyport status)? or choose another port: {other}"
             ))
         }
-        std::io::ErrorKind::PermissionDenied => Some(format!(
+        io::ErrorKind::PermissionDenied => Some(format!(
             "ports below 1024 need root or CAP_NET_BIND_SERVICE; try {}",
             free(DEFAULT_PORT)
         )),
@@ -271,9 +331,31 @@ fn bind_hint(
     }
 }
 
+/// Returns the hint for a Unix socket that could not be created.
+fn path_hint(flag: &str, path: &Path, error: &io::Error) -> Option<String> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("/")).display();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Some(format!(
+            "is anyport already running (anyport status)? or choose another path: {flag}{UNIX}{}2",
+            path.display()
+        )),
+        io::ErrorKind::AlreadyExists => {
+            Some(format!("choose another path, or move {} away", path.display()))
+        }
+        io::ErrorKind::NotFound => Some(format!("create the directory: mkdir -p {directory}")),
+        io::ErrorKind::PermissionDenied => {
+            Some(format!("the server needs write permission in {directory}"))
+        }
+        _ => None,
+    }
+}
+
 /// The addresses that a person means by one: `HOST` alone gets `default` for its port, `PORT` or
 /// `:PORT` alone the default addresses.
 fn with_port(written: &str, default: u16) -> Vec<String> {
+    if path_of(written).is_some() {
+        return vec![written.to_owned()];
+    }
     match address_and_port(written) {
         (None, port) => on_default_addresses(port.unwrap_or_default()),
         // Unchanged: the resolver reports its error.

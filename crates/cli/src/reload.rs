@@ -93,7 +93,8 @@ impl Running {
         for (name, binds) in [("bind", true), ("listen", false)] {
             let wanted = |groups: &[Group]| {
                 let of_kind = groups.iter().filter(|group| is_bind(group) == binds);
-                of_kind.map(|group| (group.flag.clone(), group.wanted.clone())).collect::<Vec<_>>()
+                let wanted = |group: &Group| (group.flag.clone(), group.wanted.clone(), group.mode);
+                of_kind.map(wanted).collect::<Vec<_>>()
             };
             if wanted(&self.groups) != wanted(&new) {
                 elsewhere.push(name);

@@ -5,12 +5,15 @@
 //!   └──────────── connect_timeout, for each address and read ──────────────┘ then timeout
 //! ```
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
-use anyport_net::dial::dial;
+use anyport_net::dial::{DialError, dial};
 use anyport_net::tcp_info::TcpInfo;
+use anyport_net::unix;
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
 use socket2::{SockRef, TcpKeepalive};
@@ -28,6 +31,8 @@ pub struct ConnectOptions {
     ///
     /// The peer of such a connection is the proxy.
     pub proxies: Proxies,
+    /// The Unix socket to connect to instead of the host of the target, and instead of a proxy.
+    pub unix_socket: Option<PathBuf>,
     /// Congestion control of the client's socket.
     pub congestion: Congestion,
     /// Servers to trust under TLS.
@@ -47,6 +52,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             proxies: Proxies::Direct,
+            unix_socket: None,
             congestion: Congestion::Auto,
             encryption: Encryption::default(),
             connect_timeout: Duration::from_secs(10),
@@ -61,7 +67,7 @@ impl Default for ConnectOptions {
 /// A new connection. TLS is established if the target asks for it.
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) socket: Socket,
 }
 
@@ -85,6 +91,12 @@ pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Conne
 /// Dials the target, or its proxy, which then opens a tunnel to the target.
 fn reach(target: &Target, options: &ConnectOptions) -> Result<TcpStream, Error> {
     let timeout = options.connect_timeout;
+    if let Some(path) = options.unix_socket.as_ref().or(target.socket.as_ref()) {
+        let stream = unix::connect(path, timeout)
+            .map_err(|source| DialError::Unix { path: path.clone(), source })?;
+        set_timeouts(&stream, timeout);
+        return Ok(stream);
+    }
     let Some(proxy) = options.proxies.of(target)? else {
         let stream = dial(&target.host, target.port, timeout)?;
         set_timeouts(&stream, timeout);
@@ -132,7 +144,11 @@ const fn alpn(scheme: Scheme) -> &'static [&'static [u8]] {
 }
 
 /// Sets the socket's options; returns the peer and the congestion control in use.
-fn prepare(stream: &TcpStream, options: &ConnectOptions) -> Result<(SocketAddr, String), Error> {
+fn prepare(stream: &TcpStream, options: &ConnectOptions) -> Result<(Peer, String), Error> {
+    // A Unix socket has neither addresses nor the options of TCP.
+    if unix::is_unix(stream) {
+        return Ok((Peer::Unix, String::new()));
+    }
     let no_peer = |source| Error::from(ErrorKind::Lost(Transferred::Sent(0))).because(source);
     let peer = stream.peer_addr().map_err(no_peer)?;
     let local = stream.local_addr().map_err(no_peer)?;
@@ -148,7 +164,7 @@ fn prepare(stream: &TcpStream, options: &ConnectOptions) -> Result<(SocketAddr, 
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
     let _ = SockRef::from(stream).set_tcp_user_timeout(options.unacknowledged);
     let _ = stream.set_nodelay(true);
-    Ok((peer, congestion))
+    Ok((peer.into(), congestion))
 }
 
 /// Limits each read and write. A socket that accepts no limit is used without one.

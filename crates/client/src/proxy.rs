@@ -64,6 +64,7 @@ impl Proxies {
     /// The variable for the target's scheme is not the URL of a proxy.
     pub fn of(&self, target: &Target) -> Result<Option<Proxy>, ProxyUrlError> {
         match self {
+            _ if target.socket.is_some() => Ok(None),
             Self::Direct => Ok(None),
             Self::All(proxy) => Ok(Some(proxy.clone())),
             Self::Environment(variables) => variables.of(target),

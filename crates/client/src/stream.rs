@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyport_proto::peer::Peer;
 use anyport_tls::client::{Client, NewServer, Trust, TrustedBy};
 use anyport_tls::{ClientMachine, ClientSide, MaybeTls, Parts, TRUNCATED, TlsError};
 use rustix::io::Errno;
@@ -71,7 +72,7 @@ impl Stream {
     /// Shakes hands where `target` is under TLS; `alpn`: what will be spoken then (RFC 7301).
     pub(crate) fn open(
         socket: TcpStream,
-        peer: SocketAddr,
+        peer: Peer,
         target: &Target,
         alpn: &[&[u8]],
         encryption: &Encryption,

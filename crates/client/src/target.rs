@@ -1,12 +1,14 @@
 //! Targets as people write them: `host:port`, `ws://host:port/NAME`, `https://host/NAME`,
-//! `fe80::1%eth0`, `:8331`.
+//! `fe80::1%eth0`, `:8331`, `unix:/run/anyport.sock`.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use anyport_net::address::UNIX;
 use anyport_net::resolve::{is_address, split_port, without_zone};
 use anyport_proto::access::Token;
 use anyport_proto::setting::TOKEN_FILE;
@@ -86,6 +88,8 @@ pub struct Target {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// The Unix socket to connect to, instead of host and port.
+    pub socket: Option<PathBuf>,
     /// The path, beginning with `/`, percent-encoded as written; with the query, if there is one.
     pub path: String,
     /// The token for this server.
@@ -224,6 +228,9 @@ impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
+        if let Some(rest) = url.strip_prefix(UNIX) {
+            return Self::of_socket(url, rest);
+        }
         let (scheme, rest) = split_scheme(url)?;
         let known = SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(scheme));
         let Some(&(_, scheme, encrypted)) = known else {
@@ -268,7 +275,7 @@ impl FromStr for Target {
         let path = path.split('#').next().unwrap_or("/");
         let slash = if path.starts_with('/') { "" } else { "/" };
         let path = format!("{slash}{path}");
-        Ok(Self { scheme, encrypted, host, port, path, token: None })
+        Ok(Self { scheme, encrypted, host, port, socket: None, path, token: None })
     }
 }
 
@@ -301,6 +308,19 @@ fn is_number(text: &str) -> bool {
 }
 
 impl Target {
+    /// Parses `SOCKET[:/PATH]`: as in nginx, the path on the server follows a colon.
+    fn of_socket(url: &str, rest: &str) -> Result<Self, TargetError> {
+        let (socket, path) = match rest.split_once(":/") {
+            Some((socket, path)) => (socket, path),
+            None => (rest, ""),
+        };
+        if socket.is_empty() {
+            return Err(TargetError::NoHost(url.to_owned()));
+        }
+        let local: Self = format!("{ANYPORT}://{THIS_MACHINE}/{path}").parse()?;
+        Ok(Self { socket: Some(socket.into()), ..local })
+    }
+
     /// Returns the scheme as it stands in the URL.
     pub const fn scheme_name(&self) -> &'static str {
         match (self.scheme, self.encrypted) {
@@ -327,6 +347,9 @@ impl Target {
 
     /// Returns whether the host is this machine, by name or address (RFC 6761 §6.3).
     pub(crate) fn is_loopback(&self) -> bool {
+        if self.socket.is_some() {
+            return true;
+        }
         let host = without_zone(&self.host).trim_end_matches('.').to_ascii_lowercase();
         let is_address = |ip: IpAddr| ip.to_canonical().is_loopback();
         host == THIS_MACHINE || host.ends_with(".localhost") || host.parse().is_ok_and(is_address)
@@ -335,6 +358,9 @@ impl Target {
     /// Returns host and port for people and for the file of known hosts, with the zone of an IPv6
     /// address.
     pub fn address(&self) -> String {
+        if let Some(socket) = &self.socket {
+            return format!("{UNIX}{}", socket.display());
+        }
         authority(&self.host, self.port)
     }
 
@@ -366,6 +392,11 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(socket) = &self.socket {
+            let path = if self.path == "/" { "" } else { &self.path };
+            let colon = if path.is_empty() { "" } else { ":" };
+            return write!(f, "{UNIX}{}{colon}{path}", socket.display());
+        }
         // RFC 6874 §2.
         let host = self.host.replace('%', "%25");
         write!(f, "{}://{}{}", self.scheme_name(), authority(&host, self.port), self.path)
@@ -378,6 +409,8 @@ pub(crate) fn authority(host: &str, port: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn target(url: &str) -> Target {
@@ -448,6 +481,23 @@ mod tests {
         assert_eq!(target(":9000/a"), target("tcp://localhost:9000/a"));
         assert_eq!(target("tcp://9000").host, "9000");
         assert_eq!("99999".parse::<Target>(), Err(TargetError::BadPort("99999".to_owned())));
+    }
+
+    #[test]
+    fn a_unix_socket_has_the_path_on_its_server_after_a_colon() {
+        for (url, socket, path) in [
+            ("unix:/run/a.sock", "/run/a.sock", "/"),
+            ("unix:/run/a.sock:/d/x%20y", "/run/a.sock", "/d/x%20y"),
+            ("unix:a:b", "a:b", "/"),
+        ] {
+            let target = target(url);
+            assert_eq!((target.socket.as_deref(), &*target.path), (Some(Path::new(socket)), path));
+            assert_eq!((&*target.host, target.scheme), ("localhost", Scheme::Tcp));
+            assert_eq!(target.to_string(), url);
+        }
+        assert_eq!(target("unix:///run/a.sock").address(), "unix:///run/a.sock");
+        let no_socket = TargetError::NoHost("unix:".to_owned());
+        assert_eq!("unix:".parse::<Target>(), Err(no_socket));
     }
 
     #[test]

@@ -9,12 +9,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::address::UNIX;
 use crate::resolve::{
     Family, NO_ADDRESS, Port, Query, ResolveError, address_text, is_address, resolve,
 };
@@ -31,6 +33,15 @@ pub enum DialError {
         /// The error of the resolver.
         #[source]
         source: ResolveError,
+    },
+    /// Connecting to a Unix socket failed.
+    #[error("cannot connect to {UNIX}{}", path.display())]
+    Unix {
+        /// The path of the socket.
+        path: PathBuf,
+        /// The error of the system.
+        #[source]
+        source: io::Error,
     },
     /// Connecting to all addresses failed; this is the preferred one.
     #[error("cannot connect to {}", host_and_address(host, *address))]

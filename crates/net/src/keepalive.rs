@@ -9,12 +9,18 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::unix::is_unix;
+
 /// Makes the kernel end the connection after the peer has acknowledged nothing for about `timeout`:
-/// neither probes on an idle connection, nor data, nor zero-window probes.
+/// neither probes on an idle connection, nor data, nor zero-window probes. The kernel itself ends
+/// the connection of a Unix socket whose peer is gone.
 ///
 /// # Errors
 /// The error of the system.
 pub fn watch(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
+    if is_unix(socket) {
+        return Ok(());
+    }
     let socket = SockRef::from(socket);
     let half = (timeout / 2).clamp(SHORTEST, LONGEST);
     let probes = TcpKeepalive::new()

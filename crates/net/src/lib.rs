@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+pub mod address;
 pub mod blocking;
 pub mod congestion;
 pub mod copy;
@@ -12,4 +13,5 @@ pub mod reactor;
 pub mod resolve;
 pub mod shared;
 pub mod tcp_info;
+pub mod unix;
 pub mod waiting;

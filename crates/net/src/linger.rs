@@ -10,7 +10,10 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::unix::is_unix;
 
 /// Maximum time that the peer may continue to send after FIN.
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -42,7 +45,8 @@ pub fn close_blocking(mut socket: &TcpStream, scratch: &mut [u8]) {
 
 /// Returns whether the connection of a socket is over: reset, or closed in both directions.
 ///
-/// With `half_close` the peer's FIN alone is enough.
+/// With `half_close` the peer's FIN alone is enough. A Unix socket has no FIN of a peer that closed:
+/// its connection is over when all of its input was read.
 pub fn is_over(socket: impl AsFd, half_close: bool) -> bool {
     let mut wanted = PollFlags::HUP | PollFlags::ERR;
     if half_close {
@@ -50,7 +54,11 @@ pub fn is_over(socket: impl AsFd, half_close: bool) -> bool {
     }
     let mut polled = [PollFd::new(&socket, wanted)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0)
+    if !poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0) {
+        return false;
+    }
+    let is_error = polled[0].revents().contains(PollFlags::ERR);
+    half_close || is_error || !is_unix(&socket) || ioctl_fionread(&socket) == Ok(0)
 }
 
 /// Closes a socket of the runtime as [`close_blocking`] does.

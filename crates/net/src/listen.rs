@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::resolve::{self, Query, ResolveError, address_text};
+use crate::address::Address;
+use crate::resolve::{self, Query, ResolveError};
 
 /// Maximum number of completed connections that wait for accept.
 const BACKLOG: i32 = 1024;
@@ -25,10 +27,10 @@ pub enum ListenError {
         source: ResolveError,
     },
     /// The system rejected one of its addresses.
-    #[error("cannot listen on {}", address_text(*address))]
+    #[error("cannot listen on {}", address.text())]
     Bind {
-        /// The numeric address.
-        address: SocketAddr,
+        /// The numeric address, or the path.
+        address: Address,
         /// The error of the system.
         #[source]
         source: io::Error,
@@ -37,6 +39,34 @@ pub enum ListenError {
     #[error("no address to listen on")]
     NoAddress,
 }
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listening {
+    /// Of TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+impl Listening {
+    /// Returns its address.
+    ///
+    /// # Errors
+    /// The error of the system, or a Unix socket without a path.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().map(Address::Tcp),
+            Self::Unix(socket) => {
+                let address = socket.local_addr()?;
+                let path = address.as_pathname().ok_or_else(|| io::Error::other(NO_PATH))?;
+                Ok(Address::Unix(path.to_owned()))
+            }
+        }
+    }
+}
+
+const NO_PATH: &str = "abstract sockets are not supported: they have no permissions";
 
 /// Resolves `HOST:PORT` to its distinct addresses, in the order of getaddrinfo.
 ///
@@ -76,7 +106,7 @@ pub fn listen_with_datagrams(
             let address = listener.local_addr().map_err(|_| ListenError::NoAddress)?;
             match bind_datagrams(address) {
                 Ok(socket) => Ok((listener, socket)),
-                Err(source) => Err(ListenError::Bind { address, source }),
+                Err(source) => Err(ListenError::Bind { address: address.into(), source }),
             }
         };
         listen_once(addresses)?.into_iter().map(beside).collect()
@@ -93,7 +123,7 @@ fn until_free<T>(
         match bind() {
             Err(ListenError::Bind { source, address })
                 if source.kind() == io::ErrorKind::AddrInUse
-                    && !addresses.contains(&address)
+                    && !address.ip().is_some_and(|address| addresses.contains(&address))
                     && attempt < PORT_ATTEMPTS => {}
             done => return done,
         }
@@ -124,9 +154,9 @@ fn listen_once(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError
             }
             Err(source) if address.is_ipv6() && is_no_ipv6(&source) => {
                 tracing::debug!(%address, error = %source, "IPv6 is not available");
-                missing = Some(ListenError::Bind { address, source });
+                missing = Some(ListenError::Bind { address: address.into(), source });
             }
-            Err(source) => return Err(ListenError::Bind { address, source }),
+            Err(source) => return Err(ListenError::Bind { address: address.into(), source }),
         }
     }
     if listeners.is_empty() {

@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use libc::tcp_info;
 
+use crate::unix::is_unix;
+
 /// Statistics of one connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,7 +58,8 @@ impl TcpInfo {
     }
 }
 
-/// How many of the written bytes were delivered.
+/// How many of the written bytes were delivered: those that the peer's kernel has, or those that the
+/// peer of a Unix socket has read.
 ///
 /// A peer that still reads from the socket buffers makes progress, although no write succeeds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,10 +78,13 @@ impl Delivery {
     /// Reads the statistics of `socket`.
     ///
     /// # Errors
-    /// The socket is not a TCP socket.
+    /// The socket is neither a TCP nor a Unix socket.
     pub fn of(socket: impl AsFd) -> io::Result<Self> {
         let mut bytes = [0; size_of::<tcp_info>()];
-        let known = ask(socket, &mut bytes)?;
+        let known = match ask(&socket, &mut bytes) {
+            Err(_) if is_unix(&socket) => return Self::of_unix(&socket),
+            known => known?,
+        };
         let known = &bytes[..known];
         let long = |at| long_number(known, at).unwrap_or_default();
         let short = |at| number(known, at).unwrap_or_default();
@@ -90,6 +96,12 @@ impl Delivery {
             acked,
             room: acked.saturating_add(short(offset_of!(tcp_info, tcpi_snd_wnd))),
         })
+    }
+
+    /// A Unix socket knows only how much of what was written is unread.
+    fn of_unix(socket: &impl AsFd) -> io::Result<Self> {
+        let unread = unread(socket)?;
+        Ok(Self { written: MUCH, acked: MUCH.saturating_sub(unread), room: 0 })
     }
 
     /// Returns whether the peer or its kernel accepted anything after `earlier`.
@@ -119,6 +131,22 @@ fn ask(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
     }
     Ok(usize::try_from(length).map_err(io::Error::other)?.min(bytes.len()))
 }
+
+/// Returns the memory of written bytes that the peer of a Unix socket has not read: SIOCOUTQ.
+fn unread(socket: &impl AsFd) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    #[expect(unsafe_code, reason = "rustix has no function for SIOCOUTQ")]
+    // SAFETY: the descriptor is borrowed and so open; the kernel writes one int, which outlives the
+    // call.
+    let asked = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if asked != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// Stands for all bytes that were ever written to a Unix socket, whose kernel does not count them.
+const MUCH: u64 = u64::MAX / 2;
 
 fn number(known: &[u8], at: usize) -> Option<u64> {
     let (bytes, _) = known.get(at..)?.split_first_chunk()?;
@@ -178,6 +206,22 @@ mod tests {
             assert!(std::time::Instant::now() < until, "no progress");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn the_peer_of_a_unix_socket_makes_progress_when_it_reads() {
+        let (mut sender, mut receiver) = std::os::unix::net::UnixStream::pair().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(count) = sender.write(&[0; 64 * 1024]) {
+            written += count;
+        }
+        let full = Delivery::of(&sender).unwrap();
+        assert!(full.acked < full.written, "{full:?}");
+        assert!(!Delivery::of(&sender).unwrap().has_advanced_since(&full));
+        receiver.read_exact(&mut vec![0; written]).unwrap();
+        let read = Delivery::of(&sender).unwrap();
+        assert!(read.has_advanced_since(&full) && read.acked == read.written, "{read:?}");
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_proto::peer::Peer;
+use anyport_net::address::Address;
+use anyport_net::unix::is_unix;
 use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::access::Grant;
 use crate::config::{Config, ListenerConfig};
@@ -21,11 +22,13 @@ use crate::live::Live;
 use crate::per_address::Admitted;
 use crate::session::Context;
 use crate::shared::{Settings, Shared};
+use crate::socket::Socket;
 
 /// A listening socket and its settings.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Socket,
+    pub(crate) address: Address,
     pub(crate) config: Arc<Live<ListenerConfig>>,
 }
 
@@ -40,8 +43,7 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
             accepted = answer_probes(&mut probes, listener.socket.accept()) => accepted,
         };
         match accepted {
-            Ok((stream, address)) => {
-                let peer = Peer::from(address);
+            Ok((stream, peer)) => {
                 shared.events.counters.accepted();
                 // Before anything else, so that a flood from one address affects no other client.
                 let is_proxy = shared.config.now().proxy_protocol_from.contains(&peer);
@@ -106,6 +108,10 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
 }
 
 fn prepare(stream: &TcpStream, config: &Config) {
+    // The options are those of TCP.
+    if is_unix(stream) {
+        return;
+    }
     // A client waits for receipts and echoes.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");

@@ -29,6 +29,7 @@ mod service;
 mod session;
 mod shared;
 mod shutdown;
+mod socket;
 mod tls;
 mod tokens;
 mod unclassified;
@@ -48,10 +49,13 @@ pub use reload::Reload;
 pub use tokens::Tokens;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyport_net::address::Address;
+use anyport_net::listen::Listening;
 use anyport_proto::transfer::receipt::Engine;
 use tokio::sync::Semaphore;
 
@@ -70,13 +74,14 @@ use service::files::Files;
 use service::pipe::Pipes;
 use shared::Shared;
 use shutdown::Stop;
+use socket::Socket;
 use unclassified::Unclassified;
 
 /// A listening socket and its settings.
 #[derive(Debug)]
 pub struct Listener {
     /// The socket, bound and listening.
-    pub socket: TcpListener,
+    pub socket: Listening,
     /// Datagram socket of the same address, if [`Service::serves_udp`].
     pub datagrams: Option<UdpSocket>,
     /// Settings of this listener.
@@ -86,7 +91,14 @@ pub struct Listener {
 /// Returns a listener with default settings.
 impl From<TcpListener> for Listener {
     fn from(socket: TcpListener) -> Self {
-        Self { socket, datagrams: None, config: ListenerConfig::default() }
+        Self { socket: Listening::Tcp(socket), datagrams: None, config: ListenerConfig::default() }
+    }
+}
+
+/// Returns a listener with default settings. The caller removes the file of the socket.
+impl From<UnixListener> for Listener {
+    fn from(socket: UnixListener) -> Self {
+        Self { socket: Listening::Unix(socket), datagrams: None, config: ListenerConfig::default() }
     }
 }
 
@@ -126,10 +138,10 @@ impl Server {
             if let Some(socket) = beside {
                 datagrams.push(Datagrams::new(socket, config.service, events.counters.clone())?);
             }
-            socket.set_nonblocking(true)?;
-            let socket = tokio::net::TcpListener::from_std(socket)?;
-            let probes = health.watch_accept_loop(socket.local_addr()?.to_string());
-            bound.push((Bound { socket, config: Arc::new(Live::new(config)) }, probes));
+            let address = socket.address()?;
+            let probes = health.watch_accept_loop(address.to_string());
+            let (socket, config) = (Socket::of(socket)?, Arc::new(Live::new(config)));
+            bound.push((Bound { socket, address, config }, probes));
         }
         let live = Arc::new(Live::new(config.clone()));
         let reactors = Reactors::start(live.clone(), &mut health)?;
@@ -158,11 +170,8 @@ impl Server {
     }
 
     /// Returns its addresses, in the order of its listeners.
-    ///
-    /// # Errors
-    /// The error of the system.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.listeners.iter().map(|(listener, _)| listener.socket.local_addr()).collect()
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners.iter().map(|(listener, _)| listener.address.clone()).collect()
     }
 
     /// Returns its counters, which remain valid while it runs and after it has ended.

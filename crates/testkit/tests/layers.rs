@@ -38,15 +38,15 @@ const MODULES: [(&str, &str); 10] = [
     ),
     (
         "net",
-        "blocking congestion keepalive linger pace prefixed resolve shared tcp_info waiting copy \
-         dial listen reactor",
+        "blocking unix congestion keepalive linger pace prefixed resolve address shared tcp_info \
+         waiting copy dial listen reactor",
     ),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
         "server",
         "address greeting link live permits health proxies shutdown tokens budget config unclassified \
          events per_address access detect guard service datagram overview shared tls session \
-         layers proxied opening reactors driving reload connection accept",
+         layers proxied opening reactors driving reload connection socket accept",
     ),
     (
         "client",

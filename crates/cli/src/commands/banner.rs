@@ -2,7 +2,9 @@
 //! capitals are filled in.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
+use anyport_net::address::Address;
 use anyport_net::resolve::ip_text;
 use anyport_proto::access::Rights;
 use anyport_proto::detect::Allowed;
@@ -11,11 +13,9 @@ use anyport_tls::server::Server;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::access::is_loopback;
-
 /// The way to reach a listener.
 struct Door {
-    address: SocketAddr,
+    address: Address,
     /// The protocols that it accepts, also under TLS if there is TLS.
     allowed: Allowed,
     encrypted: bool,
@@ -23,7 +23,7 @@ struct Door {
 
 /// Settings that the commands depend on, beside the listeners.
 pub(super) struct Banner<'a> {
-    pub(super) listening: &'a [(SocketAddr, ListenerConfig)],
+    pub(super) listening: &'a [(Address, ListenerConfig)],
     /// The rights that no client has.
     pub(super) withheld: Rights,
     /// Clients must show a token.
@@ -40,7 +40,7 @@ impl Banner<'_> {
         let doors: Vec<Door> = self
             .listening
             .iter()
-            .filter_map(|(address, config)| self.door(*address, config))
+            .filter_map(|(address, config)| self.door(address, config))
             .collect();
         let first = |accepts: fn(Allowed) -> bool| doors.iter().find(|door| accepts(door.allowed));
         let uploads = !self.withheld.contains(Rights::WRITE);
@@ -72,24 +72,25 @@ impl Banner<'_> {
             return None;
         }
         let mut doors =
-            self.listening.iter().filter_map(|(address, config)| self.door(*address, config));
-        let door = doors.find(|door| door.allowed.http)?;
+            self.listening.iter().filter_map(|(address, config)| self.door(address, config));
+        let door = doors.find(|door| door.allowed.http && door.path().is_none())?;
         let scheme = if door.encrypted { "https" } else { "http" };
         Some(format!("{scheme}://{}/", door.authority()))
     }
 
-    fn door(&self, address: SocketAddr, config: &ListenerConfig) -> Option<Door> {
+    fn door(&self, address: &Address, config: &ListenerConfig) -> Option<Door> {
         if config.service != Service::Any {
             return None;
         }
         let mut allowed = config.allowed;
         let only_tls = allowed.is_only_tls();
         // On the way to another machine a token belongs under TLS.
-        let exposed = self.tokens && !is_loopback(&address);
+        let exposed = self.tokens && !address.is_loopback();
         let wanted = only_tls || config.tls == TlsMode::Required || exposed;
         if only_tls {
             allowed = Allowed::ALL;
         }
+        let address = address.clone();
         Some(Door { address, allowed, encrypted: wanted && speaks_tls(config) })
     }
 
@@ -105,12 +106,15 @@ impl Banner<'_> {
             None => String::new(),
         };
         let upload = if self.withheld.contains(Rights::WRITE) { "" } else { "-T FILE " };
-        format!("curl {tls}{token}{upload}{url}")
+        format!("curl {}{tls}{token}{upload}{url}", door.socket())
     }
 
     /// websocat cannot pin a certificate nor present one, puts IPv6 addresses into SNI, and has no
     /// zones in its URLs.
     fn websocat(&self, door: &Door) -> Option<String> {
+        if door.path().is_some() {
+            return None;
+        }
         let url = door.url("ws", "wss", "files/NAME");
         let works_under_tls = !self.tokens && !self.client_certificate && !url.contains('[');
         if door.encrypted && !works_under_tls || url.contains('%') {
@@ -122,8 +126,9 @@ impl Banner<'_> {
     }
 
     fn anyport(&self, door: &Door, scheme: &str, encrypted: &str) -> String {
+        let socket = door.socket();
         if scheme == PLAIN {
-            return format!("anyport send {PLAIN} FILE {}", door.url("tcp", "tls", ""));
+            return format!("anyport send {socket}{PLAIN} FILE {}", door.url("tcp", "tls", ""));
         }
         let token = if self.tokens { "--token-file TOKENFILE " } else { "" };
         let tls = match self.tls.filter(|_| door.encrypted) {
@@ -131,9 +136,12 @@ impl Banner<'_> {
             None => String::new(),
         };
         if self.withheld.contains(Rights::WRITE) {
-            return format!("anyport get {tls}{token}{}", door.url(scheme, encrypted, "NAME"));
+            return format!(
+                "anyport get {socket}{tls}{token}{}",
+                door.url(scheme, encrypted, "NAME")
+            );
         }
-        format!("anyport send {tls}{token}FILE {}", door.url(scheme, encrypted, ""))
+        format!("anyport send {socket}{tls}{token}FILE {}", door.url(scheme, encrypted, ""))
     }
 
     const fn own_certificate(&self) -> &'static str {
@@ -143,7 +151,23 @@ impl Banner<'_> {
 
 impl Door {
     fn nc(&self) -> String {
-        format!("nc -N {} {} < FILE", self.host(), self.address.port())
+        match &self.address {
+            Address::Tcp(address) => format!("nc -N {} {} < FILE", host(*address), address.port()),
+            Address::Unix(path) => format!("nc -N -U {} < FILE", quoted(path)),
+        }
+    }
+
+    /// Returns the path of a Unix socket.
+    fn path(&self) -> Option<&Path> {
+        match &self.address {
+            Address::Tcp(_) => None,
+            Address::Unix(path) => Some(path),
+        }
+    }
+
+    /// Returns the flag for a Unix socket, with a blank behind it.
+    fn socket(&self) -> String {
+        self.path().map(|path| format!("--unix-socket {} ", quoted(path))).unwrap_or_default()
     }
 
     fn url(&self, plain: &str, encrypted: &str, path: &str) -> String {
@@ -155,18 +179,23 @@ impl Door {
 
     /// `HOST:PORT` as a URL writes it.
     fn authority(&self) -> String {
-        let (host, port) = (self.host().replace('%', "%25"), self.address.port());
+        let Address::Tcp(address) = self.address else { return "localhost".to_owned() };
+        let (host, port) = (host(address).replace('%', "%25"), address.port());
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
+}
 
-    /// Returns the host to connect to: the unspecified address stands for every name and address of
-    /// this machine.
-    fn host(&self) -> String {
-        match self.address {
-            any if any.ip().is_unspecified() => "HOST".to_owned(),
-            other => ip_text(other),
-        }
-    }
+/// Returns the host to connect to: the unspecified address stands for every name and address of
+/// this machine.
+fn host(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { "HOST".to_owned() } else { ip_text(address) }
+}
+
+/// Returns a path as a word of a shell.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,@:".contains(c);
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// Raw bytes, where no listener looks at them.

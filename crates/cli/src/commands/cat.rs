@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use anyhow::anyhow;
 use anyport_client::{CatOptions, ErrorKind, Target, cat};
 use anyport_console::{Exit, Failure, to_stderr};
 use anyport_net::congestion::Congestion;
@@ -21,6 +22,10 @@ pub(crate) fn run(flags: &flags::Cat) -> Result<Exit, Failure> {
     options.outlasts = !io::stdin().is_terminal();
     // Congestion control does not make typed input faster.
     options.connect = super::connecting(&flags.connect, target.as_slice())?;
+    if options.connect.unix_socket.is_some() && flags.url.starts_with("udp://") {
+        let error = anyhow!("--unix-socket cannot be combined with udp://");
+        return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
+    }
     options.connect.congestion = Congestion::System;
     options.token = flags.credential.handshake_token(&flags.url)?;
     match cat(&flags.url, &options, Waiting(io::stdin()), Waiting(io::stdout())) {

@@ -21,6 +21,7 @@ pub(crate) mod token;
 
 use std::{env, slice};
 
+use anyhow::anyhow;
 use anyport_client::{ConnectOptions, Proxies, ProxyUrlError, Target};
 use anyport_console::{Exit, Failure};
 
@@ -31,7 +32,20 @@ fn connecting(flags: &flags::Connect, targets: &[Target]) -> Result<ConnectOptio
     let mut options = ConnectOptions::default();
     options.encryption = trust::client(&flags.tls, targets)?;
     options.connect_timeout = flags.connect_timeout;
+    options.unix_socket = flags.unix_socket.clone();
+    if let Some(target) = targets.iter().find(|target| target.socket.is_some()) {
+        let other = match (&flags.unix_socket, flags.proxy.as_deref()) {
+            (Some(_), _) => Some("--unix-socket"),
+            (None, None | Some("")) => None,
+            (None, Some(_)) => Some("-x"),
+        };
+        if let Some(other) = other {
+            let error = anyhow!("{other} cannot be combined with {target}");
+            return Err(Failure::new(Exit::Usage, error).with_hint("leave out one of them"));
+        }
+    }
     options.proxies = match flags.proxy.as_deref() {
+        _ if flags.unix_socket.is_some() => Proxies::Direct,
         None => Proxies::from_environment(|name| env::var(name).ok()),
         Some("") => Proxies::Direct,
         Some(url) => Proxies::All(url.parse().map_err(|error: ProxyUrlError| {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, anyhow};
 use anyport_client::Target;
 use anyport_console::{Exit, Failure, print_failure, reason, to_stderr, to_stdout};
+use anyport_net::address::UNIX;
 use anyport_net::resolve::{Family, Found, Port, Query, ResolveError, name_of, resolve};
 use serde_json::{Value, json};
 
@@ -18,6 +19,11 @@ pub(crate) fn run(flags: &flags::Resolve) -> Result<Exit, Failure> {
             .map_or_else(|_| "the host alone".to_owned(), |target| target.host);
         let error = anyhow!("{name} is a URL");
         return Err(Failure::new(Exit::Usage, error).with_hint(format!("write {host}")));
+    }
+    if let Some(name) = flags.names.iter().find(|name| name.starts_with(UNIX)) {
+        let error = anyhow!("{name} is a Unix socket, which has no IP address");
+        let hint = format!("see ls -l {}", &name[UNIX.len()..]);
+        return Err(Failure::new(Exit::Usage, error).with_hint(hint));
     }
     if let [host, port] = flags.names.as_slice()
         && is_port(port)

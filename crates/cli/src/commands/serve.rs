@@ -1,13 +1,12 @@
 //! `anyport serve`.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use anyport_console::{Exit, Failure, json_to_stdout, to_stderr};
+use anyport_net::address::Address;
 use anyport_net::blocking;
-use anyport_net::resolve::address_text;
 use anyport_proto::detect::Allowed;
 use anyport_server::{Config, ListenerConfig, Server, Service, Snapshot, TlsMode, Tokens};
 use anyport_tls::Fingerprint;
@@ -16,7 +15,6 @@ use tokio::sync::mpsc;
 
 use super::banner::{Banner, NC_NOTE, speaks_tls};
 use super::running::{self, Running, Signals};
-use crate::access::is_loopback;
 use crate::daemon::control::Control;
 use crate::daemon::{self, Background, Manager, ServerHandle};
 use crate::flags;
@@ -76,26 +74,26 @@ async fn serve(
     printer: Printer,
     background: &mut Background,
 ) -> Result<(Exit, Snapshot), Failure> {
-    let Listening { listeners, origins } = listening;
+    let Listening { listeners, origins, files: _files } = listening;
     let tokens = config.tokens.as_ref().map(Tokens::len);
     let configs: Vec<_> = listeners.iter().map(|listener| listener.config.clone()).collect();
     let tls = config.tls.clone();
     let fingerprint = tls.as_ref().map(anyport_tls::server::Server::fingerprint);
     let server = Server::new(config, listeners, printer)
         .map_err(|error| settings::cannot_serve(&flags.directory, flags.access.read_only, error))?;
-    let addresses = server.addresses().context("cannot read the listening addresses")?;
+    let addresses = server.addresses();
     let listening: Vec<_> = addresses.into_iter().zip(configs).collect();
     let reloader = Reloader::new(server.reload_handle(), flags, parsed, origins);
     // Registered before the first line, whose reader may send a signal.
     let signals = Signals::register(background.detached.is_some())?;
-    let port = listening.first().map_or(0, |(address, _)| address.port());
+    let port = listening.iter().find_map(|(address, _)| address.ip()).map_or(0, |ip| ip.port());
     let control = Control::bind(flags.background.control.as_deref(), port)?;
     background.redirect_stderr()?;
     announce(flags, tokens, &listening, tls.as_ref())?;
 
     let (order, orders) = mpsc::channel(1);
     let events =
-        listening.iter().map(|(address, config)| listening_event(*address, config, fingerprint));
+        listening.iter().map(|(address, config)| listening_event(address, config, fingerprint));
     let handle = Arc::new(ServerHandle::new(server.overview(), order, events.collect()));
     if let Some(control) = &control {
         let answering = control.serve(handle.clone()).context("cannot serve the control socket")?;
@@ -122,18 +120,18 @@ fn ready_line(flags: &flags::Serve, handle: &ServerHandle) -> String {
 fn announce(
     flags: &flags::Serve,
     tokens: Option<usize>,
-    listening: &[(SocketAddr, ListenerConfig)],
+    listening: &[(Address, ListenerConfig)],
     tls: Option<&anyport_tls::server::Server>,
 ) -> Result<(), Failure> {
     warn_of_clear_text(tokens, listening);
-    if flags.listening.open && listening.iter().all(|(address, _)| is_loopback(address)) {
+    if flags.listening.open && listening.iter().all(|(address, _)| address.is_loopback()) {
         to_stderr("warning: --open has no effect: all addresses are loopback");
         to_stderr("hint: add --bind 0.0.0.0");
     }
     let fingerprint = tls.map(anyport_tls::server::Server::fingerprint);
     if flags.json {
         for (address, config) in listening {
-            let event = listening_event(*address, config, fingerprint);
+            let event = listening_event(address, config, fingerprint);
             json_to_stdout(&event).context("cannot write to stdout")?;
         }
         return Ok(());
@@ -154,7 +152,8 @@ fn announce(
         None => to_stderr(&format!("anyport {version} accepts no files")),
     }
     for (address, config) in listening {
-        to_stderr(&format!("  listening on {}{}", address_text(*address), restriction(config)));
+        let restriction = restriction(address, config);
+        to_stderr(&format!("  listening on {}{restriction}", address.text()));
     }
     if let Some(fingerprint) = fingerprint
         && listening.iter().any(|(_, config)| speaks_tls(config))
@@ -188,19 +187,23 @@ fn announce(
         return Ok(());
     }
     match listening.first() {
-        Some((first, config)) if listening.iter().all(|(address, _)| is_loopback(address)) => {
+        Some((_, config)) if listening.iter().all(|(address, _)| address.is_loopback()) => {
+            let port =
+                |(address, _): &(Address, _)| address.ip().map(|ip| format!(":{}", ip.port()));
+            let first = listening.iter().find_map(port).unwrap_or_default();
             let wider = match files.next() {
-                Some((first, _)) => format!("--bind 0.0.0.0:{}", first.port()),
-                None => {
-                    format!("--listen {}://0.0.0.0:{}", config.service.as_str(), first.port())
+                Some(first_of_files) => {
+                    let port = port(first_of_files).or_else(|| files.find_map(port));
+                    format!("--bind 0.0.0.0{}", port.unwrap_or_default())
                 }
+                None => format!("--listen {}://0.0.0.0{first}", config.service.as_str()),
             };
             to_stderr(&format!(
                 "reachable from this machine only; to let other machines \
                 connect, add --open {wider}"
             ));
         }
-        _ if files.all(|(address, _)| is_loopback(address)) => {
+        _ if files.all(|(address, _)| address.is_loopback()) => {
             to_stderr("OPEN: every client that reaches these addresses is served");
         }
         _ => {
@@ -212,9 +215,9 @@ fn announce(
 }
 
 /// Warns that a token in clear text can be intercepted and used.
-fn warn_of_clear_text(tokens: Option<usize>, listening: &[(SocketAddr, ListenerConfig)]) {
+fn warn_of_clear_text(tokens: Option<usize>, listening: &[(Address, ListenerConfig)]) {
     let mut wide = listening.iter().filter(|(address, config)| {
-        config.service == Service::Any && config.tls != TlsMode::Required && !is_loopback(address)
+        config.service == Service::Any && config.tls != TlsMode::Required && !address.is_loopback()
     });
     if let (Some(_), Some((address, _))) = (tokens, wide.next()) {
         to_stderr(&format!(
@@ -228,7 +231,7 @@ fn warn_of_clear_text(tokens: Option<usize>, listening: &[(SocketAddr, ListenerC
 const ASKED_FOR_NONE: &str = "/livez, /readyz and listeners for a single service";
 
 fn listening_event(
-    address: SocketAddr,
+    address: &Address,
     config: &ListenerConfig,
     fingerprint: Option<Fingerprint>,
 ) -> serde_json::Value {
@@ -236,7 +239,7 @@ fn listening_event(
     let mut event = json!({ "event": "listening", "addr": address.to_string() });
     if service != Service::Any {
         event["service"] = json!(service.as_str());
-        event["udp"] = json!(service.serves_udp());
+        event["udp"] = json!(service.serves_udp() && address.ip().is_some());
         return event;
     }
     if !allowed.detect {
@@ -255,9 +258,10 @@ fn listening_event(
 }
 
 /// Returns the restrictions of a listener, if any.
-fn restriction(config: &ListenerConfig) -> String {
+fn restriction(address: &Address, config: &ListenerConfig) -> String {
     if config.service != Service::Any {
-        let udp = if config.service.serves_udp() { ", TCP and UDP" } else { "" };
+        let serves_udp = config.service.serves_udp() && address.ip().is_some();
+        let udp = if serves_udp { ", TCP and UDP" } else { "" };
         return format!(", {}{udp}", config.service.as_str());
     }
     let allowed = config.allowed;

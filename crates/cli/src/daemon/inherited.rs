@@ -6,10 +6,13 @@
 //! for the service whose listener has the same address.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 
 use anyhow::anyhow;
 use anyport_console::{Exit, Failure};
+use anyport_net::address::Address;
+use anyport_net::listen::Listening;
 use anyport_server::Service;
 use listenfd::ListenFd;
 use rustix::net::{SocketType, sockopt};
@@ -18,8 +21,8 @@ use rustix::net::{SocketType, sockopt};
 #[derive(Debug)]
 pub(crate) struct Inherited {
     pub(crate) service: Service,
-    pub(crate) address: SocketAddr,
-    pub(crate) socket: TcpListener,
+    pub(crate) address: Address,
+    pub(crate) socket: Listening,
     pub(crate) datagrams: Option<UdpSocket>,
 }
 
@@ -72,7 +75,8 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
     }
     for (service, address, socket, number) in datagrams {
         let is_beside = |one: &&mut Inherited| {
-            one.service == service && one.address == address && one.datagrams.is_none()
+            let is_same = one.address.ip() == Some(address);
+            one.service == service && is_same && one.datagrams.is_none()
         };
         match listeners.iter_mut().find(is_beside) {
             Some(beside) => beside.datagrams = Some(socket),
@@ -90,7 +94,7 @@ pub(crate) fn take() -> Result<Vec<Inherited>, Failure> {
 }
 
 enum Socket {
-    Stream(TcpListener, SocketAddr),
+    Stream(Listening, Address),
     Datagrams(UdpSocket, SocketAddr),
 }
 
@@ -99,16 +103,25 @@ fn socket(sockets: &mut ListenFd, at: usize) -> io::Result<Socket> {
         let address = socket.local_addr()?;
         return Ok(Socket::Datagrams(socket, address));
     }
-    let Some(socket) = sockets.take_tcp_listener(at)? else {
-        return Err(io::ErrorKind::NotFound.into());
+    let socket = match sockets.take_unix_listener(at) {
+        Ok(Some(socket)) => Listening::Unix(listening(socket)?),
+        _ => {
+            let socket = sockets.take_tcp_listener(at)?;
+            Listening::Tcp(listening(socket.ok_or(io::ErrorKind::NotFound)?)?)
+        }
     };
+    let address = socket.address()?;
+    Ok(Socket::Stream(socket, address))
+}
+
+/// Checks that a socket listens. With `Accept=yes` it is a connection, and the server would wait for
+/// another one on it for ever.
+fn listening<T: AsFd>(socket: T) -> io::Result<T> {
     debug_assert_eq!(sockopt::socket_type(&socket)?, SocketType::STREAM);
-    // With Accept=yes it is a connection, and we would wait for another one on it for ever.
     if !sockopt::socket_acceptconn(&socket)? {
         return Err(io::Error::other("it is not a listening socket"));
     }
-    let address = socket.local_addr()?;
-    Ok(Socket::Stream(socket, address))
+    Ok(socket)
 }
 
 /// Returns the service of a socket with this name. Without a name of its own it has its unit's, or
@@ -133,7 +146,7 @@ const NAMES_HINT: &str = "FileDescriptorName= selects the service of a socket; w
 const DATAGRAMS_HINT: &str =
     "use ListenDatagram= with a ListenStream= of the same address, for echo, rfc868 or daytime";
 
-const KINDS_HINT: &str = "use ListenStream= with an IP address, without Accept=yes";
+const KINDS_HINT: &str = "use ListenStream= with an IP address or a path, without Accept=yes";
 
 #[cfg(test)]
 mod tests {

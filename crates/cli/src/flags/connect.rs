@@ -1,5 +1,6 @@
 //! The flags of every client about its connection.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_console::values;
@@ -28,6 +29,13 @@ pub(crate) struct Connect {
     /// directly. Other users can see a password in the command line; use a variable.
     #[arg(short = 'x', long, value_name = "URL", help_heading = "Connection")]
     pub(crate) proxy: Option<String>,
+
+    /// Connect to the Unix socket PATH, whatever the host of URL
+    ///
+    /// As in curl. The host of URL is still that of the request, of TLS and of the token. The target
+    /// unix:PATH is short for --unix-socket PATH tcp://localhost.
+    #[arg(long, value_name = "PATH", help_heading = "Connection", conflicts_with = "proxy")]
+    pub(crate) unix_socket: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) tls: ClientTls,

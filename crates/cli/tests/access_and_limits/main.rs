@@ -16,6 +16,7 @@
 //! - `tls` the same under TLS, and whom clients trust
 //! - `tls_silence` what comes under TLS and says nothing
 //! - `tokens` who comes in where tokens are asked for
+//! - `unix_sockets` listening at a path, and clients that connect to one
 //! - `under_load` floods, storms and shortages
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -37,3 +38,4 @@ mod tls;
 mod tls_silence;
 mod tokens;
 mod under_load;
+mod unix_sockets;

@@ -193,6 +193,9 @@ for kind in filter(None, kinds.split(",")):
         continue
     if kind == "unix":
         one = socket.socket(socket.AF_UNIX)
+        if address.startswith("/"):
+            one.bind(address)
+            one.listen()
     else:
         host, _, port = address.rpartition(":")
         family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
@@ -249,6 +252,22 @@ fn several_sockets_of_both_kinds_and_families_are_served_by_their_names() {
     assert_eq!(&answer[..count], b"over UDP");
 }
 
+#[test]
+fn an_inherited_unix_socket_is_served_and_left_to_the_service_manager() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("a.sock");
+    let socket = format!("unix {}", path.display());
+    let Some(command) = activate(&[&socket], "", &[]) else { return };
+    let mut server = Server::start_as(command, &[], &[]);
+    assert_eq!(server.listening()[0]["addr"], format!("unix:{}", path.display()));
+    let sample = Sample::new("x", b"content");
+    anyport(&["send", sample.path(), &format!("unix:{}", path.display())]).succeeds();
+    assert_eq!(server.stored(&server.next_receipt()), b"content");
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(path.exists());
+}
+
 /// Those that flags name come beside them, and are asked for once.
 #[test]
 fn addresses_of_flags_are_served_beside_inherited_ones() {
@@ -282,7 +301,8 @@ fn the_error_of_an_unusable_socket_names_it_and_the_reason() {
     refused(&["tcp 0.0.0.0:0"], "", &[], "is reachable from other machines");
     refused(&[here, "tcp 0.0.0.0:0"], "any:echo", &[], "to let every client use echo");
     refused(&["file x"], "", &[], "cannot use the inherited descriptor 3: fd 3 is not a");
-    refused(&[here, "unix x"], "any:mine.socket", &[], "descriptor 4 (mine.socket): fd 4 is not a");
+    let idle = "descriptor 4 (mine.socket): it is not a listening socket";
+    refused(&[here, "unix x"], "any:mine.socket", &[], idle);
     refused(&["bound 127.0.0.1:0"], "", &[], "descriptor 3: it is not a listening socket");
     refused(
         &[here],

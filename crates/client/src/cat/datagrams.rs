@@ -43,8 +43,10 @@ async fn carry(
 ) -> Result<(), Error> {
     let failed = |source: io::Error| match source.kind() {
         // The other side's word about an earlier datagram (ICMP).
-        io::ErrorKind::ConnectionRefused => Error::at(peer, ErrorKind::NoPort).because(source),
-        _ => Error::lost(peer, Transferred::Messages, source),
+        io::ErrorKind::ConnectionRefused => {
+            Error::at(peer.into(), ErrorKind::NoPort).because(source)
+        }
+        _ => Error::lost(peer.into(), Transferred::Messages, source),
     };
     let mut buffer = vec![0; LONGEST_DATAGRAM];
     let (mut ended, mut until) = (false, Instant::now());

@@ -1,10 +1,10 @@
 //! A pipe over a stream: raw TCP, or WebSocket messages.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_proto::limits::Limits;
+use anyport_proto::peer::Peer;
 use anyport_proto::ws::candidate::GREETING;
 use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender};
 use tokio::io::{AsyncReadExt, ReadHalf};
@@ -49,7 +49,7 @@ struct Connection {
     reader: ReadHalf<AsyncStream>,
     /// The output that the server has not accepted yet.
     writer: Outbox,
-    peer: SocketAddr,
+    peer: Peer,
     coding: Coding,
     /// Input that followed a handshake's response.
     early: Vec<u8>,
@@ -76,7 +76,7 @@ enum End {
 
 impl End {
     /// Returns the reason of the server, if it gave one.
-    fn verdict(self, peer: SocketAddr) -> Result<Option<String>, Error> {
+    fn verdict(self, peer: Peer) -> Result<Option<String>, Error> {
         match self {
             // A stopping server ends cleanly too.
             Self::Closed { code: Some(code), reason }

@@ -1,10 +1,10 @@
 //! The opening handshake of WebSocket, for every use of it.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 
 use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
+use anyport_proto::peer::Peer;
 use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, Verified, request, verify};
 
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER};
@@ -22,7 +22,7 @@ pub(crate) struct Upgraded {
 /// Requests a WebSocket at the target's path with these subprotocols.
 pub(crate) fn upgrade(
     stream: &mut Stream,
-    peer: SocketAddr,
+    peer: Peer,
     target: &Target,
     subprotocols: &[&str],
     deflate: bool,

@@ -1,10 +1,11 @@
 //! WebSocket on tokio-tungstenite, for comparison.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::task::Poll;
 use std::time::Duration;
 
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::messages::{FILE_SUBPROTOCOL, FileMessage, FileReply};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::Receipt;
@@ -34,7 +35,7 @@ pub(crate) struct LibraryChannel {
     socket: WebSocketStream<AsyncStream>,
     /// A second handle of the socket, to check for input.
     watched: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
     announced: bool,
     /// Payload bytes of one frame.
     frame_size: usize,
@@ -45,7 +46,7 @@ pub(crate) struct LibraryChannel {
 impl LibraryChannel {
     pub(crate) fn handshake(
         stream: Stream,
-        peer: SocketAddr,
+        peer: Peer,
         target: &Target,
         options: &ConnectOptions,
         frame_size: usize,
@@ -285,10 +286,7 @@ fn read_message(content: &mut Content, frame_size: usize) -> Result<Vec<u8>, Err
     Ok(message)
 }
 
-async fn answer(
-    socket: &mut WebSocketStream<AsyncStream>,
-    peer: SocketAddr,
-) -> Result<String, NoReply> {
+async fn answer(socket: &mut WebSocketStream<AsyncStream>, peer: Peer) -> Result<String, NoReply> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
@@ -303,7 +301,7 @@ async fn answer(
     }
 }
 
-fn gave_up(peer: SocketAddr, sent: u64, error: tungstenite::Error) -> Error {
+fn gave_up(peer: Peer, sent: u64, error: tungstenite::Error) -> Error {
     match error {
         tungstenite::Error::Io(source) => Error::lost(peer, Transferred::Sent(sent), source),
         tungstenite::Error::ConnectionClosed

@@ -1,10 +1,10 @@
 //! Raw TCP: the preface, content, an `END` line and a receipt line; or only the content.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_proto::access::Token;
+use anyport_proto::peer::Peer;
 use anyport_proto::preface::{Reply, end_line, put_line, with_token};
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::offer::Offer;
@@ -19,7 +19,7 @@ use crate::stream::{BUFFER, Stream, ended};
 
 pub(crate) struct RawChannel {
     stream: Stream,
-    peer: SocketAddr,
+    peer: Peer,
     plain: bool,
     /// Sent in each line, so that the first one has it.
     token: Option<Token>,
@@ -87,7 +87,7 @@ impl Transport for RawChannel {
 }
 
 impl RawChannel {
-    pub(crate) fn new(stream: Stream, peer: SocketAddr, plain: bool, token: Option<Token>) -> Self {
+    pub(crate) fn new(stream: Stream, peer: Peer, plain: bool, token: Option<Token>) -> Self {
         Self {
             stream,
             peer,

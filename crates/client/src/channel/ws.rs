@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyport_net::linger::close_blocking;
 use anyport_proto::limits::Limits;
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::messages::{FILE_SUBPROTOCOL, FileMessage, FileReply};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::Receipt;
@@ -29,7 +29,7 @@ use crate::target::Target;
 
 pub(crate) struct WsChannel {
     stream: Stream,
-    peer: SocketAddr,
+    peer: Peer,
     receiver: Receiver,
     sender: Sender,
     /// Whether the server accepts offers and sends receipts.
@@ -78,7 +78,7 @@ impl Parts {
 
     pub(crate) fn handshake(
         mut stream: Stream,
-        peer: SocketAddr,
+        peer: Peer,
         target: &Target,
         deflate: bool,
     ) -> Result<Self, Error> {
@@ -176,7 +176,7 @@ impl Transport for WsChannel {
 }
 
 impl WsChannel {
-    pub(crate) fn new(parts: Parts, peer: SocketAddr, frame_size: usize) -> Self {
+    pub(crate) fn new(parts: Parts, peer: Peer, frame_size: usize) -> Self {
         let Parts { stream, receiver, sender, announced, pending, early } = parts;
         let (inside_frame, inbox) = (false, Inbox::default());
         Self {

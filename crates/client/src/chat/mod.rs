@@ -10,11 +10,11 @@ mod member;
 mod wire;
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_net::congestion::Congestion;
 use anyport_proto::limits::Limits;
+use anyport_proto::peer::Peer;
 use anyport_proto::preface::{join_line, with_token};
 use anyport_proto::rooms::{Command, Event, Join, Message, Nickname, SUBPROTOCOL};
 use anyport_proto::setting::CONNECT_TIMEOUT;
@@ -154,7 +154,7 @@ enum End {
 struct Connection {
     stream: Duplex,
     wire: Wire,
-    peer: SocketAddr,
+    peer: Peer,
 }
 
 impl Chat<'_> {

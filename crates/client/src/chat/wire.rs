@@ -3,8 +3,7 @@
 //!
 //! No sockets here: bytes in, events out; commands in, bytes out.
 
-use std::net::SocketAddr;
-
+use anyport_proto::peer::Peer;
 use anyport_proto::preface::Reply;
 use anyport_proto::rooms::{Command, Event};
 use anyport_proto::ws::{CloseCode, Event as Frame, Kind, Receiver, Sender};
@@ -13,7 +12,7 @@ use crate::error::{Error, ErrorKind, NO_CODE};
 
 /// The encoder and decoder of one connection.
 pub(super) struct Wire {
-    peer: SocketAddr,
+    peer: Peer,
     /// Input after the response to the handshake, which [`Self::handle`] has not parsed yet.
     pub(super) early: Vec<u8>,
     /// The bytes of an incomplete event.
@@ -27,7 +26,7 @@ enum Carrier {
 }
 
 impl Wire {
-    pub(super) fn messages(peer: SocketAddr, receiver: Receiver, sender: Sender) -> Self {
+    pub(super) fn messages(peer: Peer, receiver: Receiver, sender: Sender) -> Self {
         let receiver = Box::new(receiver);
         Self {
             peer,
@@ -38,7 +37,7 @@ impl Wire {
     }
 
     /// Returns the transport after the JOIN line was sent, and before its reply.
-    pub(super) const fn lines(peer: SocketAddr) -> Self {
+    pub(super) const fn lines(peer: Peer) -> Self {
         Self {
             peer,
             early: Vec::new(),
@@ -148,7 +147,7 @@ impl Wire {
     }
 }
 
-fn append(partial: &mut Vec<u8>, bytes: &[u8], peer: SocketAddr) -> Result<(), Error> {
+fn append(partial: &mut Vec<u8>, bytes: &[u8], peer: Peer) -> Result<(), Error> {
     if partial.len() + bytes.len() > LONGEST_EVENT {
         return Err(Error::at(peer, ErrorKind::LongEvent(LONGEST_EVENT)));
     }
@@ -156,7 +155,7 @@ fn append(partial: &mut Vec<u8>, bytes: &[u8], peer: SocketAddr) -> Result<(), E
     Ok(())
 }
 
-fn event(json: &[u8], peer: SocketAddr) -> Result<Event, Error> {
+fn event(json: &[u8], peer: Peer) -> Result<Event, Error> {
     let event = Event::from_json(&String::from_utf8_lossy(json));
     event.map_err(|source| Error::at(peer, ErrorKind::Event).because(source))
 }
@@ -173,8 +172,7 @@ mod tests {
     use super::*;
     use crate::keys::RandomKeys;
 
-    const PEER: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+    const PEER: Peer = Peer::Unix;
     const LOST: &str = r#"{"lost":{"count":2}}"#;
     const JOINED: &str = "ANYPORT/1 JOINED room=lobby as=alice members=1\n";
 

@@ -1,10 +1,10 @@
 //! Downloads over HTTP: a file is the response to a GET request, its rest a range (RFC 9110 §14).
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyport_proto::http1::date;
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::{FileEnd, ListEnd};
 use anyport_proto::transfer::fields::{size_of_rest, time_of};
@@ -36,7 +36,7 @@ pub(super) struct HttpWire {
     options: ConnectOptions,
     connection: Option<Connection>,
     answer: Option<Answered>,
-    peer: SocketAddr,
+    peer: Peer,
 }
 
 /// A file whose content has begun.
@@ -159,7 +159,7 @@ impl HttpWire {
         Ok(Self { runtime, target, options, connection, answer: None, peer })
     }
 
-    pub(super) const fn peer(&self) -> SocketAddr {
+    pub(super) const fn peer(&self) -> Peer {
         self.peer
     }
     /// Requests `path` in the form `accept`; returns the response with its content.
@@ -326,7 +326,7 @@ impl HttpWire {
 pub(super) struct Reading<'a> {
     runtime: &'a Runtime,
     connection: Option<&'a Connection>,
-    peer: SocketAddr,
+    peer: Peer,
     /// Maximum time without content.
     wait_limit: Duration,
 }

@@ -2,11 +2,11 @@
 //! without a digest is written to the file by the kernel.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
 use anyport_net::copy::{Received, Source, Splice};
 use anyport_proto::access::Token;
+use anyport_proto::peer::Peer;
 use anyport_proto::preface::{Reply, get_line, list_line, parse_end, with_token};
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::listing::Listed;
@@ -19,7 +19,7 @@ use crate::stream::{BUFFER, Stream, ended};
 pub(super) struct Lines {
     stream: Stream,
     source: Source,
-    peer: SocketAddr,
+    peer: Peer,
     token: Option<Token>,
     buffer: Vec<u8>,
     /// Input that is not parsed yet.
@@ -28,7 +28,7 @@ pub(super) struct Lines {
 }
 
 impl Dialogue for Lines {
-    fn peer(&self) -> SocketAddr {
+    fn peer(&self) -> Peer {
         self.peer
     }
 
@@ -101,7 +101,7 @@ impl Dialogue for Lines {
 }
 
 impl Lines {
-    pub(super) fn new(stream: Stream, peer: SocketAddr, token: Option<Token>) -> Self {
+    pub(super) fn new(stream: Stream, peer: Peer, token: Option<Token>) -> Self {
         let (source, buffer) = (Source::default(), vec![0; BUFFER]);
         Self { stream, source, peer, token, buffer, start: 0, end: 0 }
     }

@@ -2,9 +2,9 @@
 //! text messages, content is binary.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::download::{FileEnd, FileHead, ListEnd};
 use anyport_proto::transfer::listing::Listed;
 use anyport_proto::transfer::messages::{FileMessage, FileReply};
@@ -18,7 +18,7 @@ use crate::stream::{BUFFER, ended};
 
 pub(super) struct Messages {
     parts: Parts,
-    peer: SocketAddr,
+    peer: Peer,
     buffer: Vec<u8>,
     /// Input that is not parsed yet.
     start: usize,
@@ -34,7 +34,7 @@ enum Reply {
 }
 
 impl Dialogue for Messages {
-    fn peer(&self) -> SocketAddr {
+    fn peer(&self) -> Peer {
         self.peer
     }
 
@@ -99,7 +99,7 @@ impl Dialogue for Messages {
 }
 
 impl Messages {
-    pub(super) fn new(parts: Parts, peer: SocketAddr) -> Self {
+    pub(super) fn new(parts: Parts, peer: Peer) -> Self {
         let mut buffer = vec![0; BUFFER];
         // Bytes behind the handshake's response, at most one small read.
         let end = parts.early.len().min(BUFFER);
@@ -218,7 +218,7 @@ impl Sink for Nowhere {
     }
 }
 
-fn parse(peer: SocketAddr, text: &[u8]) -> Result<FileReply, Error> {
+fn parse(peer: Peer, text: &[u8]) -> Result<FileReply, Error> {
     let text = String::from_utf8_lossy(text);
     FileReply::from_json(&text)
         .map_err(|error| Error::at(peer, ErrorKind::Answer(error.to_string())))

@@ -28,12 +28,12 @@ pub use anyport_proto::transfer::listing::Listed;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::download::{EntryKind, FileEnd, LeftOut, LeftOutReason, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
@@ -107,7 +107,7 @@ pub enum Destination {
 #[non_exhaustive]
 pub struct Got {
     /// The server.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Its path there.
     pub name: FilePath,
     /// Path of the local file; `None` if it went to a writer.

@@ -1,10 +1,10 @@
 //! Receives content through a pipe of the server (docs/pipe.md).
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use anyport_proto::peer::Peer;
 use anyport_proto::pipe::{PipeKey, Take};
 use anyport_proto::preface::{Reply, take_line, with_token};
 use anyport_proto::transfer::offer::OnExists;
@@ -21,7 +21,7 @@ use crate::target::Target;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taken {
     /// The server.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Path of the local file; `None` if it went to a writer.
     pub path: Option<PathBuf>,
     /// Bytes of it.

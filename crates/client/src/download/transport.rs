@@ -1,7 +1,6 @@
 //! The interface of a protocol as a transport of downloads.
 
-use std::net::SocketAddr;
-
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::{FileEnd, FileHead, Get, List, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
@@ -68,7 +67,7 @@ pub(super) enum Ask<'a> {
 
 /// A protocol of anyport whose replies follow the requests in order. Each is a [`Transport`].
 pub(super) trait Dialogue {
-    fn peer(&self) -> SocketAddr;
+    fn peer(&self) -> Peer;
 
     fn ask(&mut self, ask: &Ask<'_>) -> Result<(), Error>;
 

@@ -6,9 +6,8 @@
 //! | [`Transport`] | | HTTP, and every dialogue |
 //! | `Dialogue` | the protocol | `Lines` (tcp), `Messages` (ws, frames): replies follow requests |
 
-use std::net::SocketAddr;
-
 use anyport_net::pace::Pace;
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::download::{FileEnd, ListEnd};
 use anyport_proto::transfer::hasher::Hasher;
@@ -27,7 +26,7 @@ use crate::target::{Scheme, Scope, Target};
 
 /// An open connection; one request after the other.
 pub(super) struct Wire {
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     transport: Box<dyn Transport>,
     pace: Option<Pace>,
 }

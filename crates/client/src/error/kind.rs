@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyport_net::address::UNIX;
 use anyport_net::dial::DialError;
 use anyport_net::resolve::address_text;
 use anyport_proto::rooms;
@@ -458,12 +459,33 @@ fn of_dial(error: &DialError) -> (Consequence, Hint) {
             let hint = format!("is a server running there? try: anyport serve {BIND} {address}");
             (unreachable, Some(Cow::Owned(hint)))
         }
+        DialError::Unix { path, source } => (unreachable, hint_of_path(path, source)),
         DialError::Resolve { host, .. } => {
             let hint = format!("check the spelling, or try: anyport resolve {host}");
             (unreachable, Some(Cow::Owned(hint)))
         }
         _ => (unreachable, None),
     }
+}
+
+/// Returns the hint for a Unix socket that cannot be connected to.
+fn hint_of_path(path: &Path, error: &io::Error) -> Hint {
+    let shown = path.display();
+    Some(Cow::Owned(match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("only the user and the group of the socket may connect: ls -l {shown}")
+        }
+        io::ErrorKind::NotFound => {
+            format!("is a server running there? try: anyport serve {BIND} {UNIX}{shown}")
+        }
+        io::ErrorKind::ConnectionRefused => format!(
+            "the server has ended, and left its socket; try: anyport serve {BIND} {UNIX}{shown}"
+        ),
+        io::ErrorKind::NotADirectory => {
+            format!("a path on the server follows the socket after a colon: {UNIX}SOCKET:/PATH")
+        }
+        _ => return None,
+    }))
 }
 
 /// Returns the hint for a refusal. A server explains how to send a token in the protocol, which is

@@ -13,10 +13,10 @@ pub use kind::{ErrorKind, LIST_HINT, RESUME_HINT, Transferred, congestion_hint};
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyport_net::dial::DialError;
+use anyport_proto::peer::Peer;
 use anyport_proto::rooms;
 use anyport_proto::setting::TIMEOUT;
 use anyport_proto::transfer::refusal::RefusalCode;
@@ -33,7 +33,7 @@ pub struct Error(Box<Parts>);
 struct Parts {
     kind: ErrorKind,
     /// The server, or the proxy in its place.
-    peer: Option<SocketAddr>,
+    peer: Option<Peer>,
     cause: Option<Cause>,
 }
 
@@ -41,7 +41,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 impl Error {
     /// Returns an error that `peer` caused, or that happened on a connection to it.
-    pub(crate) fn at(peer: SocketAddr, kind: ErrorKind) -> Self {
+    pub(crate) fn at(peer: Peer, kind: ErrorKind) -> Self {
         Self(Box::new(Parts { kind, peer: Some(peer), cause: None }))
     }
 
@@ -57,7 +57,7 @@ impl Error {
     /// If the socket's time limit was the reason, the error names it. An error of TLS is of the
     /// kind [`ErrorKind::Tls`] and not retried, because the next attempt would fail in the same
     /// way.
-    pub(crate) fn lost(peer: SocketAddr, moved: Transferred, source: io::Error) -> Self {
+    pub(crate) fn lost(peer: Peer, moved: Transferred, source: io::Error) -> Self {
         let tls = source.get_ref().and_then(|error| error.downcast_ref::<TlsError>());
         if let Some(tls) = tls.filter(|_| moved != Transferred::Messages) {
             return Self::at(peer, ErrorKind::Tls(Box::new(tls.clone())));
@@ -79,11 +79,7 @@ impl Error {
 
     /// Returns the error of a connection that was lost in the handshake of `protocol`, whose time
     /// limit is that of connecting.
-    pub(crate) fn in_handshake(
-        peer: SocketAddr,
-        protocol: &'static str,
-        source: io::Error,
-    ) -> Self {
+    pub(crate) fn in_handshake(peer: Peer, protocol: &'static str, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::WouldBlock => Self::at(peer, ErrorKind::NoHandshake(protocol)),
             _ => Self::lost(peer, Transferred::Sent(0), source),
@@ -113,7 +109,7 @@ impl Error {
     }
 
     /// Returns the error of a `peer` that broke a rule of WebSocket.
-    pub(crate) fn violation(peer: SocketAddr, rule: Violation, interactive: bool) -> Self {
+    pub(crate) fn violation(peer: Peer, rule: Violation, interactive: bool) -> Self {
         Self::at(peer, ErrorKind::Violation { rule, interactive })
     }
 
@@ -127,7 +123,7 @@ impl Error {
         &self.0.kind
     }
 
-    pub(crate) const fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) const fn peer(&self) -> Option<Peer> {
         self.0.peer
     }
 

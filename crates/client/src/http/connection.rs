@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use anyport_proto::access::Token;
 use anyport_proto::one_line;
+use anyport_proto::peer::Peer;
 use anyport_tls::ALPN_H2;
 use futures_util::task::AtomicWaker;
 use http::header::{self, HeaderValue};
@@ -32,7 +32,7 @@ use crate::target::Target;
 
 /// An open connection.
 pub(crate) struct Connection {
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) socket: Socket,
     requests: Requests,
     /// Maximum number of concurrent requests.
@@ -217,7 +217,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Returns the error of the socket rather than hyper's.
-fn why(peer: SocketAddr, sent: u64, broken: &Broken, error: &hyper::Error) -> Error {
+fn why(peer: Peer, sent: u64, broken: &Broken, error: &hyper::Error) -> Error {
     if let Some(source) = broken.error() {
         return Error::lost(peer, Transferred::SentOverHttp(sent), source);
     }

@@ -1,8 +1,7 @@
 //! One connection, whatever it speaks.
 
-use std::net::SocketAddr;
-
 use anyport_net::tcp_info::TcpInfo;
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
 
@@ -18,7 +17,7 @@ use crate::target::{Scheme, Target};
 
 /// A connection that files go over.
 pub(super) struct Channel {
-    peer: SocketAddr,
+    peer: Peer,
     socket: Socket,
     transport: Box<dyn Transport>,
 }
@@ -79,7 +78,7 @@ impl Channel {
 
 /// Compares a receipt with the sent content.
 pub(super) fn check(
-    peer: SocketAddr,
+    peer: Peer,
     ours: u64,
     digest: Option<Digest>,
     receipt: &Receipt,

@@ -11,10 +11,10 @@ mod upload;
 
 use channel::check;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyport_proto::limits::MAX_DISCARDED;
+use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{Outcome, Receipt};
@@ -107,7 +107,7 @@ const DEFAULT_FRAME_SIZE: usize = 256 * 1024;
 #[non_exhaustive]
 pub struct Sent {
     /// The server.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Bytes sent.
     pub bytes: u64,
     /// Their digest.

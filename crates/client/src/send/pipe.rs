@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyport_net::waiting::Waiting;
+use anyport_proto::peer::Peer;
 use anyport_proto::pipe::{Give, Piped};
 use anyport_proto::preface::{Reply, give_line, with_token};
 
@@ -26,7 +26,7 @@ pub fn give(
     source: &Source,
     options: &ConnectOptions,
     progress: &dyn Fn(u64),
-) -> Result<(SocketAddr, Piped), Error> {
+) -> Result<(Peer, Piped), Error> {
     let (file, size) = open(source)?;
     let (mut stream, peer) = connect(target, options)?;
     let broken = |sent| move |error| Error::lost(peer, Transferred::Sent(sent), error);
@@ -79,10 +79,7 @@ fn open(source: &Source) -> Result<(File, Option<u64>), Error> {
 }
 
 /// Connects to a pipe. Its server reads and sends nothing until the other side is there.
-pub(crate) fn connect(
-    target: &Target,
-    options: &ConnectOptions,
-) -> Result<(Stream, SocketAddr), Error> {
+pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<(Stream, Peer), Error> {
     let options = ConnectOptions { unacknowledged: None, ..options.clone() };
     let Connection { stream, peer, socket } = crate::connect::connect(target, &options)?;
     // The server's own limit for the wait passes first, with a refusal that names it.

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 
 use super::Wait;
+use crate::unix::is_unix;
 
 /// A gate that one session opens and another waits for, in a task or on a thread.
 #[derive(Debug, Default)]
@@ -119,7 +120,9 @@ fn is_gone(socket: &impl AsFd, gone_below: u64) -> io::Result<bool> {
     let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
     poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     let seen = polled[0].revents();
-    if seen.intersects(PollFlags::ERR | PollFlags::HUP) {
+    // A Unix socket whose peer closed hangs up, and its input may still be unread.
+    let reset = PollFlags::ERR | PollFlags::HUP;
+    if seen.contains(PollFlags::ERR) || (seen.intersects(reset) && !is_unix(socket)) {
         return Err(io::ErrorKind::ConnectionReset.into());
     }
     if !seen.contains(PollFlags::RDHUP) {

@@ -20,6 +20,7 @@ use super::file::send_file;
 use super::gate::Waited;
 use crate::blocking;
 use crate::tcp_info::Delivery;
+use crate::unix::is_closed_with_input;
 
 /// Writes all of `bytes` to a peer that accepts some of them within each `idle_timeout`, however
 /// slowly.
@@ -36,6 +37,7 @@ pub async fn write(socket: &TcpStream, mut bytes: &[u8], idle_timeout: Duration)
                 writable(socket, idle_timeout).await?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_closed_with_input(socket, &error) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
@@ -143,6 +145,7 @@ pub(super) fn send_all(socket: &BlockingStream, mut bytes: &[u8], more: bool) ->
         match while_delivered(socket, send) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_closed_with_input(socket, &error) => return Ok(()),
             Err(error) => return Err(unread(error)),
         }
     }

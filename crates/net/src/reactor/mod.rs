@@ -32,6 +32,7 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::copy::{Event, Next, Session};
 use crate::linger::{LINGER_BYTES, LINGER_TIME};
+use crate::unix::is_unix;
 use wires::{Flushed, Phase};
 
 /// The state that the connections of a reactor share. All methods are called on the reactor's
@@ -320,9 +321,20 @@ impl<H: Host> Running<H> {
                 Err(error) => return self.remove(key, Some(error)),
             }
         }
+        let is_error = flags.contains(EventFlags::ERR);
+        if flags.contains(EventFlags::HUP) && !is_error && self.is_delayed_of_unix(key) {
+            return self.wires.ignore_hang_up(key);
+        }
         if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             self.read(key, flags.intersects(EventFlags::HUP | EventFlags::ERR));
         }
+    }
+
+    /// Returns whether the session of a Unix socket does not read now. Its peer closed, which is no
+    /// reset: the session reads the rest of the input later.
+    fn is_delayed_of_unix(&mut self, key: Key) -> bool {
+        let wire = self.wires.get(key).filter(|wire| !wire.wants_input());
+        wire.is_some_and(|wire| is_unix(wire.socket()))
     }
 
     /// Reads once: with more input the socket is ready again, and other connections get their turn

@@ -16,6 +16,7 @@ use slab::Slab;
 use super::queue::Queue;
 use crate::copy::{Interest, Read, Session};
 use crate::tcp_info::Delivery;
+use crate::unix::is_closed_with_input;
 
 /// The index of a connection in its reactor, valid until the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,6 +223,16 @@ impl<S: Session> Wires<S> {
         let mut wanted = EventFlags::empty();
         wanted.set(EventFlags::IN, wire.wants_input());
         wanted.set(EventFlags::OUT, wire.queued() > 0);
+        self.watch_for(key, wanted);
+    }
+
+    /// Watches nothing until the session wants input: epoll would report a hang-up again and again.
+    pub(super) fn ignore_hang_up(&mut self, key: Key) {
+        self.watch_for(key, EventFlags::ONESHOT);
+    }
+
+    fn watch_for(&mut self, key: Key, wanted: EventFlags) {
+        let Some(wire) = self.slab.get_mut(key.index()) else { return };
         if wanted == wire.watched {
             return;
         }
@@ -310,7 +321,7 @@ impl<S: Session> Wire<S> {
                 Ok(count) => sent += count,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return self.discarded(error).map(|()| bytes.len()),
             }
         }
         Ok(sent)
@@ -328,13 +339,22 @@ impl<S: Session> Wire<S> {
                 }
                 Err(Errno::AGAIN) => return Ok(flushed),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.queue = None;
+                    return self.discarded(error).map(|()| Flushed::All);
+                }
             }
             if queue.bytes() == 0 {
                 self.queue = None;
             }
         }
         Ok(Flushed::All)
+    }
+
+    /// Discards output for a peer that has closed while its input is unread.
+    fn discarded(&self, error: Errno) -> io::Result<()> {
+        let error = error.into();
+        if is_closed_with_input(&self.socket, &error) { Ok(()) } else { Err(error) }
     }
 
     pub(super) fn shut(&self) -> io::Result<()> {

@@ -60,7 +60,12 @@ pub const ENHANCE_YOUR_CALM: u32 = 11;
 impl Http2Peer {
     /// Connects, and exchanges preface and settings.
     pub fn open(server: &Server, settings: &[(u16, u32)]) -> Self {
-        let mut peer = Self(connect(server.port()));
+        Self::over(connect(server.port()), settings)
+    }
+
+    /// Exchanges preface and settings over a connection.
+    pub fn over(stream: TcpStream, settings: &[(u16, u32)]) -> Self {
+        let mut peer = Self(stream);
         peer.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         let bytes =
             |(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyport_console::values::{self, Choices};
+use anyport_net::address::UNIX;
 use anyport_proto::detect::{Allowed, ProtocolName};
 use anyport_server::{OnTimeout, Service, TlsMode};
 
@@ -14,13 +15,15 @@ use crate::flags::tls::TLS_MODE;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listen {
     pub(crate) service: Service,
-    /// `HOST:PORT`, or one of them.
+    /// `HOST:PORT`, or one of them; or `unix:PATH`.
     pub(crate) address: String,
     /// Accepted protocols, if they differ from those of the server.
     pub(crate) allowed: Option<Allowed>,
     pub(crate) detect_timeout: Option<Duration>,
     pub(crate) on_timeout: Option<OnTimeout>,
     pub(crate) tls: Option<TlsMode>,
+    /// The mode of a Unix socket.
+    pub(crate) mode: Option<u32>,
 }
 
 impl FromStr for Listen {
@@ -36,14 +39,17 @@ impl FromStr for Listen {
             .parse()
             .map_err(|error| format!("{error}; any accepts files over every protocol"))?;
         let (address, settings) = rest.split_once('?').unwrap_or((rest, ""));
-        let address = address.strip_suffix('/').unwrap_or(address);
-        if address.is_empty() || address.contains('/') {
+        let is_path = address.starts_with(UNIX);
+        let address = if is_path { address } else { address.strip_suffix('/').unwrap_or(address) };
+        if address.is_empty() || (address.contains('/') && !is_path) {
             return Err(format!("expected ADDR between :// and ?, not {address:?}"));
         }
-        if service != Service::Any && !settings.is_empty() {
+        let is_mode = is_path && settings.starts_with("mode=") && !settings.contains('&');
+        if service != Service::Any && !settings.is_empty() && !is_mode {
             let service = service.as_str();
             return Err(format!("{service}:// has no settings; expected {service}://ADDR"));
         }
+        let mut mode = None;
         let mut only = None;
         let mut detect = None;
         let mut detect_timeout = None;
@@ -60,6 +66,8 @@ impl FromStr for Listen {
                     detect_timeout.replace(parsed).is_some()
                 }
                 "tls" => tls.replace(one_of(key, value, TLS_MODE)?).is_some(),
+                "mode" if is_path => mode.replace(octal(value)?).is_some(),
+                "mode" => return Err(format!("mode is for {UNIX}PATH only")),
                 "on-timeout" => on_timeout.replace(one_of(key, value, ON_TIMEOUT)?).is_some(),
                 _ => return Err(format!("unknown key {key:?}; expected one of {KEYS}")),
             };
@@ -75,7 +83,8 @@ impl FromStr for Listen {
             (Some(true), None) => Some(Allowed::ALL),
             (_, only) => only,
         };
-        Ok(Self { service, address: address.to_owned(), allowed, detect_timeout, on_timeout, tls })
+        let address = address.to_owned();
+        Ok(Self { service, address, allowed, detect_timeout, on_timeout, tls, mode })
     }
 }
 
@@ -86,6 +95,14 @@ fn allow_only(names: &str) -> Result<Allowed, String> {
             .map_err(|error| error.to_string())
     };
     names.split(',').try_fold(Allowed::NONE, allow)
+}
+
+/// Parses the mode of a Unix socket: to connect, a client needs the permission to write.
+fn octal(text: &str) -> Result<u32, String> {
+    let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = Some(text).filter(|_| is_octal).and_then(|text| u32::from_str_radix(text, 8).ok());
+    mode.filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| format!("mode: expected octal permissions such as 0660, not {text:?}"))
 }
 
 /// Parses the value of a key that is one of several words.
@@ -100,7 +117,7 @@ fn one_of<T: Copy>(key: &str, word: &str, choices: Choices<T>) -> Result<T, Stri
 
 const ON_OFF: Choices<bool> = &[("on", true, ""), ("off", false, "")];
 
-const KEYS: &str = "only, detect, detect-timeout, on-timeout, tls";
+const KEYS: &str = "only, detect, detect-timeout, on-timeout, tls, mode";
 
 #[cfg(test)]
 mod tests {
@@ -115,6 +132,7 @@ mod tests {
             detect_timeout: None,
             on_timeout: None,
             tls: None,
+            mode: None,
         };
         assert_eq!("any://[::1]:8331".parse(), Ok(plain.clone()));
         assert_eq!("any://[::1]:8331/".parse(), Ok(plain.clone()));
@@ -131,6 +149,10 @@ mod tests {
         assert_eq!(allowed("any://:0?detect=off"), Some(Allowed::UNDETECTED));
         assert_eq!(allowed("any://:0?detect=on"), Some(Allowed::ALL));
         assert_eq!(allowed("any://:0?detect=on&only=tls"), allowed("any://:0?only=tls"));
+        for text in ["any://unix:/run/a/b.sock?mode=0600", "echo://unix:/run/a/b.sock?mode=600"] {
+            let unix: Listen = text.parse().unwrap();
+            assert_eq!((&*unix.address, unix.mode), ("unix:/run/a/b.sock", Some(0o600)));
+        }
     }
 
     #[test]
@@ -150,8 +172,11 @@ mod tests {
             ("any://h/path", "expected ADDR"),
             (
                 "any://h?color=red",
-                r#"unknown key "color"; expected one of only, detect, detect-timeout, on-timeout, tls"#,
+                r#"unknown key "color"; expected one of only, detect, detect-timeout, on-timeout, tls, mode"#,
             ),
+            ("any://h?mode=0660", "mode is for unix:PATH only"),
+            ("any://unix:s?mode=rw", "expected octal permissions such as 0660"),
+            ("any://unix:s?mode=1777", "expected octal permissions such as 0660"),
             ("any://h?only=ftp", r#"unknown protocol "ftp"; expected one of raw"#),
             ("any://h?only=", r#"unknown protocol """#),
             ("any://h?only=raw&only=ws", "only is set twice"),

@@ -10,12 +10,15 @@ use crate::setting::Restart;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listening")]
 pub(crate) struct Listening {
-    /// Listen on HOST:PORT, HOST or PORT [default: loopback only]
+    /// Listen on HOST:PORT, HOST, PORT or unix:PATH [default: loopback only]
     ///
     /// Repeatable. HOST alone uses the port of --port, PORT alone stands for that port on both
     /// loopback addresses. Port 0 selects a free port. An IPv6 address with a port stands in
     /// brackets, a link-local address has its zone: fe80::1%eth0. By default, the server listens on
     /// both loopback addresses, 127.0.0.1 and ::1.
+    ///
+    /// unix:PATH is a Unix socket of mode 0660: only the user and the group of the server may
+    /// connect. A socket that is left over from a server that was killed is replaced.
     #[arg(long, short, value_name = "ADDR", add = Restart::ToListenElsewhere)]
     pub(crate) bind: Vec<String>,
 
@@ -35,7 +38,8 @@ pub(crate) struct Listening {
     ///
     /// any://ADDR accepts the same clients as --bind ADDR. Settings for this listener alone follow
     /// a question mark: any://ADDR?only=raw,http&detect-timeout=5s. The keys are only, detect (on
-    /// or off), detect-timeout, on-timeout and tls; for those not given, the flags --only,
+    /// or off), detect-timeout, on-timeout and tls, and mode for the permissions of a Unix socket
+    /// (any://unix:PATH?mode=0666); for those not given, the flags --only,
     /// --no-detect, --detect-timeout, --on-timeout and --tls apply.
     ///
     /// Other services: echo://ADDR returns its input (RFC 862, default port 7). greet://ADDR sends
@@ -43,8 +47,8 @@ pub(crate) struct Listening {
     /// answers any HTTP GET request with the local time (default port 8080). rfc868://ADDR (default
     /// port 37) and daytime://ADDR (default port 13) send the time and close the connection. echo,
     /// rfc868 and daytime also answer UDP on the same port, with at most as many bytes as the
-    /// request has: to get the time, send at least 4 bytes to rfc868 and 64 bytes to daytime. Each
-    /// port 0 selects another free port.
+    /// request has: to get the time, send at least 4 bytes to rfc868 and 64 bytes to daytime. ADDR
+    /// may be unix:PATH, without UDP. Each port 0 selects another free port.
     #[arg(long, value_name = "URL", add = Restart::ToListenElsewhere)]
     pub(crate) listen: Vec<Listen>,
 
