@@ -1,6 +1,7 @@
 //! TLS, tokens, policies and proxies, and limits that no client exceeds.
 //!
 //! - `access_modes` servers that only send files, and servers that only accept them
+//! - `behind_proxies` the shipped configurations of nginx, haproxy and Caddy
 //! - `bursts` input beyond a limit that delays it, then silence
 //! - `crowds` many silent clients, and the counters
 //! - `fair_shares` totals that one address cannot use up
@@ -22,6 +23,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod access_modes;
+mod behind_proxies;
 mod bursts;
 mod crowds;
 mod fair_shares;
