@@ -7,10 +7,13 @@ use crate::{access, flags};
 
 pub(crate) fn run(flags: &flags::Token) -> Result<Exit, Failure> {
     let token = access::generate()?;
-    let line = match &flags.name {
-        Some(name) => format!("{name} {token}"),
-        None => token,
-    };
-    to_stdout(&line).context("cannot write to stdout")?;
+    let words = [
+        flags.name.clone(),
+        Some(token),
+        flags.rights.map(|rights| rights.to_string()),
+        flags.path.as_ref().map(|path| format!("/{}", path.text())),
+    ];
+    let words: Vec<_> = words.into_iter().flatten().collect();
+    to_stdout(&words.join(" ")).context("cannot write to stdout")?;
     Ok(Exit::Done)
 }

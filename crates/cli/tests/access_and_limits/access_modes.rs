@@ -108,8 +108,9 @@ fn an_upload_only_server_does_not_reveal_which_files_exist() {
                 let url = server.url("http", name);
                 curl_says(&[arguments, &[version, &url]].concat())
             });
-            let Some(Some((_, status))) = answers.first() else { return };
-            assert_eq!(*status, 403, "{answers:?}");
+            let Some(Some(_)) = answers.first() else { return };
+            let are_refused = answers.iter().flatten().all(|(_, status)| *status == 403);
+            assert!(are_refused, "{answers:?}");
             if arguments != ["-I"] {
                 assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
             }

@@ -328,7 +328,7 @@ fn an_upload_into_a_scope_of_one_file_gets_no_other_name() {
 }
 
 #[test]
-fn a_reload_changes_the_rights_of_later_connections_and_contradictions_are_named() {
+fn wrong_rights_and_contradictions_are_named_at_the_start() {
     let directory = directory();
     let path = directory.path().to_str().unwrap();
     let serve = ["serve", "--bind", "127.0.0.1:0", "--control", "none"];
@@ -341,8 +341,29 @@ fn a_reload_changes_the_rights_of_later_connections_and_contradictions_are_named
     ] {
         anyport(&[&serve[..], flags, &[path]].concat()).exits(2).says(words);
     }
+    let printed = ["token", "--name", "alice", "--rights", "write,read", "--path", "/my photos/"];
+    let line = anyport(&printed).succeeds().stdout;
+    assert!(line.ends_with(" read,write /my photos\n"), "{line}");
+    let good = token_file(&line);
+    Server::start_in(directory.path(), &["127.0.0.1:0"], &["--token-file", good.path()]);
+    anyport(&["token", "--name", "a", "--path", "photos"]).exits(2).says("/photos/2026");
+    anyport(&["token", "--rights", "read"]).exits(2).says("--name");
     let bad = token_file(&format!("alice {ALICE} reads\n"));
     anyport(&[&serve[..], &["--token-file", bad.path(), path]].concat())
         .exits(2)
         .says("line 1: expected TOKEN or NAME TOKEN [RIGHTS] [/PATH]");
+}
+
+#[test]
+fn a_reload_changes_the_rights_of_later_connections() {
+    let scratch = directory();
+    let file = token_file(&format!("alice {ALICE} read\n"));
+    let server = Server::start_in(scratch.path(), &["127.0.0.1:0"], &["--token-file", file.path()]);
+    let client = Client { server: &server, token: ALICE };
+    assert_eq!(client.may(Operation::Upload, "tcp"), Some(false));
+    std::fs::write(file.path(), format!("alice {ALICE} read,write /in\n")).unwrap();
+    server.signal("HUP");
+    server.says("reload");
+    assert_eq!(client.uploaded("tcp", "in/"), Some(true));
+    assert_eq!(client.uploaded("tcp", ""), Some(false));
 }

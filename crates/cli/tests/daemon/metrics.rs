@@ -196,15 +196,20 @@ fn prometheus_accepts_the_metrics() {
 }
 
 #[test]
-fn metrics_are_served_only_if_enabled_and_only_with_a_required_token() {
+fn metrics_are_served_only_if_enabled_and_with_tokens_only_to_an_admin() {
     let server = Server::start(&[]);
     let answer = converse(&mut connect(server.port()), SCRAPE.as_bytes());
     assert_eq!(statuses(&answer), [404], "a file may be called so: {answer}");
-    let file = Sample::new("tokens", b"0123456789abcdef");
+    let lines = b"0123456789abcdeg\nmonitor 0123456789abcdef admin";
+    let file = Sample::new("tokens", lines);
     std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
     let server = Server::start(&["--metrics", "--token-file", file.path()]);
     let answer = converse(&mut connect(server.port()), SCRAPE.as_bytes());
     assert_eq!(statuses(&answer), [401], "{answer}");
+    let other = "GET /metrics HTTP/1.0\r\nAuthorization: Bearer 0123456789abcdeg\r\n\r\n";
+    let answer = converse(&mut connect(server.port()), other.as_bytes());
+    assert_eq!(statuses(&answer), [403], "{answer}");
+    assert!(answer.contains("lacks the right admin"), "{answer}");
     let bearer = "\r\nAuthorization: Bearer 0123456789abcdef\r\nConnection: close\r\n\r\n";
     let request = format!("GET /metrics HTTP/1.1\r\nHost: a{bearer}");
     let answer = converse(&mut connect(server.port()), request.as_bytes());

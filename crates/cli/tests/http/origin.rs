@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 
 use anyport_testkit::harness::http::statuses;
 use anyport_testkit::harness::wire::{connect, converse, read_head, upgrade};
@@ -84,6 +85,9 @@ fn addresses_and_local_names_are_allowed_by_default() {
         "LocalHost.".to_owned(),
         format!("app.localhost:{port}"),
         format!("nas:{port}"),
+        format!("nas.local:{port}"),
+        format!("nas.lan:{port}"),
+        "nas.home.arpa".to_owned(),
     ] {
         let (status, answer) = ask(&server, &format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert_eq!(status, 200, "{host}: {answer}");
@@ -111,10 +115,39 @@ fn only_the_exact_allowed_host_is_accepted() {
     }
 }
 
+#[test]
+fn names_of_the_certificate_are_names_of_the_server() {
+    let names = ["files.example.org", "*.example.net"].map(str::to_owned);
+    let made = rcgen::generate_simple_self_signed(names.to_vec()).unwrap();
+    let pem = format!("{}{}", made.cert.pem(), made.signing_key.serialize_pem());
+    let file = anyport_testkit::harness::Sample::new("cert.pem", pem.as_bytes());
+    std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
+    let server = Server::start(&["--tls-cert", file.path()]);
+    for (host, status) in [
+        ("files.example.org:8331", 200),
+        ("a.example.net", 200),
+        ("example.net", 421),
+        ("a.b.example.net", 421),
+        ("evil.example", 421),
+    ] {
+        let (found, answer) = ask(&server, &format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(found, status, "{host}: {answer}");
+    }
+}
+
+#[test]
+fn the_time_listener_checks_the_host_name_too() {
+    let server = Server::start_listening(&["time://127.0.0.1:0"], &[]);
+    for (host, status) in [("127.0.0.1", 200), ("nas.local", 200), ("evil.example", 421)] {
+        let (found, answer) = ask(&server, &format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(found, status, "{host}: {answer}");
+        assert_eq!(answer.contains("--allow-host NAME"), status == 421, "{answer}");
+    }
+}
+
 /// A client with a token is no rebound page, and may use names that a proxy passes on.
 #[test]
 fn where_a_token_is_shown_any_name_will_do() {
-    use std::os::unix::fs::PermissionsExt;
     let file = anyport_testkit::harness::Sample::new("tokens", b"0123456789abcdef");
     std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
     let server = Server::start(&["--token-file", file.path()]);

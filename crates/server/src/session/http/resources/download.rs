@@ -22,6 +22,7 @@ use http::{Method, StatusCode};
 use super::archive::{self, Format};
 use super::listing::{Page, Place};
 use super::outbound::{Outbound, Parts};
+use crate::access::Operation;
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length, seconds};
 use crate::session::http::handler::{Opened, Request};
 
@@ -158,6 +159,9 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
 
 fn list(request: &Request<'_>, path: Option<FilePath>) -> Opened {
     let Request { context, asked, .. } = *request;
+    if let Err(refusal) = context.grant.check(Operation::List, path.as_ref()) {
+        return Opened::Answer(request.refuse(StatusCode::FORBIDDEN, refusal));
+    }
     if asked.without_content {
         // The directory exists; its entries are of no use to the client.
         return Opened::Answer(
