@@ -10,10 +10,20 @@ use anyport_testkit::harness::{Outcome, Running, Sample, Server, anyport, anypor
 
 /// The words of `--allow` and of a token file, and the operations that each permits by itself.
 const TABLE: [(&str, &[Operation]); 8] = [
-    ("read", &[Operation::List, Operation::Download]),
-    ("write", &[Operation::Upload, Operation::UploadDirectory]),
-    ("delete", &[]),
-    ("write,delete", &[Operation::Upload, Operation::UploadDirectory]),
+    ("read", READ),
+    ("write", WRITE),
+    ("delete", &[Operation::Delete]),
+    (
+        "write,delete",
+        &[
+            Operation::Upload,
+            Operation::UploadDirectory,
+            Operation::Form,
+            Operation::CreateDirectory,
+            Operation::Delete,
+            Operation::Rename,
+        ],
+    ),
     ("talk", &[Operation::Talk, Operation::Look, Operation::Pipe]),
     ("share", &[]),
     ("admin", &[Operation::Metrics]),
@@ -22,14 +32,22 @@ const TABLE: [(&str, &[Operation]); 8] = [
         &[
             Operation::List,
             Operation::Download,
+            Operation::Archive,
             Operation::Upload,
             Operation::UploadDirectory,
+            Operation::Form,
+            Operation::CreateDirectory,
             Operation::Talk,
             Operation::Look,
             Operation::Pipe,
         ],
     ),
 ];
+
+const READ: &[Operation] = &[Operation::List, Operation::Download, Operation::Archive];
+
+const WRITE: &[Operation] =
+    &[Operation::Upload, Operation::UploadDirectory, Operation::Form, Operation::CreateDirectory];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -41,9 +59,14 @@ enum Operation {
     Look,
     Pipe,
     Metrics,
+    Archive,
+    Form,
+    CreateDirectory,
+    Delete,
+    Rename,
 }
 
-const OPERATIONS: [Operation; 8] = [
+const OPERATIONS: [Operation; 13] = [
     Operation::List,
     Operation::Download,
     Operation::Upload,
@@ -52,6 +75,11 @@ const OPERATIONS: [Operation; 8] = [
     Operation::Look,
     Operation::Pipe,
     Operation::Metrics,
+    Operation::Archive,
+    Operation::Form,
+    Operation::CreateDirectory,
+    Operation::Delete,
+    Operation::Rename,
 ];
 
 const PROTOCOLS: [&str; 8] = ["tcp", "ws", "tls", "wss", "http", "https", "http1", "http2"];
@@ -137,6 +165,11 @@ impl Client<'_> {
             // A receiver waits for a sender.
             Operation::Pipe => (vec!["--max-time", "1"], url("pipe/key")),
             Operation::Metrics => (vec![], url("metrics")),
+            Operation::Archive => (vec!["-o", "/dev/null"], url("?tar")),
+            Operation::Form => (vec!["-F", "file=x;filename=formed"], url("")),
+            Operation::CreateDirectory => (vec!["-X", "MKCOL"], url("created")),
+            Operation::Delete => (vec!["-X", "DELETE"], url("none")),
+            Operation::Rename => (vec!["-X", "MOVE", "-H", "Destination: /x"], url("none")),
         };
         let credentials = format!(":{}", self.token);
         let credentials = if self.token.is_empty() { vec![] } else { vec!["-u", &credentials] };
@@ -145,6 +178,10 @@ impl Client<'_> {
         match status {
             0 if operation == Operation::Pipe => Some(true),
             200..300 => Some(true),
+            404 if matches!(operation, Operation::Delete | Operation::Rename) => Some(true),
+            // It was created by a client before.
+            405 if operation == Operation::CreateDirectory => Some(true),
+            403 if operation == Operation::Archive => Some(false),
             403 => Some(!is_refusal(&said, true)),
             _ => panic!("{operation:?} {status} {said}"),
         }
@@ -193,13 +230,14 @@ fn clients_without_tokens_have_the_rights_that_the_server_allows() {
     let without = |missing: &[Operation]| -> Vec<_> {
         open.iter().filter(|it| !missing.contains(it)).copied().collect()
     };
-    let (uploads, downloads) =
-        ([Operation::Upload, Operation::UploadDirectory], [Operation::List, Operation::Download]);
     for (flags, permitted) in [
         (vec![], open.clone()),
-        (vec!["--allow", "admin,delete"], open.clone()),
-        (vec!["--read-only"], without(&uploads)),
-        (vec!["--upload-only"], without(&downloads)),
+        (
+            vec!["--allow", "admin,delete"],
+            [&open[..], &[Operation::Delete, Operation::Rename]].concat(),
+        ),
+        (vec!["--read-only"], without(WRITE)),
+        (vec!["--upload-only"], without(READ)),
     ] {
         let scratch = directory();
         let flags = [&flags[..], &METRICS].concat();
@@ -228,6 +266,36 @@ fn scoped(rights: &str) -> (tempfile::TempDir, Server, Sample) {
     let flags = ["--token-file", file.path()];
     let server = Server::start_in(scratch.path(), &["127.0.0.1:0"], &flags);
     (scratch, server, token_file(ALICE))
+}
+
+#[test]
+fn changes_and_archives_keep_to_the_scope() {
+    let (scratch, server, _file) = scoped("read,write,delete");
+    let credentials = format!(":{ALICE}");
+    let ask = |arguments: &[&str], path: &str| {
+        let url = server.url("http", path);
+        curl_says(&[&["-u", &credentials], arguments, &[&url]].concat())
+    };
+    let destination = |path: &str| format!("Destination: {path}");
+    for (method, path, to, status) in [
+        ("DELETE", "own/secret/c", "/x", 403),
+        ("DELETE", "none", "/x", 403),
+        ("DELETE", "own", "/x", 403),
+        ("MKCOL", "own/new", "/x", 403),
+        ("MOVE", "own/deep/a", "/own/moved", 403),
+        ("MOVE", "own/secret/c", "/own/deep/c", 403),
+        ("MOVE", "own/deep/a", "/own/deep/er/a", 201),
+        ("MKCOL", "own/deep/new", "/x", 201),
+        ("DELETE", "own/deep/new", "/x", 204),
+    ] {
+        let found = ask(&["-X", method, "-H", &destination(to)], path);
+        let Some((said, found)) = found else { return };
+        assert_eq!(found, status, "{method} {path}: {said}");
+    }
+    assert!(scratch.path().join("own/secret/c").exists());
+    let (archive, _) = ask(&["--output", "-"], "?tar").unwrap();
+    assert!(archive.contains("files/own/deep/er/a"), "{archive}");
+    assert!(!archive.contains("secret") && !archive.contains("deeper"), "{archive}");
 }
 
 const SCHEMES: [&str; 6] = ["tcp", "ws", "http", "tls", "wss", "https"];

@@ -2,6 +2,7 @@
 //!
 //! - `archives` directories as zip and tar
 //! - `base_path` a server behind a proxy that forwards a subtree
+//! - `changes` deleting, renaming and creating by DELETE, MOVE and MKCOL
 //! - `cors` pages of other origins that the owner allows
 //! - `forms` files that forms send
 //! - `http` requests one after the other, their framing and limits
@@ -25,6 +26,7 @@
 
 mod archives;
 mod base_path;
+mod changes;
 mod cors;
 mod forms;
 mod http;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyport_testkit::harness::folding_disk::FoldingDisk;
+use anyport_testkit::harness::http::request;
 use anyport_testkit::harness::{Outcome, Server, anyport};
 
 /// Two names of one entry there, in both directions.
@@ -154,4 +155,36 @@ fn a_downloaded_directory_names_each_entry_that_another_one_hides() {
         let found = files(disk.path());
         assert_eq!(found.len(), 3, "{got:?} {found:?}");
     }
+}
+
+#[test]
+fn no_file_is_deleted_or_replaced_under_another_spelling() {
+    let Some(disk) = FoldingDisk::mount() else { return };
+    let flags = ["--allow", "delete", "--on-exists", "overwrite"];
+    let server = Server::start_in(disk.path(), &["127.0.0.1:0"], &flags);
+    for name in ["README", "d/Notes", "other"] {
+        let path = disk.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, name).unwrap();
+    }
+    let before = files(disk.path());
+    for (line, to, status) in [
+        ("DELETE /Readme", "/x", 404),
+        ("DELETE /D/Notes", "/x", 404),
+        ("MOVE /Readme", "/x", 404),
+        ("MOVE /other", "/ReadMe", 412),
+        ("MOVE /other", "/D/x", 409),
+        ("MKCOL /D", "/x", 405),
+    ] {
+        let fields = format!("Destination: {to}\nOverwrite: T\n");
+        let answer = request(server.port(), line, &fields, b"");
+        assert_eq!(answer.status(), status, "{line} {to}: {}", answer.text());
+    }
+    assert_eq!(files(disk.path()), before);
+    // Another spelling of its own name is given, or refused with the reason.
+    let answer = request(server.port(), "MOVE /README", "Destination: /Readme\n", b"");
+    let names: Vec<String> = files(disk.path()).into_iter().map(|(name, _)| name).collect();
+    let expected = if answer.status() == 201 { "Readme" } else { "README" };
+    assert!(names.contains(&expected.to_owned()), "{} {names:?}", answer.text());
+    assert_eq!(names.len(), 3);
 }

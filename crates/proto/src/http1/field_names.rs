@@ -14,5 +14,11 @@ pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// The preferred algorithms of that digest in a response (RFC 9530 §4).
 pub const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 
+/// The new URL or path of a file that is renamed (RFC 4918 §10.3).
+pub const DESTINATION: HeaderName = HeaderName::from_static("destination");
+
+/// Whether it may replace another one (RFC 4918 §10.6).
+pub const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
+
 /// The digest of the content of a message (RFC 9530 §2).
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");

@@ -27,7 +27,6 @@ pub(crate) struct Grant {
 }
 
 /// An operation of a client.
-#[cfg_attr(not(test), expect(dead_code, reason = "HTTP methods that follow"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     List,

@@ -1,5 +1,6 @@
 //! Receives files over all protocols: a name, a digest of the content, and a receipt at the end.
 
+mod changes;
 mod parts;
 mod present;
 mod resource;
@@ -7,6 +8,7 @@ mod upload;
 mod waiting;
 
 pub(crate) use anyport_store::Announced;
+pub(crate) use changes::{NotChanged, Obstacle};
 use parts::{Checked, Owner};
 pub(crate) use resource::{Continued, UploadId};
 pub(crate) use upload::Upload;

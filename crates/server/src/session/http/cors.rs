@@ -4,7 +4,7 @@
 
 use anyport_proto::http1::RequestHead;
 use anyport_proto::http1::field_names::{
-    CONTENT_DIGEST, MTIME, MTIME_NS, REPR_DIGEST, WANT_REPR_DIGEST,
+    CONTENT_DIGEST, DESTINATION, MTIME, MTIME_NS, OVERWRITE, REPR_DIGEST, WANT_REPR_DIGEST,
 };
 use anyport_proto::resumable::FIELDS_OF_REQUESTS;
 use anyport_proto::ws::handshake::Origin;
@@ -57,7 +57,7 @@ pub(super) fn exposed(fields: &[(HeaderName, String)]) -> Option<String> {
 
 /// Fields of requests that the server reads, beside those that browsers always send or let every
 /// page set (Fetch §2.2.2), and [`FIELDS_OF_REQUESTS`].
-static READ: [HeaderName; 18] = [
+static READ: [HeaderName; 20] = [
     header::AUTHORIZATION,
     header::CONTENT_DISPOSITION,
     header::CONTENT_ENCODING,
@@ -71,8 +71,10 @@ static READ: [HeaderName; 18] = [
     header::LAST_MODIFIED,
     header::RANGE,
     CONTENT_DIGEST,
+    DESTINATION,
     MTIME,
     MTIME_NS,
+    OVERWRITE,
     REPR_DIGEST,
     WANT_REPR_DIGEST,
     HeaderName::from_static("last-event-id"),

@@ -143,7 +143,7 @@ fn check(
         let reason = "a stored file cannot be a service worker".to_owned();
         return refuse(StatusCode::FORBIDDEN, RefusalCode::NotSupported, reason);
     }
-    if has_content(method) || *method == Method::DELETE || resource.is_shared || is_preflight {
+    if !is_safe(method) || resource.is_shared || is_preflight {
         access::check_page(context, head, resource.is_shared, asked)?;
     }
     Ok(grant)
@@ -177,9 +177,19 @@ fn check_content(
     } else if !framing.is_empty() {
         // Content without a meaning is often a smuggled request (RFC 9110 §9.3.1).
         let reason = format!("content is not allowed with {method} (RFC 9110 §9.3)");
-        return refuse(StatusCode::BAD_REQUEST, reason).map_err(Answer::and_end);
+        // A media type that describes the new directory is none that is supported (RFC 4918 §9.3).
+        let status = match method.as_str() {
+            "MKCOL" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        return refuse(status, reason).map_err(Answer::and_end);
     }
     Ok(())
+}
+
+/// Returns whether a method changes nothing (RFC 9110 §9.2.1).
+fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
 /// Returns whether the method is registered, only not served here.
@@ -196,7 +206,11 @@ fn is_registered(method: &Method) -> bool {
         Method::PATCH,
     ]
     .contains(method)
+        || WEBDAV.contains(&method.as_str())
 }
+
+/// Methods of RFC 4918. Files have only the last two of them.
+const WEBDAV: [&str; 7] = ["PROPFIND", "PROPPATCH", "COPY", "LOCK", "UNLOCK", "MOVE", "MKCOL"];
 
 const WEBSOCKET_HINT: &str =
     "websocat -b ws://HOST:PORT/files/NAME < FILE, or anyport send FILE ws://HOST:PORT/";

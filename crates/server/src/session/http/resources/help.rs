@@ -93,7 +93,7 @@ const GET: &str = "List and download files";
 
 /// Each line: a command, then a note about it in English and in Korean; without a command a line of
 /// text in both. The commands are the same in both languages because there is one of each.
-const TEXT: [[&str; 3]; 41] = [
+const TEXT: [[&str; 3]; 43] = [
     [
         "",
         "This port detects the protocol: raw TCP, HTTP or WebSocket. A file is stored \
@@ -103,6 +103,11 @@ const TEXT: [[&str; 3]; 41] = [
     ["", "", ""],
     ["", SEND, "파일 보내기"],
     ["curl -T FILE http://{host}/", "", ""],
+    [
+        "curl -F file=@FILE -F file=@FILE http://{host}/",
+        "several files in one request",
+        "여러 파일을 한 번에",
+    ],
     [
         "curl -C 1 -T FILE http://{host}/",
         "resume an upload: the answer names the -C to use",
@@ -137,6 +142,11 @@ const TEXT: [[&str; 3]; 41] = [
     ["", GET, "파일 목록과 내려받기"],
     ["curl http://{host}/", "list; directories end in /", "목록; 디렉터리는 /로 끝남"],
     ["curl -O http://{host}/files/NAME", "", ""],
+    [
+        "curl -O -J \"http://{host}/?zip\"",
+        "all files as one archive (or ?tar)",
+        "모든 파일을 압축 파일 하나로(또는 ?tar)",
+    ],
     [
         "curl -C - -O http://{host}/files/NAME",
         "resume an interrupted download",

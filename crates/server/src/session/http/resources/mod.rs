@@ -4,6 +4,7 @@
 //! knows which resources there are.
 
 mod archive;
+mod changes;
 mod download;
 mod echo;
 mod form;
@@ -54,6 +55,13 @@ pub(crate) struct Resource {
     pub(super) shown_as: Option<&'static str>,
     /// A request of it may hold a file open.
     pub(crate) holds_file: bool,
+}
+
+impl Resource {
+    /// Returns whether a path of it is that of a stored file.
+    pub(super) fn is_of_files(&self) -> bool {
+        ["/", "/files/"].contains(&self.path)
+    }
 }
 
 /// Finds a WebSocket service by the rest of the path, the path, and the query.

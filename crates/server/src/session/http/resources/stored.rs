@@ -5,11 +5,14 @@ use anyport_proto::access::Rights;
 use anyport_proto::resumable::creation;
 use anyport_proto::transfer::file_path::FilePath;
 
-use super::{download, resumable, upload};
+use super::{changes, download, resumable, upload};
 use crate::session::http::handler::{Opened, Request};
 use crate::session::route::{Route, RouteError};
 
 pub(super) fn open(request: &Request<'_>) -> Opened {
+    if let Some(opened) = changes::open(request) {
+        return opened;
+    }
     if !request.has_content() {
         return download::open(request);
     }
@@ -25,11 +28,16 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
 }
 
 pub(super) const fn methods(rights: Rights) -> &'static str {
-    match (rights.contains(Rights::READ), rights.contains(Rights::WRITE)) {
-        (true, true) => "GET, HEAD, PUT, POST, OPTIONS",
-        (true, false) => "GET, HEAD, OPTIONS",
-        (false, true) => "PUT, POST, OPTIONS",
-        (false, false) => "OPTIONS",
+    let (reads, writes) = (rights.contains(Rights::READ), rights.contains(Rights::WRITE));
+    match (reads, writes, rights.contains(Rights::DELETE)) {
+        (true, true, true) => "GET, HEAD, PUT, POST, DELETE, MOVE, MKCOL, OPTIONS",
+        (true, true, false) => "GET, HEAD, PUT, POST, MKCOL, OPTIONS",
+        (true, false, true) => "GET, HEAD, DELETE, OPTIONS",
+        (true, false, false) => "GET, HEAD, OPTIONS",
+        (false, true, true) => "PUT, POST, DELETE, MOVE, MKCOL, OPTIONS",
+        (false, true, false) => "PUT, POST, MKCOL, OPTIONS",
+        (false, false, true) => "DELETE, OPTIONS",
+        (false, false, false) => "OPTIONS",
     }
 }
 
