@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyport_testkit::harness::http::{curl, request};
+use anyport_testkit::harness::wire::{connect_from, converse};
 use anyport_testkit::harness::{
     Running, Sample, Server, anyport, assert_same_bytes, blake3, lines, peer, wait_until,
 };
@@ -230,6 +231,52 @@ fn forwards_websocket_and_events(server: &Server, proxy: &Proxy, content: &[u8])
     });
     listener.kill().unwrap();
     listener.wait().unwrap();
+}
+
+/// What every client does, through a proxy that forwards connections and states the client's address.
+fn forwards_connections(server: &Server, port: u16) {
+    let content = noise(5_000_000, 10);
+    let mut stream = connect_from("127.0.0.2", port);
+    let answer = converse(&mut stream, b"ANYPORT/1 PUT named size=4\nnameEND\n");
+    assert!(answer.starts_with("ANYPORT/1 RECEIPT "), "{answer}");
+    let receipt = server.next_receipt();
+    assert!(receipt["peer"].as_str().unwrap().starts_with("127.0.0.2:"), "{receipt}");
+    // Its half-close reaches the server, and the receipt comes back.
+    if let Some(mut nc) = peer("nc") {
+        nc.args(["-N", "127.0.0.1", &port.to_string()]);
+        let outcome = Running::start(nc, Some(content.clone())).outcome().succeeds();
+        assert!(outcome.stdout.contains(" RECEIPT "), "{outcome:?}");
+        assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+    }
+    for scheme in ["tcp", "tls", "ws", "frames", "http", "https"] {
+        let sample = Sample::new(&format!("{scheme}.bin"), &content);
+        let url = format!("{scheme}://127.0.0.1:{port}/");
+        anyport(&["send", "-k", sample.path(), &url]).succeeds();
+        let receipt = server.next_receipt();
+        assert_eq!(receipt["digest"], blake3(&content), "{receipt}");
+        let got = tempfile::tempdir().unwrap();
+        let got = got.path().join("got");
+        anyport(&["get", "-k", &format!("{url}{scheme}.bin"), "-o", got.to_str().unwrap()])
+            .succeeds();
+        assert_same_bytes(&std::fs::read(&got).unwrap(), &content);
+        assert_eq!(server.next_event()["event"], "sent");
+    }
+}
+
+#[test]
+fn nginx_forwards_connections() {
+    let server = Server::start(&["--proxy-protocol-from", "127.0.0.1"]);
+    let backend = format!("127.0.0.1:{}", server.port());
+    let file = "nginx/anyport-stream.conf";
+    let Some(proxy) = Proxy::nginx(&backend, file, "listen 8330;") else { return };
+    forwards_connections(&server, proxy.port);
+}
+
+#[test]
+fn haproxy_forwards_connections() {
+    let server = Server::start(&["--proxy-protocol-from", "127.0.0.1"]);
+    let Some((_proxy, port)) = Proxy::haproxy(free_port(), server.port()) else { return };
+    forwards_connections(&server, port);
 }
 
 #[test]
