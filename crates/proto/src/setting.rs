@@ -61,5 +61,6 @@ settings! {
     PERMS = "perms", PIN = "pin", PLAIN = "plain",
     PROXY = "proxy", PROXY_PROTOCOL_FROM = "proxy-protocol-from", QUOTA = "quota", READ_ONLY = "read-only",
     ROOM_RATE = "room-rate", SINK = "sink", SLOW_READER = "slow-reader", TIMEOUT = "timeout",
-    TLS = "tls", TOKEN_FILE = "token-file", UPLOAD_ONLY = "upload-only",
+    TLS = "tls", TOKEN_FILE = "token-file", TRUSTED_PROXY = "trusted-proxy",
+    UPLOAD_ONLY = "upload-only",
 }

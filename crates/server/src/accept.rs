@@ -46,9 +46,11 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
             Ok((stream, peer)) => {
                 shared.events.counters.accepted();
                 // Before anything else, so that a flood from one address affects no other client.
-                let is_proxy = shared.config.now().proxy_protocol_from.contains(&peer);
+                let config = shared.config.now();
+                let is_proxy = config.proxy_protocol_from.contains(&peer)
+                    || config.trusted_proxies.contains(&peer);
                 let admitted = match is_proxy {
-                    // Counted for the address of its client, once that is known.
+                    // Counted for the addresses of its clients, once they are known.
                     true => Some(Admitted::uncounted()),
                     false => shared.per_address.admit_or_report(peer, &shared.events),
                 };
@@ -88,6 +90,7 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                     health,
                     per_address: shared.per_address.clone(),
                     peer,
+                    admitted: None,
                     link,
                     stage: drivers.stop.stage.clone(),
                     is_encrypted: false,

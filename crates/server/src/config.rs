@@ -83,6 +83,9 @@ pub struct Config {
     /// Their own addresses are not limited by [`Self::max_per_address`] and
     /// [`Self::max_rate_per_address`], but those of their clients are.
     pub proxy_protocol_from: Proxies,
+    /// Proxies whose `Forwarded` and `X-Forwarded-*` fields state the client of a request; their
+    /// own addresses are not limited either.
+    pub trusted_proxies: Proxies,
     /// Maximum rate of new connections of one peer address per second, of an IPv6 peer those of its
     /// /64, with bursts of twice as many; a further one is closed.
     ///
@@ -170,6 +173,7 @@ impl Config {
             max_per_address: 256,
             counts_loopback: false,
             proxy_protocol_from: Proxies::default(),
+            trusted_proxies: Proxies::default(),
             max_rate_per_address: Some(100),
             rate_counts_loopback: false,
             max_unclassified: 256,

@@ -83,7 +83,7 @@ async fn detach(
                 biased;
                 // The transfer that is dropped with it reports that it was interrupted.
                 () = stop.aborted.cancelled() => tracing::debug!(%peer, "aborted"),
-                () = crate::session::library::serve(wire, upgrade, context) => {}
+                () = crate::session::library::serve(wire, *upgrade) => {}
             }
         }
         Detached::Http2 => {

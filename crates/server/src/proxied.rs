@@ -53,7 +53,8 @@ pub(crate) async fn begin(
     tracing::debug!(%proxy, peer = %client, "PROXY protocol header");
     context.peer = client;
     context.record.is_from(client);
-    if matches!(header.client, ProxyClient::Forwarded(_)) {
+    let is_client = matches!(header.client, ProxyClient::Forwarded(_));
+    if is_client && !context.config.trusted_proxies.contains(&client) {
         guard.admit(context.per_address.admit_or_report(client, &context.events)?);
     }
     Some(registration.of(client))

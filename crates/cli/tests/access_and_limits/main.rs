@@ -11,12 +11,12 @@
 //! - `proxies` our client through HTTP and SOCKS proxies
 //! - `proxy_header` the PROXY protocol from clients that must not use it
 //! - `proxy_protocol` the same from listed proxies
-//! - `real_proxies` haproxy and nginx in front of a server
 //! - `rights` what each token permits, over each protocol
 //! - `slowness` slow clients: which time out, and which may continue
 //! - `tls` the same under TLS, and whom clients trust
 //! - `tls_silence` what comes under TLS and says nothing
 //! - `tokens` who comes in where tokens are asked for
+//! - `trusted_proxy` `Forwarded` and `X-Forwarded-*` from trusted proxies
 //! - `unix_sockets` listening at a path, and clients that connect to one
 //! - `under_load` floods, storms and shortages
 
@@ -33,11 +33,11 @@ mod policies;
 mod proxies;
 mod proxy_header;
 mod proxy_protocol;
-mod real_proxies;
 mod rights;
 mod slowness;
 mod tls;
 mod tls_silence;
 mod tokens;
+mod trusted_proxy;
 mod under_load;
 mod unix_sockets;

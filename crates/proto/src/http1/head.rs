@@ -57,6 +57,14 @@ pub struct RequestHead {
     /// All fields, repeated ones in their order.
     pub fields: HeaderMap,
     raw: Vec<u8>,
+    forwarded: Forwarded,
+}
+
+/// What a trusted proxy states about the URL of the client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Forwarded {
+    host: Option<String>,
+    scheme: Option<&'static str>,
 }
 
 impl RequestHead {
@@ -81,10 +89,31 @@ impl RequestHead {
     /// Returns host and port that the request is for: those of an absolute target, else the Host
     /// field (RFC 9112 §3.2.2).
     ///
-    /// Empty if an HTTP/1.0 client named none.
+    /// A trusted proxy may state another one ([`Self::set_forwarded`]). Empty if an HTTP/1.0 client
+    /// named none.
     pub fn host(&self) -> &str {
+        if let Some(host) = &self.forwarded.host {
+            return host;
+        }
         let named = self.fields.get(header::HOST).and_then(|value| value.to_str().ok());
         self.target_parts().authority.or(named).unwrap_or_default()
+    }
+
+    /// Sets host and scheme of the client's URL as a trusted proxy states them.
+    pub fn set_forwarded(&mut self, host: Option<String>, is_https: Option<bool>) {
+        let scheme = is_https.map(|is_https| if is_https { "https" } else { "http" });
+        self.forwarded = Forwarded { host, scheme };
+    }
+
+    /// Returns the scheme of the client's URL, if a trusted proxy states it.
+    pub const fn forwarded_scheme(&self) -> Option<&'static str> {
+        self.forwarded.scheme
+    }
+
+    /// Returns scheme, host and port of the client's URL, if a trusted proxy states them.
+    pub fn forwarded_origin(&self) -> Option<String> {
+        let Forwarded { host, scheme } = &self.forwarded;
+        Some(format!("{}://{}", (*scheme)?, host.as_ref()?))
     }
 
     /// Returns whether the client requests an upgrade to WebSocket (RFC 6455 §4.2.1).
@@ -161,7 +190,8 @@ impl RequestHead {
         // A host is required as in HTTP/1.1.
         check_host(&fields, Version::HTTP_11)?;
         fields::check_content(&fields, Version::HTTP_2)?;
-        Ok(Self { method, target, version: Version::HTTP_2, fields, raw: Vec::new() })
+        let (version, raw) = (Version::HTTP_2, Vec::new());
+        Ok(Self { method, target, version, fields, raw, forwarded: Forwarded::default() })
     }
 
     fn parse(raw: Vec<u8>, limits: &Limits) -> Result<Self, HeadError> {
@@ -184,7 +214,7 @@ impl RequestHead {
         check_target(&method, &target)?;
         check_host(&fields, version)?;
         fields::check_content(&fields, version)?;
-        Ok(Self { method, target, version, fields, raw })
+        Ok(Self { method, target, version, fields, raw, forwarded: Forwarded::default() })
     }
 
     fn target_parts(&self) -> TargetParts<'_> {

@@ -20,6 +20,7 @@ pub mod date;
 mod error;
 pub mod field_names;
 mod fields;
+pub mod forwarded;
 pub mod head;
 pub mod language;
 pub mod media;

@@ -28,6 +28,7 @@ pub struct Counters {
     already_there_bytes: AtomicU64,
     interrupted: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
+    forwarding_ignored: AtomicU64,
     open: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -74,6 +75,9 @@ pub struct Snapshot {
     pub refused: u64,
     /// Refusals of each kind; without zeros.
     pub refusals: Vec<(Why, u64)>,
+    /// Requests whose `Forwarded` and `X-Forwarded-*` fields were ignored, as no trusted proxy sent
+    /// them.
+    pub forwarding_ignored: u64,
     /// Connections that are open now.
     pub open: u64,
     /// Bytes received over all connections and in datagrams.
@@ -181,6 +185,7 @@ impl Counters {
             interrupted: load(&self.interrupted),
             refused: self.refused.iter().map(load).sum(),
             refusals: refusals.filter(|(_, count)| *count > 0).collect(),
+            forwarding_ignored: load(&self.forwarding_ignored),
             open: load(&self.open),
             bytes_in: load(&self.bytes_in),
             bytes_out: load(&self.bytes_out),
@@ -227,6 +232,10 @@ impl Counters {
     /// Counts a peer that was refused.
     pub(super) fn refused(&self, why: Why) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn forwarding_ignored(&self) {
+        self.forwarding_ignored.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection as open.

@@ -94,6 +94,9 @@ fn connections(page: &mut Page, snapshot: &Snapshot) {
         let count = snapshot.refusals.iter().find(|(other, _)| *other == why);
         page.row(name, &[("reason", why.as_str())], count.map_or(0, |(_, count)| *count));
     }
+    let about =
+        "Requests with Forwarded or X-Forwarded-* from an address that is no trusted proxy.";
+    page.single("forwarded_ignored_total", "counter", about, snapshot.forwarding_ignored);
 }
 
 fn transfers(page: &mut Page, snapshot: &Snapshot) {

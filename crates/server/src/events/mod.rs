@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyport_proto::peer::Peer;
+use anyport_proto::setting::TRUSTED_PROXY;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::visible::make_visible;
 
@@ -39,6 +40,8 @@ pub(crate) struct Events {
     pub(crate) counters: Arc<Counters>,
     pub(crate) running: Arc<Running>,
     refusals: Refusals,
+    /// Limits the reports of ignored fields.
+    ignored: Refusals,
     observer: Box<dyn Observer>,
 }
 
@@ -48,6 +51,7 @@ impl Events {
             counters: Arc::default(),
             running: Arc::default(),
             refusals: Refusals::default(),
+            ignored: Refusals::default(),
             observer: Box::new(observer),
         })
     }
@@ -84,6 +88,15 @@ impl Events {
             let reason = make_visible(reason.as_ref()).into_owned();
             tracing::debug!(%peer, protocol, reason, "refused");
             self.observer.refused(&Refused { protocol, peer, reason, why });
+        }
+    }
+
+    /// Counts a request whose forwarding fields are ignored, as no trusted proxy sent it.
+    pub(crate) fn forwarding_ignored(&self, peer: Peer) {
+        self.counters.forwarding_ignored();
+        // At the rate of such refusals: one a second for each address.
+        if self.ignored.report(Why::TooFast, peer, Instant::now()) {
+            tracing::debug!(%peer, "ignored Forwarded or X-Forwarded-*: no {TRUSTED_PROXY}");
         }
     }
 

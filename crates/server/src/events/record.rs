@@ -31,6 +31,8 @@ struct Details {
     /// The reason of the detection result.
     reason: Option<String>,
     user: Option<User>,
+    /// The client of the last request that a trusted proxy forwarded.
+    client: Option<Peer>,
     /// Version and cipher suite.
     tls: Option<String>,
     /// Why it did not close cleanly.
@@ -79,6 +81,11 @@ impl Record {
         self.lock().user = Some(user);
     }
 
+    /// Records the client of a request that a trusted proxy forwarded.
+    pub(crate) fn is_for(&self, client: Peer) {
+        self.lock().client = Some(client);
+    }
+
     /// Counts a request: of HTTP, a line, a handshake.
     pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -106,10 +113,11 @@ impl Drop for Record {
         self.counters.closed(elapsed);
         let details =
             std::mem::take(self.details.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let Details { protocol, reason, user, tls, broken } = details;
+        let Details { protocol, reason, user, client, tls, broken } = details;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         tracing::info!(
             peer = %self.peer.lock().unwrap_or_else(PoisonError::into_inner),
+            client = client.map(tracing::field::display),
             protocol = protocol.unwrap_or("none"),
             reason,
             tls,

@@ -89,11 +89,21 @@ impl PerAddress {
 
     /// Admits a connection from `peer` if its address is within its limits.
     pub(crate) fn admit(self: &Arc<Self>, peer: Peer) -> Result<Admitted, Excess> {
+        self.admit_at_rate(peer, true)
+    }
+
+    /// Admits a request that a proxy forwards for `peer`: it counts like a connection while it
+    /// runs, but is no new connection.
+    pub(crate) fn admit_request(self: &Arc<Self>, peer: Peer) -> Result<Admitted, Excess> {
+        self.admit_at_rate(peer, false)
+    }
+
+    fn admit_at_rate(self: &Arc<Self>, peer: Peer, is_new: bool) -> Result<Admitted, Excess> {
         let address = counted_as(peer);
         let limits = self.limits.now();
         let counts = |also_loopback: bool| also_loopback || !peer.is_this_machine();
         let (counts_open, counts_rate) =
-            (counts(limits.open_of_loopback), counts(limits.rate_of_loopback));
+            (counts(limits.open_of_loopback), is_new && counts(limits.rate_of_loopback));
         if !counts_open && !counts_rate {
             return Ok(Admitted::uncounted());
         }
@@ -133,14 +143,15 @@ impl PerAddress {
 }
 
 impl Excess {
-    const fn why(self) -> Why {
+    pub(crate) const fn why(self) -> Why {
         match self {
             Self::Open(_) => Why::TooMany,
             Self::Rate(_) => Why::TooFast,
         }
     }
 
-    fn reason(self) -> String {
+    /// Returns the reason for the client and the operator.
+    pub(crate) fn reason(self) -> String {
         match self {
             Self::Open(limit) => {
                 let connections = counted(limit as u64, "connection");
@@ -232,6 +243,27 @@ mod tests {
         counts.admit(ip("127.0.0.1")).unwrap_err();
         drop(held);
         assert!(counts.lock().open.is_empty());
+    }
+
+    #[test]
+    fn a_forwarded_loopback_address_is_limited_like_any_other() {
+        let counts = counting(1, false, Some(1));
+        let ip = Some(std::net::Ipv4Addr::LOCALHOST.into());
+        let forwarded = Peer::Forwarded { ip, port: None };
+        let _held = counts.admit(forwarded).unwrap();
+        assert_eq!(counts.admit(forwarded).unwrap_err(), Excess::Open(1));
+        assert_eq!(counts.admit_request(forwarded).unwrap_err(), Excess::Open(1));
+    }
+
+    /// A request on an open connection of the proxy is no new connection.
+    #[test]
+    fn forwarded_requests_are_counted_while_they_run_and_have_no_rate() {
+        let counts = counting(2, false, Some(1));
+        let client = ip("192.0.2.1");
+        let held = [counts.admit_request(client).unwrap(), counts.admit_request(client).unwrap()];
+        counts.admit_request(client).unwrap_err();
+        drop(held);
+        assert!((0..1000).all(|_| counts.admit_request(client).is_ok()));
     }
 
     #[test]

@@ -36,13 +36,14 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 use super::due::AT_ONCE;
 use super::messages::{MessageService, Outlet, Piece};
 use super::{Context, idle_reason};
-use crate::access::Grant;
 use crate::events::Tally;
 use crate::session::route::Route;
 use crate::tls::SharedWire;
 
 /// A validated upgrade request, which the library answers.
 pub(crate) struct Upgrade {
+    /// That of the request: it has its own client.
+    pub(super) context: Context,
     /// The request head, unchanged.
     pub(crate) head: Vec<u8>,
     /// Input that followed it in the same read.
@@ -51,17 +52,14 @@ pub(crate) struct Upgrade {
     pub(crate) subprotocol: Option<String>,
     /// Whether it is one of the subprotocols of anyport.
     pub(crate) announced: bool,
-    /// What its token permits.
-    pub(crate) grant: Grant,
 }
 
 /// Serves one connection, from the request head on, until it is closed. An interruption has been
 /// reported.
 ///
 /// Cancel safe: no; a running transfer is interrupted.
-pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade, context: Context) {
-    let Upgrade { head, rest, route, subprotocol, announced, grant } = upgrade;
-    let context = Context { grant, ..context };
+pub(crate) async fn serve(stream: SharedWire, upgrade: Upgrade) {
+    let Upgrade { context, head, rest, route, subprotocol, announced } = upgrade;
     let limits = &context.config.limits;
     let longest = match route {
         Route::Files { .. } => limits.library_message,

@@ -56,7 +56,7 @@ use crate::config::{Config, ListenerConfig, TlsMode};
 use crate::events::{Events, Record, Why};
 use crate::health::Health;
 use crate::link::Link;
-use crate::per_address::PerAddress;
+use crate::per_address::{Admitted, PerAddress};
 use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
@@ -86,11 +86,14 @@ pub(crate) struct Context {
     pub(crate) stream_files: Arc<Budget>,
     pub(crate) health: Arc<Health>,
     pub(crate) per_address: Arc<PerAddress>,
+    /// The client: of the connection, or of one request that a trusted proxy forwards.
     pub(crate) peer: Peer,
+    /// Counts a forwarded request for the address of its client, while it runs.
+    pub(crate) admitted: Option<Arc<Admitted>>,
     pub(crate) link: Link,
     /// Stage of stopping.
     pub(crate) stage: Stage,
-    /// Whether the connection has TLS.
+    /// Whether the client uses TLS, with this server or with a trusted proxy.
     pub(crate) is_encrypted: bool,
 }
 
@@ -194,7 +197,7 @@ pub(crate) enum Successor {
 pub(crate) enum Detached {
     /// The WebSocket library, after a validated request.
     #[cfg(feature = "library-engine")]
-    Library(library::Upgrade),
+    Library(Box<library::Upgrade>),
     /// HTTP/2, whose streams are tasks.
     Http2,
 }

@@ -67,6 +67,7 @@ pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
         rooms,
         per_address: Arc::new(PerAddress::new(&Config::new("."))),
         peer,
+        admitted: None,
         link: Link::new(),
         stage: Stage::default(),
         is_encrypted: false,

@@ -21,6 +21,7 @@ pub mod http2;
 pub mod pipe;
 pub mod process;
 pub mod program;
+pub mod proxies;
 pub mod python;
 pub mod rooms;
 pub mod sandbox;

@@ -203,10 +203,19 @@ pub fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), 
         Sole::Many => "null",
     };
     let is_allowed = || origin.parse().is_ok_and(|origin: Origin| allowed.contains(&origin));
-    if is_same_host(origin, head.host()) || is_allowed() {
+    if is_same_origin(origin, head) || is_allowed() {
         return Ok(());
     }
     Err(Refusal::CrossOrigin { origin: origin.to_owned(), host: head.host().to_owned() })
+}
+
+/// Returns whether a page from `origin` is of the URL that the client used: scheme too, where a
+/// trusted proxy states it.
+fn is_same_origin(origin: &str, head: &RequestHead) -> bool {
+    let is_scheme = |scheme: &str| {
+        origin.split_once("://").is_some_and(|(other, _)| other.eq_ignore_ascii_case(scheme))
+    };
+    is_same_host(origin, head.host()) && head.forwarded_scheme().is_none_or(is_scheme)
 }
 
 /// Returns whether a page from `origin` is of `host`. A missing port is the default of the origin's

@@ -4,6 +4,7 @@
 mod access;
 mod answer;
 mod cors;
+mod forwarded;
 mod handler;
 mod page;
 mod request;
@@ -13,6 +14,7 @@ pub(super) use access::{check as check_access, check_host};
 #[cfg(test)]
 pub(super) use answer::Form;
 pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};
+pub(super) use forwarded::{Client, client};
 pub(super) use handler::{Event, Handler, Next, Opened, Produced, refuse};
 pub(super) use request::{Expectation, open, to_https};
 pub(super) use resources::{HEARTBEAT, events, find, help, service, subscribe};

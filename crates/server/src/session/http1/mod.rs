@@ -28,13 +28,18 @@ use self::serving::Serving;
 use self::write::Exchange;
 use super::due::Due;
 use super::events::Events;
-use super::http::{Answer, Event as RequestEvent, Expectation, Opened, events, open, to_https};
+use super::http::{
+    Answer, Client, Event as RequestEvent, Expectation, Opened, client, events, open, to_https,
+};
 use super::refusing::{not_accepted, not_accepted_line};
 use super::{AnySession, Context, Next, Produced, ServerSession, Successor, idle_reason};
 use crate::events::Timed;
 
 pub(crate) struct Http1 {
+    /// That of the current request: a trusted proxy states its client.
     context: Context,
+    /// The client of the connection.
+    client: Client,
     reader: HeadReader,
     /// Time limit of a head that has begun, counted from its first byte.
     due: Due,
@@ -54,8 +59,9 @@ enum State {
 
 impl Http1 {
     pub(super) fn new(context: Context) -> Self {
-        let due = Due::new(context.config.timeouts.handshake);
-        Self { context, reader: HeadReader::new(), due, state: State::Head, waiting: Vec::new() }
+        let (due, client) = (Due::new(context.config.timeouts.handshake), Client::of(&context));
+        let (reader, state, waiting) = (HeadReader::new(), State::Head, Vec::new());
+        Self { context, client, reader, due, state, waiting }
     }
 
     /// Stops if no request is running, and returns whether. A client that has begun a head gets a
@@ -107,9 +113,20 @@ impl Http1 {
                     }
                     let Some((head, used)) = self.head(rest, at, replies) else { continue };
                     rest = std::mem::take(&mut rest).split_at_mut(used).1;
-                    let Some(head) = head else { continue };
+                    let Some(mut head) = head else { continue };
                     self.context.record.request();
                     let timed = Timed::begin(&self.context.events.counters, Protocol::Http);
+                    match client(&self.context, &mut head) {
+                        Ok(None) => {}
+                        Ok(Some(client)) => client.apply(&mut self.context),
+                        Err(answer) => {
+                            let mut exchange = Exchange::of(&head, &self.context.config, true);
+                            exchange = exchange.timed(timed);
+                            exchange.answer(answer, replies);
+                            self.state = State::Ended;
+                            continue;
+                        }
+                    }
                     if let Some(answer) = to_https(&self.context, &head) {
                         let mut exchange = Exchange::of(&head, &self.context.config, true);
                         exchange = exchange.timed(timed);
@@ -220,7 +237,7 @@ impl Http1 {
                     let serving = Serving::discard(exchange, framing, idle);
                     self.state = State::Serving(Box::new(serving));
                 } else {
-                    self.state = State::after(&exchange);
+                    self.answered(&exchange);
                 }
             }
             Opened::Handler(handler) => {
@@ -242,10 +259,16 @@ impl Http1 {
 
     /// Continues behind a call of a resource: with the next request if the response is complete.
     fn served(&mut self, serving: Box<Serving>, finished: bool) {
-        self.state = match finished {
-            true => State::after(&serving.finish()),
-            false => State::Serving(serving),
-        };
+        match finished {
+            true => self.answered(&serving.finish()),
+            false => self.state = State::Serving(serving),
+        }
+    }
+
+    /// Ends a request: the next one may be that of another client.
+    fn answered(&mut self, exchange: &Exchange) {
+        self.client.clone().apply(&mut self.context);
+        self.state = if exchange.persistent { State::Head } else { State::Ended };
     }
 
     /// Handles content that was spliced into its file.
@@ -371,13 +394,6 @@ impl Session for Http1 {
         };
         let ended = matches!(self.state, State::Ended);
         Ok(if ended { Produced::Next(Next::Finish) } else { produced })
-    }
-}
-
-impl State {
-    /// Returns the state after a response.
-    fn after(exchange: &Exchange) -> Self {
-        if exchange.persistent { Self::Head } else { Self::Ended }
     }
 }
 

@@ -96,9 +96,9 @@ impl Http1 {
         #[cfg(feature = "library-engine")]
         if config.engine == Engine::Library && !matches!(route, Route::Room(_)) {
             let (head, rest) = (head.raw().to_vec(), rest.to_vec());
-            let grant = self.context.grant.clone();
-            let upgrade = Upgrade { head, rest, route, subprotocol, announced, grant };
-            return Next::Become(Successor::Detached(Detached::Library(upgrade)));
+            let context = self.context.clone();
+            let upgrade = Upgrade { context, head, rest, route, subprotocol, announced };
+            return Next::Become(Successor::Detached(Detached::Library(Box::new(upgrade))));
         }
         replies.extend_from_slice(&response);
         let ws = Ws::handshaken(self.context.clone(), route, announced, deflate.as_ref());

@@ -59,8 +59,7 @@ impl Connection {
     ///
     /// # Errors
     /// A limit is reached.
-    fn admit(&self, open: &mut Open, head: &RequestHead) -> Result<(), Refusal> {
-        let context = &self.context;
+    fn admit(&self, context: &Context, open: &mut Open, head: &RequestHead) -> Result<(), Refusal> {
         let (resource, _) = find(head.path(), &context.config);
         if resource.is_public {
             return Ok(());

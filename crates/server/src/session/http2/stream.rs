@@ -26,8 +26,8 @@ pub(super) async fn answer(
     let (parts, incoming) = request.into_parts();
     let head =
         RequestHead::from_http2(parts.method, &parts.uri, parts.headers, &context.config.limits);
-    let config = &context.config;
-    let head = match head {
+    let config = &connection.context.config;
+    let mut head = match head {
         Ok(mut head) => {
             config.base_path.strip(&mut head);
             head
@@ -38,6 +38,23 @@ pub(super) async fn answer(
     };
     context.record.request();
     let timed = Timed::begin(&context.events.counters, Protocol::Http2);
+    let forwarded;
+    let context = match routes::client(context, &mut head) {
+        Ok(None) => context,
+        Ok(Some(client)) => {
+            open.admitted.clone_from(&client.admitted);
+            let mut context = context.clone();
+            client.apply(&mut context);
+            forwarded = context;
+            &forwarded
+        }
+        Err(answer) => {
+            connection.discard(incoming);
+            open.is_timed(timed);
+            let asked = Asked::of(&head, config, connection.stop.is_draining());
+            return whole(answer, &asked, open);
+        }
+    };
     if let Some(answer) = to_https(context, &head) {
         connection.discard(incoming);
         open.is_timed(timed);
@@ -51,7 +68,7 @@ pub(super) async fn answer(
     };
     open.is_timed(timed);
     let asked = Asked::of(&head, config, connection.stop.is_draining());
-    if let Err(refusal) = connection.admit(&mut open, &head) {
+    if let Err(refusal) = connection.admit(context, &mut open, &head) {
         connection.discard(incoming);
         let answer = routes::refuse(context, &asked, StatusCode::SERVICE_UNAVAILABLE, refusal);
         return whole(answer, &asked, open);

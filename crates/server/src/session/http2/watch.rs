@@ -19,6 +19,7 @@ use crate::budget::Share;
 use crate::config::Timeouts;
 use crate::events::Timed;
 use crate::link::Link;
+use crate::per_address::Admitted;
 
 /// The state of a connection's streams. Times are in milliseconds since its beginning.
 #[derive(Debug)]
@@ -112,6 +113,8 @@ pub(super) struct Open {
     watch: Arc<Watch>,
     /// Its share of the shared resources.
     pub(super) held: Option<Held>,
+    /// Counts it for the address of its client, if a trusted proxy forwards it.
+    pub(super) admitted: Option<Arc<Admitted>>,
     /// Counted when the stream is dropped, if it was answered.
     timed: Option<Timed>,
     /// Whether it was answered or cancelled.
@@ -241,7 +244,8 @@ impl Watch {
     pub(super) fn open(self: &Arc<Self>) -> Open {
         self.streams.fetch_add(1, Ordering::Relaxed);
         self.moved();
-        Open { watch: self.clone(), held: None, timed: None, settled: false }
+        let watch = self.clone();
+        Open { watch, held: None, admitted: None, timed: None, settled: false }
     }
 
     /// Requests that are not yet answered to their end.

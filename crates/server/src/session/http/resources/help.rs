@@ -14,19 +14,23 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
     let head = request.head;
     let language = request.asked.language;
     let base_path = request.context.config.base_path.as_str();
-    let text = text(head.host(), base_path, language, request.context.grant.rights());
+    let rights = request.context.grant.rights();
+    let text = text(head.host(), base_path, language, rights, request.context.is_encrypted);
     let answer = Answer::fresh(text).with(header::CONTENT_LANGUAGE, language);
     Opened::Answer(answer.with(header::VARY, "Accept-Language"))
 }
 
 /// Returns the commands for a client that used `host` (`name:port`, perhaps empty) in one of
 /// the languages of pages, without those that need other rights.
-fn text(host: &str, base_path: &str, language: &str, rights: Rights) -> String {
+fn text(host: &str, base_path: &str, language: &str, rights: Rights, is_https: bool) -> String {
     let (name, port) = split(host);
     let host = if host.is_empty() { "HOST:PORT" } else { host };
     let address = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    let s = if is_https { "s" } else { "" };
     let filled = |line: &str| {
-        line.replace("{host}/", &format!("{host}{base_path}/"))
+        line.replace("http://", &format!("http{s}://"))
+            .replace("ws://", &format!("ws{s}://"))
+            .replace("{host}/", &format!("{host}{base_path}/"))
             .replace("{host}", host)
             .replace("{name}", name)
             .replace("{port}", port)
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn the_lines_name_the_host_that_was_asked() {
         for language in LANGUAGES {
-            let text = text("127.0.0.1:8331", "", language, Rights::DEFAULT);
+            let text = text("127.0.0.1:8331", "", language, Rights::DEFAULT, false);
             for line in [
                 "curl -T FILE http://127.0.0.1:8331/",
                 "nc -N 127.0.0.1 8331 < FILE",
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn behind_a_proxy_the_lines_have_its_path() {
-        let text = text("h", "/share", "en", Rights::DEFAULT);
+        let text = text("h", "/share", "en", Rights::DEFAULT, false);
         for line in text.lines().filter(|line| line.starts_with("  ")) {
             assert!(line.contains("://h/share/"), "{line}");
         }
@@ -224,7 +228,7 @@ mod tests {
     #[test]
     fn both_languages_have_the_same_commands_and_a_text_for_each_line() {
         let [english, korean] =
-            LANGUAGES.map(|language| text("h:1", "", language, Rights::DEFAULT));
+            LANGUAGES.map(|language| text("h:1", "", language, Rights::DEFAULT, false));
         assert_eq!(english.lines().count(), TEXT.len());
         assert_eq!(korean.lines().count(), TEXT.len());
         let command =

@@ -179,11 +179,14 @@ impl Resumable {
 }
 
 /// Returns the scheme and authority that the client used; empty if it named no host, or if a proxy
-/// forwarded the request, whose client may use another scheme.
+/// that is not trusted forwarded the request, as its client may use another scheme.
 ///
 /// aiotus needs them: it appends a location that is a path to the path of the directory.
 pub(super) fn origin(request: &Request<'_>) -> String {
     let Request { context, head, .. } = request;
+    if let Some(origin) = head.forwarded_origin() {
+        return origin;
+    }
     let is_forwarded = FORWARDED.iter().any(|field| head.fields.contains_key(*field));
     match (head.host(), context.is_encrypted) {
         ("", _) => String::new(),

@@ -4,13 +4,17 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyport_testkit::harness::{peer, wait_until};
 use tempfile::TempDir;
 
+use super::process::peer;
+use super::waiting::{skip, wait_until};
+
 /// A real proxy, ended when dropped.
-pub(crate) struct Proxy {
+#[derive(Debug)]
+pub struct Proxy {
     child: Child,
-    pub(crate) address: SocketAddr,
+    /// Where clients connect.
+    pub address: SocketAddr,
     _scratch: TempDir,
 }
 
@@ -27,7 +31,7 @@ impl Proxy {
 
     /// Starts haproxy, with the lines of its one proxy besides those of its addresses, and the
     /// options of its server.
-    pub(crate) fn haproxy(to: u16, lines: &str, options: &str) -> Option<Self> {
+    pub fn haproxy(to: u16, lines: &str, options: &str) -> Option<Self> {
         peer("haproxy")?;
         Some(Self::start(|scratch, address| {
             let config = scratch.join("haproxy.cfg");
@@ -43,11 +47,11 @@ impl Proxy {
     }
 
     /// Starts nginx with its stream module.
-    pub(crate) fn nginx_stream(to: u16) -> Option<Self> {
+    pub fn nginx_stream(to: u16) -> Option<Self> {
         peer("nginx")?;
         let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
         if !module.exists() {
-            anyport_testkit::harness::skip("no stream module of nginx");
+            skip("no stream module of nginx");
             return None;
         }
         Some(Self::nginx(|path, address| {
@@ -56,6 +60,30 @@ impl Proxy {
                 "load_module {module}; events {{}}
                  stream {{ server {{ listen {address}; proxy_pass 127.0.0.1:{to};
                    proxy_protocol on; error_log {path}/error.log; }} }}"
+            )
+        }))
+    }
+
+    /// Starts nginx as a reverse proxy for HTTP, which keeps connections to the server open.
+    pub fn nginx_http(to: u16) -> Option<Self> {
+        peer("nginx")?;
+        Some(Self::nginx(|path, address| {
+            let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+            let places = places.map(|place| format!("{place}_temp_path {path}/{place};")).concat();
+            format!(
+                "events {{}}
+                 http {{ access_log off; {places} client_max_body_size 0;
+                   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+                   upstream anyport {{ server 127.0.0.1:{to}; keepalive 1; }}
+                   server {{ listen {address};
+                     location / {{ proxy_pass http://anyport; proxy_http_version 1.1;
+                       proxy_request_buffering off; proxy_buffering off;
+                       proxy_set_header Upgrade $http_upgrade;
+                       proxy_set_header Connection $connection_upgrade;
+                       proxy_set_header Forwarded '';
+                       proxy_set_header X-Forwarded-For $remote_addr;
+                       proxy_set_header X-Forwarded-Proto $scheme;
+                       proxy_set_header X-Forwarded-Host $http_host; }} }} }}"
             )
         }))
     }
