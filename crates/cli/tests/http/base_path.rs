@@ -1,8 +1,9 @@
 //! A server behind a proxy that forwards only a subtree of its own paths.
 
 use anyport_testkit::harness::http::{Response, curl_says, request};
+use anyport_testkit::harness::tokens::{ALICE, guarded};
 use anyport_testkit::harness::wire::{connect, read_head, upgrade};
-use anyport_testkit::harness::{Running, Sample, Server, anyport, peer};
+use anyport_testkit::harness::{Running, Sample, Server, anyport, anyport_command, peer};
 
 use super::http_third_party::ThirdParty;
 
@@ -125,7 +126,46 @@ fn wget_and_anyport_use_a_server_below_a_base_path() {
         let got = got.to_str().unwrap();
         anyport(&["get", &format!("{url}files/sent"), "-o", got]).succeeds();
         assert_eq!(std::fs::read(got).unwrap(), b"sent");
+        let listed = |path: &str| anyport(&["ls", &format!("{url}{path}")]).succeeds().stdout;
+        for path in ["", "sent"] {
+            let said = listed(path);
+            assert!(said.contains("  share/x/sent\n"), "{path}: {said}");
+        }
+        for (path, name) in [("d/", "d/"), ("d", "d/"), ("files/d/", "files/d/")] {
+            let said = listed(path);
+            assert!(said.ends_with(&format!("  share/x/{name}e f/\n")), "{path}: {said}");
+        }
+        let tree = here.path().join("tree");
+        for path in ["", "d/", "files/d/"] {
+            let into = format!("{}/", tree.display());
+            anyport(&["get", &format!("{url}{path}"), "-o", &into]).succeeds();
+        }
+        // A directory keeps the name that it has in the URL.
+        for path in ["x/d/e f/x y.txt", "x/sent", "d/e f/x y.txt"] {
+            assert!(tree.join(path).is_file(), "{path}");
+        }
     }
+}
+
+/// The health check, which says that tokens are needed, is below the base path too.
+#[test]
+fn a_token_reaches_a_server_below_a_base_path() {
+    let (server, _tokens) = guarded(&["--base-path", "/share"]);
+    let port = server.port();
+    let proxy = ThirdParty::nginx_with(|address, _| {
+        format!(
+            "server {{ listen {address};
+               location /share/ {{ proxy_pass http://127.0.0.1:{port}; }} }}"
+        )
+    });
+    let Some(proxy) = proxy else { return };
+    for path in ["share/", "share/d/"] {
+        let sample = Sample::new("sent", b"sent");
+        let mut send = anyport_command(&["send", sample.path(), &proxy.url(path)]);
+        send.env("ANYPORT_TOKEN", ALICE);
+        Running::start(send, None).outcome().succeeds();
+    }
+    assert_eq!(std::fs::read(server.dir().join("d/sent")).unwrap(), b"sent");
 }
 
 /// A proxy may remove the path, and a monitor comes past the proxy.

@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::http::Tasks;
 use crate::http::answer::Answer;
 use crate::http::connection::Connection;
-use crate::http::request::{path_of, request};
+use crate::http::request::{Below, path_of, request};
 use crate::target::{Scope, Target};
 
 /// One request after the other, over another connection when a server accepts no more over this
@@ -37,6 +37,8 @@ pub(super) struct HttpWire {
     connection: Option<Connection>,
     answer: Option<Answered>,
     peer: Peer,
+    /// Where the server is below a proxy, once a listing has said it.
+    pub(super) below: Below,
 }
 
 /// A file whose content has begun.
@@ -86,7 +88,7 @@ impl Transport for HttpWire {
         }
         let path = match self.target.scope()? {
             Scope::File(file) if file == *name => self.target.path.clone(),
-            _ => path_of(name),
+            _ => path_of(&self.below, name),
         };
         let of_listing = asked.mtime.and_then(|mtime| date::write(mtime.seconds));
         let tag = asked.tag.as_deref().or(of_listing.as_deref());
@@ -156,7 +158,15 @@ impl HttpWire {
         let connection = Connection::open(&runtime, target, &options.connect)?;
         let (peer, connection) = (connection.peer, Some(connection));
         let (target, options) = (target.clone(), options.connect.clone());
-        Ok(Self { runtime, target, options, connection, answer: None, peer })
+        Ok(Self {
+            runtime,
+            target,
+            options,
+            connection,
+            answer: None,
+            peer,
+            below: Below::default(),
+        })
     }
 
     pub(super) const fn peer(&self) -> Peer {

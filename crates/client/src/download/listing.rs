@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 
+use anyport_proto::http1::field_names::BASE_PATH;
 use anyport_proto::transfer::download::{Entry, EntryKind, LeftOut, LeftOutReason, ListEnd};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::listing::{Listed, read_listing};
@@ -20,7 +21,7 @@ use super::file::MOST_ENTRIES;
 use super::http::{HttpWire, Reading};
 use super::transport::Each;
 use crate::error::{Error, ErrorKind};
-use crate::http::request::listing_of;
+use crate::http::request::{Below, listing_of};
 use crate::target::Scope;
 
 impl HttpWire {
@@ -44,7 +45,8 @@ impl HttpWire {
                 Some(_) | None => Some(path.clone()),
             },
         };
-        let first = listing_of(&self.target, scope.path().filter(|_| !scope.is_directory()));
+        let first =
+            listing_of(&self.target, &self.below, scope.path().filter(|_| !scope.is_directory()));
         let (peer, mut reported, mut entries, mut held) = (self.peer(), 0, 0, 0);
         let mut each = |listed: Listed| {
             reported += 1;
@@ -69,7 +71,7 @@ impl HttpWire {
             held -= size(&directory);
             let name = directory.name.clone();
             each(Listed::Entry(directory))?;
-            let path = listing_of(&self.target, Some(&name));
+            let path = listing_of(&self.target, &self.below, Some(&name));
             // Each path is one name longer than its parent's, and paths have a limit, so this ends.
             match self.directories(&path, Some(&name), &mut held, &mut end, &mut each) {
                 Ok(directories) => open.push(directories.into_iter()),
@@ -92,11 +94,26 @@ impl HttpWire {
     /// would start a download, or receive from a pipe.
     fn entry(&mut self, path: &FilePath) -> Result<Option<Entry>, Error> {
         let parent = path.parent();
-        let scope = parent
-            .as_ref()
-            .map_or_else(|| "/files/".to_owned(), |parent| listing_of(&self.target, Some(parent)));
+        let scope = parent.as_ref().map_or_else(
+            || "/files/".to_owned(),
+            |parent| listing_of(&self.target, &self.below, Some(parent)),
+        );
+        match self.entry_in(&scope, path) {
+            // Below a proxy, whose path is a part of the URL.
+            Err(error) if error.is_refused(RefusalCode::NotFound) && parent.is_some() => {
+                let written = self.target.path.split('?').next().unwrap_or_default();
+                let above = written.rfind('/').map_or("/", |at| &written[..=at]).to_owned();
+                self.entry_in(&above, path)
+            }
+            found => found,
+        }
+    }
+
+    /// Returns the entry of a file in the listing at `scope`.
+    fn entry_in(&mut self, scope: &str, path: &FilePath) -> Result<Option<Entry>, Error> {
+        let parent = path.parent();
         let (mut found, mut end) = (None, ListEnd::default());
-        self.listing(&scope, parent.as_ref(), &mut end, &mut |listed| {
+        self.listing(scope, parent.as_ref(), &mut end, &mut |listed| {
             if let Listed::Entry(entry) = listed
                 && entry.name == *path
             {
@@ -160,6 +177,13 @@ impl HttpWire {
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(none(format!("the response is {media}, not JSON")));
         }
+        // The first listing has the path as the user wrote it.
+        if self.below.names().is_none() {
+            let base = response.headers().get(BASE_PATH).and_then(|base| base.to_str().ok());
+            let base = base.and_then(|base| base.parse().ok());
+            self.below = base.and_then(|base| Below::of(base, path)).unwrap_or_default();
+        }
+        let server = self.below.clone();
         let (in_part, failed) = (Cell::new(0), RefCell::new(None));
         let (content, piece) = (response.into_body(), Bytes::new());
         let json = Arriving {
@@ -171,7 +195,7 @@ impl HttpWire {
         };
         let read = read_listing(json, &mut |listed| {
             in_part.set(0);
-            let passed_on = match listed {
+            let passed_on = match renamed(&server, listed) {
                 // Entries outside the requested directory are refused.
                 Listed::Entry(entry) if entry.name.parent().as_ref() != directory => {
                     let answer = format!("{} in the listing of {path}", entry.name);
@@ -198,6 +222,22 @@ impl HttpWire {
             add(&mut end.links, counted.links);
         }
         Ok(())
+    }
+}
+
+/// Returns an entry with its path in URLs. A name that is too long with it stays as it is, and is
+/// refused.
+fn renamed(server: &Below, listed: Listed) -> Listed {
+    let Some(above) = server.names() else { return listed };
+    match listed {
+        Listed::Entry(mut entry) => {
+            let path = [above.as_bytes(), entry.name.as_bytes()].join(&b'/');
+            entry.name = FilePath::exact(&path).unwrap_or(entry.name);
+            Listed::Entry(entry)
+        }
+        Listed::LeftOut(LeftOut { name_raw, reason }) => {
+            Listed::LeftOut(LeftOut { name_raw: format!("{above}/{name_raw}"), reason })
+        }
     }
 }
 

@@ -82,13 +82,22 @@ impl Connection {
     /// response that needs none (RFC 9110 §11.6.1). A token for one server must not be sent to
     /// another.
     async fn asks_for_a_token(&self, target: &Target) -> Result<bool, Error> {
-        let asking = request(target, self.version(), None, Method::HEAD, "/healthz")?;
-        let answered = self.ask(asking).await.map_err(|error| self.failed(0, &error))?;
-        let challenges = answered.headers().get_all(header::WWW_AUTHENTICATE);
-        let is_ours = |challenge: &HeaderValue| {
-            challenge.to_str().is_ok_and(|challenge| challenge.contains(REALM))
-        };
-        Ok(challenges.iter().any(is_ours))
+        let written = target.path.split('?').next().unwrap_or_default();
+        let directory = written.rfind('/').map_or("", |at| &written[..at]);
+        // Behind a proxy the server may be below a part of the path.
+        for directory in ["", directory].iter().take(1 + usize::from(!directory.is_empty())) {
+            let path = format!("{directory}/healthz");
+            let asking = request(target, self.version(), None, Method::HEAD, &path)?;
+            let answered = self.ask(asking).await.map_err(|error| self.failed(0, &error))?;
+            let challenges = answered.headers().get_all(header::WWW_AUTHENTICATE);
+            let is_ours = |challenge: &HeaderValue| {
+                challenge.to_str().is_ok_and(|challenge| challenge.contains(REALM))
+            };
+            if challenges.iter().any(is_ours) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the token to send with each request.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 
 use anyport_proto::access::Token;
+use anyport_proto::http1::BasePath;
 use anyport_proto::rooms::ROOMS_PATH;
 use anyport_proto::transfer::file_path::FilePath;
 use http::header::{self, HeaderValue};
@@ -41,18 +42,47 @@ pub(crate) struct Destination {
     pub(crate) is_moved: bool,
 }
 
-/// The path of something that our server has listed.
-pub(crate) fn path_of(name: &FilePath) -> String {
-    format!("/files/{}", name.percent_encoded())
+/// A server below a path of a proxy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Below {
+    /// The path of the server.
+    base: BasePath,
+    /// What precedes the names of the server in paths as the user wrote them: the same, or `/files`
+    /// behind it.
+    names: BasePath,
+}
+
+impl Below {
+    /// Returns the server at `base`, for a request to `path`; none if that is not below `base`.
+    pub(crate) fn of(base: BasePath, path: &str) -> Option<Self> {
+        let files = base.public("/files");
+        let is_in = |directory: &str| path.strip_prefix(directory)?.strip_prefix('/').map(|_| ());
+        is_in(base.as_str())?;
+        let names = is_in(&files).and_then(|()| files.parse().ok()).unwrap_or_else(|| base.clone());
+        Some(Self { base, names })
+    }
+
+    /// Returns what precedes the names of the server, without a slash at its beginning; `None` if
+    /// nothing does.
+    pub(crate) fn names(&self) -> Option<&str> {
+        self.names.as_str().strip_prefix('/')
+    }
+}
+
+/// Returns the path of something that an anyport server has listed.
+pub(crate) fn path_of(below: &Below, name: &FilePath) -> String {
+    let (base, name) = (below.base.as_str(), name.percent_encoded());
+    let behind = below.names().and_then(|names| name.strip_prefix(names)?.strip_prefix('/'));
+    format!("{base}/files/{}", behind.unwrap_or(&name))
 }
 
 /// The path of a directory's listing.
-pub(crate) fn listing_of(target: &Target, directory: Option<&FilePath>) -> String {
+pub(crate) fn listing_of(target: &Target, below: &Below, directory: Option<&FilePath>) -> String {
     match directory {
         // As the user wrote it, where that is it.
         None if split(&target.path).0.ends_with('/') => target.path.clone(),
         None => "/files/".to_owned(),
-        Some(directory) => format!("{}/", path_of(directory)),
+        Some(directory) => format!("{}/", path_of(below, directory)),
     }
 }
 

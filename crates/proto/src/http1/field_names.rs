@@ -8,6 +8,9 @@ pub const MTIME: HeaderName = HeaderName::from_static("x-anyport-mtime");
 /// The nanoseconds of that time, or of `Last-Modified` in answers: 0 to 999999999.
 pub const MTIME_NS: HeaderName = HeaderName::from_static("x-anyport-mtime-ns");
 
+/// The base path of a server behind a proxy, in its listings: names in them are below it.
+pub const BASE_PATH: HeaderName = HeaderName::from_static("x-anyport-base-path");
+
 /// The digest of a file (RFC 9530 §3).
 pub const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 

@@ -4,9 +4,9 @@
 use std::time::{Duration, SystemTime};
 
 use anyport_proto::http1::conditional::{self, Evaluation, Validators};
-use anyport_proto::http1::field_names::REPR_DIGEST;
+use anyport_proto::http1::field_names::{BASE_PATH, REPR_DIGEST};
 use anyport_proto::http1::range::Range;
-use anyport_proto::http1::{RequestHead, media};
+use anyport_proto::http1::{BasePath, RequestHead, media};
 use anyport_proto::setting::METRICS;
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::List;
@@ -165,7 +165,7 @@ fn list(request: &Request<'_>, path: Option<FilePath>) -> Opened {
     if asked.without_content {
         // The directory exists; its entries are of no use to the client.
         return Opened::Answer(
-            listing_head(&Page::new(asked.form, Place::of(request, path))).into(),
+            listing_head(&Page::new(asked.form, Place::of(request, path)), asked).into(),
         );
     }
     let list = List {
@@ -188,13 +188,17 @@ fn list(request: &Request<'_>, path: Option<FilePath>) -> Opened {
         }
     };
     let page = Page::new(asked.form, Place::of(request, path));
-    let (head, idle) = (listing_head(&page), context.config.timeouts.idle);
+    let (head, idle) = (listing_head(&page, asked), context.config.timeouts.idle);
     Opened::handler(Outbound::new(head, Sending::List(listing), Some(page), idle))
 }
 
-fn listing_head(page: &Page) -> Head {
-    let fields = [(header::CACHE_CONTROL, REVALIDATE.to_owned())];
-    let fields: Vec<(HeaderName, String)> = page.fields().into_iter().chain(fields).collect();
+fn listing_head(page: &Page, asked: &Asked) -> Head {
+    let cache = (header::CACHE_CONTROL, REVALIDATE.to_owned());
+    // A client of JSON has names, not links.
+    let has_base = asked.form == Form::Json && asked.base_path != BasePath::NONE;
+    let base = has_base.then(|| (BASE_PATH, asked.base_path.to_string()));
+    let fields: Vec<(HeaderName, String)> =
+        page.fields().into_iter().chain([cache]).chain(base).collect();
     Head { status: StatusCode::OK, fields, length: Length::Unknown }
 }
 
