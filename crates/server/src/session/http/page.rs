@@ -73,13 +73,14 @@ static KOREAN: Words = Words {
 /// The end of a page.
 pub(super) const END: &str = "</main></body></html>\n";
 
-/// Returns the beginning of a page, up to its content.
+/// Returns the beginning of a page, up to its content. Its icon is empty: browsers request
+/// `/favicon.ico` otherwise, and each visit would be refused once.
 pub(super) fn begin(language: &str, title: &str) -> String {
     let title = escaped(title);
     format!(
         "<!DOCTYPE html>\n<html lang=\"{language}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>{title}</title><style>{STYLE}</style></head>\n<body><main>\n"
+         <link rel=\"icon\" href=\"data:,\"><title>{title}</title><style>{STYLE}</style></head>\n<body><main>\n"
     )
 }
 
@@ -104,7 +105,7 @@ fn policy(has_form: bool) -> String {
     });
     let form = if has_form { "'self'" } else { "'none'" };
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; form-action {form}; base-uri 'none'; \
+        "default-src 'none'; style-src 'sha256-{}'; img-src data:; form-action {form}; base-uri 'none'; \
          frame-ancestors 'none'",
         *HASH
     )
