@@ -12,7 +12,9 @@ use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::{format_rate, format_resumed};
 use anyport_proto::visible::{escape_json, make_visible};
-use anyport_server::{Answered, Interrupted, Observer, Refused, Sent, Snapshot, Why};
+use anyport_server::{
+    Answered, Change, Changed, Interrupted, Observer, Refused, Sent, Snapshot, Why,
+};
 use serde_json::json;
 
 /// The event of an entry, described by `about`, that was not sent or received; without one, of the
@@ -234,6 +236,25 @@ impl Observer for Printer {
             true => json!({ "event": "suppressed", "refusals": refusals }).to_string(),
             false => format!("{} (not listed one by one)", counted(refusals, "more refusal")),
         });
+    }
+
+    fn changed(&self, changed: &Changed) {
+        let Changed { protocol, peer, name, change, .. } = changed;
+        let (event, to) = match change {
+            Change::Deleted => ("deleted", None),
+            Change::Renamed(to) => ("renamed", Some(to)),
+            Change::Created => ("created", None),
+        };
+        if self.json {
+            let mut line =
+                json!({ "event": event, "protocol": protocol, "peer": peer, "name": name });
+            if let Some(to) = to {
+                line["to"] = json!(to);
+            }
+            return self.print(line.to_string());
+        }
+        let to = to.map(|to| format!(" to {to}")).unwrap_or_default();
+        self.print(make_visible(&format!("{name} {event}{to}, {protocol}, {peer}")).into_owned());
     }
 
     fn answered(&self, answer: &Answered) {

@@ -39,8 +39,8 @@ pub use config::{
     SlowReader, Startup, Timeouts, TlsMode,
 };
 pub use events::{
-    Answered, Class, Counters, Decided, Direction, Dropped, Interrupted, Observer, Refused, Sent,
-    SilentEnd, Snapshot, Transfer, Why,
+    Answered, Change, Changed, Class, Counters, Decided, Direction, Dropped, Interrupted, Observer,
+    Refused, Sent, SilentEnd, Snapshot, Transfer, Why,
 };
 pub use greeting::{Greeting, GreetingError};
 pub use overview::Overview;

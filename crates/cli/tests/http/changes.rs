@@ -239,3 +239,21 @@ fn a_destination_may_have_the_path_of_a_proxy() {
         (vec!["share".into()], "c".into())
     );
 }
+
+#[test]
+fn each_change_is_reported_to_the_owner() {
+    let server = Server::start(ALLOWED);
+    put(&server, "a", "1");
+    ask(&server, "MKCOL /d", "");
+    ask(&server, "MOVE /a", &to("/d/b"));
+    ask(&server, "DELETE /d", "");
+    ask(&server, "DELETE /d/b", "");
+    let event = server.next_event();
+    assert_eq!((&event["event"], &event["name"]), (&"created".into(), &"d".into()), "{event}");
+    let event = server.next_event();
+    assert_eq!((&event["event"], &event["name"]), (&"renamed".into(), &"a".into()), "{event}");
+    assert_eq!((&event["to"], &event["protocol"]), (&"d/b".into(), &"http".into()), "{event}");
+    server.next_refused();
+    let event = server.next_event();
+    assert_eq!((&event["event"], &event["name"]), (&"deleted".into(), &"d/b".into()), "{event}");
+}

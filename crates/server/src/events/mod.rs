@@ -18,7 +18,7 @@ mod running;
 mod timed;
 
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
-pub use observer::{Answered, Interrupted, Observer, Refused, Sent, Why};
+pub use observer::{Answered, Change, Changed, Interrupted, Observer, Refused, Sent, Why};
 pub(crate) use record::{Record, Tally};
 pub(crate) use refusals::REPORT_EVERY;
 pub use running::{Direction, Transfer};
@@ -72,6 +72,11 @@ impl Events {
     pub(crate) fn sent(&self, file: &Sent) {
         self.counters.sent(file);
         self.observer.sent(file);
+    }
+
+    /// Reports that a client changed an entry.
+    pub(crate) fn changed(&self, changed: &Changed) {
+        self.observer.changed(changed);
     }
 
     /// Reports that `peer` was refused before a transfer began, if the rate limit allows.

@@ -23,6 +23,10 @@ pub trait Observer: Send + Sync + 'static {
     fn sent(&self, file: &Sent) {
         let _ = file;
     }
+    /// A client deleted, renamed or created an entry.
+    fn changed(&self, changed: &Changed) {
+        let _ = changed;
+    }
     /// A peer sent a line after a greeting.
     fn answered(&self, answer: &Answered) {
         let _ = answer;
@@ -49,6 +53,31 @@ pub struct Interrupted {
     pub refused: bool,
     /// The partial file, if it is kept.
     pub part: Option<String>,
+}
+
+/// A stored file or directory that a client changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Changed {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The client's address.
+    pub peer: Peer,
+    /// The path before the change.
+    pub name: FilePath,
+    /// The change.
+    pub change: Change,
+}
+
+/// What a client did to an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The file or the empty directory was deleted.
+    Deleted,
+    /// It has this path now, perhaps in place of another file.
+    Renamed(FilePath),
+    /// The directory was created.
+    Created,
 }
 
 /// A peer that was refused.

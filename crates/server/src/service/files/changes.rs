@@ -9,6 +9,7 @@ use anyport_store::{Kind, Unchanged};
 use super::{Files, Source, full_refusal, storage_refusal};
 use crate::access::Operation;
 use crate::config::SinkKind;
+use crate::events::{Change, Changed};
 
 /// The reason why nothing was changed, and the refusal with it, which was reported.
 #[derive(Debug)]
@@ -39,14 +40,15 @@ impl Files {
         path: &FilePath,
         is_directory: bool,
     ) -> Result<(), NotChanged> {
-        self.change(source, "cannot delete", path, || {
+        let deleted = self.change(source, "cannot delete", path, || {
             source.grant.check(Operation::Delete, Some(path))?;
             self.check_changes()?;
             if is_directory && !self.is_directory(path) {
                 return Ok(Err(Unchanged::NotFound));
             }
             Ok(self.store.now().remove(path).map(drop))
-        })
+        });
+        deleted.inspect(|()| self.changed(source, path, Change::Deleted))
     }
 
     /// Renames the entry `from` to `to`; with `replaces` in place of another file, if this server
@@ -71,6 +73,7 @@ impl Files {
                 renamed => Ok(renamed),
             }
         });
+        let renamed = renamed.inspect(|_| self.changed(source, from, Change::Renamed(to.clone())));
         renamed.map_err(|mut error| {
             if error.why == Obstacle::InUse && replaces && !may_replace {
                 let hint = format!(
@@ -94,7 +97,7 @@ impl Files {
         source: &Source,
         path: &FilePath,
     ) -> Result<(), NotChanged> {
-        self.change(source, "cannot create the directory", path, || {
+        let created = self.change(source, "cannot create the directory", path, || {
             source.grant.check(Operation::CreateDirectory, Some(path))?;
             self.check_changes()?;
             if !source.grant.may_read() {
@@ -102,7 +105,13 @@ impl Files {
                 return self.make(path, self.check_target(path)?.missing).map(Ok);
             }
             Ok(self.store.now().make_directory(path))
-        })
+        });
+        created.inspect(|()| self.changed(source, path, Change::Created))
+    }
+
+    fn changed(&self, source: &Source, name: &FilePath, change: Change) {
+        let (protocol, peer, name) = (source.protocol, source.peer, name.clone());
+        self.events.changed(&Changed { protocol, peer, name, change });
     }
 
     /// Makes a change, and reports the result; `what` and `path` are in a refusal.

@@ -5,7 +5,7 @@ use anyport_proto::access::Rights;
 use anyport_proto::resumable::creation;
 use anyport_proto::transfer::file_path::FilePath;
 
-use super::{changes, download, resumable, upload};
+use super::{changes, download, form, resumable, upload};
 use crate::session::http::handler::{Opened, Request};
 use crate::session::route::{Route, RouteError};
 
@@ -17,6 +17,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
         return download::open(request);
     }
     match creation(request.head, request.framing) {
+        Ok(None) if form::is_form(request) => form::open(request),
         Ok(None) => upload::open(request),
         // Without a resource it is an ordinary upload.
         Ok(Some((_, creation))) if creation.completes && !request.context.files.has_uploads() => {

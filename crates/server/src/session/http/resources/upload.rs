@@ -21,7 +21,6 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 
-use super::form;
 use super::receiving::{self, Purpose};
 use super::representation::{PRECONDITION_FAILED, etag};
 use crate::config::Config;
@@ -33,9 +32,6 @@ use crate::service::files::{Complete, Continued, Files, Upload, Waiting};
 
 /// Begins to receive the file that a request announces.
 pub(super) fn open(request: &Request<'_>) -> Opened {
-    if form::is_form(request) {
-        return form::open(request);
-    }
     begin(request).unwrap_or_else(Opened::Answer)
 }
 
