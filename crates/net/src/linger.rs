@@ -45,8 +45,8 @@ pub fn close_blocking(mut socket: &TcpStream, scratch: &mut [u8]) {
 
 /// Returns whether the connection of a socket is over: reset, or closed in both directions.
 ///
-/// With `half_close` the peer's FIN alone is enough. A Unix socket has no FIN of a peer that closed:
-/// its connection is over when all of its input was read.
+/// With `half_close` the peer's FIN alone is enough. Without it, the connection of a Unix socket
+/// whose peer closed is over when all of its input was read.
 pub fn is_over(socket: impl AsFd, half_close: bool) -> bool {
     let mut wanted = PollFlags::HUP | PollFlags::ERR;
     if half_close {

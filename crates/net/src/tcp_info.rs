@@ -58,8 +58,8 @@ impl TcpInfo {
     }
 }
 
-/// How many of the written bytes were delivered: those that the peer's kernel has, or those that the
-/// peer of a Unix socket has read.
+/// How many of the written bytes were delivered: those that the peer's kernel has, or for a Unix
+/// socket those that the peer has read.
 ///
 /// A peer that still reads from the socket buffers makes progress, although no write succeeds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -41,8 +41,7 @@ fn made(path: &Path) -> Option<Made> {
     Some((there.dev(), there.ino(), there.modified().ok()))
 }
 
-/// Listens at `path`, where nobody but user and group can connect at any time, unless `mode`
-/// permits it. A socket that refuses connections is left over from an earlier server, and is
+/// Listens at `path`. At no time can others connect than those whom `mode` permits it. A socket that refuses connections is left over from an earlier server, and is
 /// replaced; nothing else is.
 ///
 /// # Errors
@@ -210,11 +209,11 @@ mod tests {
         ] {
             let error = listen(Path::new(path), MODE).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
-            assert_eq!(connect(Path::new(path), MODE_TIMEOUT).unwrap_err().to_string(), error);
+            assert_eq!(connect(Path::new(path), TIMEOUT).unwrap_err().to_string(), error);
         }
         let error = listen(Path::new("/nonexistent/s"), MODE).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
-    const MODE_TIMEOUT: Duration = Duration::from_secs(1);
+    const TIMEOUT: Duration = Duration::from_secs(1);
 }

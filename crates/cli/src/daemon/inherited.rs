@@ -114,8 +114,8 @@ fn socket(sockets: &mut ListenFd, at: usize) -> io::Result<Socket> {
     Ok(Socket::Stream(socket, address))
 }
 
-/// Checks that a socket listens. With `Accept=yes` it is a connection, and the server would wait for
-/// another one on it for ever.
+/// Checks that a socket listens. With `Accept=yes` it is a connection, on which the server would
+/// wait for another one for ever.
 fn listening<T: AsFd>(socket: T) -> io::Result<T> {
     debug_assert_eq!(sockopt::socket_type(&socket)?, SocketType::STREAM);
     if !sockopt::socket_acceptconn(&socket)? {

@@ -32,7 +32,7 @@ pub(crate) struct Connect {
 
     /// Connect to the Unix socket PATH, whatever the host of URL
     ///
-    /// As in curl. The host of URL is still that of the request, of TLS and of the token. The target
+    /// As in curl. The host of URL is still that of the request, of TLS and of the token. A target
     /// unix:PATH is short for --unix-socket PATH tcp://localhost.
     #[arg(long, value_name = "PATH", help_heading = "Connection", conflicts_with = "proxy")]
     pub(crate) unix_socket: Option<PathBuf>,

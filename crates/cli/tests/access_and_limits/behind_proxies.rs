@@ -233,7 +233,8 @@ fn forwards_websocket_and_events(server: &Server, proxy: &Proxy, content: &[u8])
     listener.wait().unwrap();
 }
 
-/// What every client does, through a proxy that forwards connections and states the client's address.
+/// What every client does, through a proxy that forwards connections and states the address of the
+/// client.
 fn forwards_connections(server: &Server, port: u16) {
     let content = noise(5_000_000, 10);
     let mut stream = connect_from("127.0.0.2", port);

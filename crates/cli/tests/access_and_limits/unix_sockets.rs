@@ -140,9 +140,9 @@ fn interactive_commands_use_it() {
     std::fs::write(server.dir().join("listed"), "x").unwrap();
     assert!(anyport(&["ls", &address]).succeeds().stdout.contains("listed"));
     // A pipe between two clients; the sender is gone when its content is read.
-    let taker = start(&["get", &address, "--pipe", "key", "-o", "-"]);
+    let receiver = start(&["get", &address, "--pipe", "key", "-o", "-"]);
     anyport_with_input(&["send", "-", &address, "--pipe", "key"], b"through\n").succeeds();
-    assert_eq!(taker.outcome().succeeds().stdout, "through\n");
+    assert_eq!(receiver.outcome().succeeds().stdout, "through\n");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `/livez`: whether the process responds; `/readyz`, `/healthz`: whether clients should come here.
 //!
-//! An orchestrator restarts what is not live, and sends no clients to what is not ready. So `/livez`
-//! depends on nothing that a restart does not repair: not on the disk, not on a stop.
+//! An orchestrator restarts what is not live, and sends no clients to what is not ready. So
+//! `/livez` depends on nothing that a restart does not repair: not on the disk, not on a stop.
 
 use std::io;
 use std::sync::Arc;
