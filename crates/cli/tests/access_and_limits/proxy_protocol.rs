@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyport_testkit::harness::http::{curl_says, request};
@@ -224,6 +225,29 @@ fn a_client_whose_address_the_proxy_does_not_know_has_the_proxys() {
         let own = stream.local_addr().unwrap();
         assert!(converse(&mut stream, PUT).contains(&format!("peer={own} ")));
         server.next_receipt();
+    }
+}
+
+#[test]
+fn a_unix_socket_is_a_proxy_only_if_it_is_listed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("a.sock");
+    let bind = format!("unix:{}", path.display());
+    let put = b"PUT /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\n\
+        Content-Length: 4\r\nConnection: close\r\n\r\ngood";
+    for (flags, header, client) in [
+        (["--proxy-protocol-from", "unix"], V1, CLIENT),
+        (["--proxy-protocol-from", "unix"], V2, CLIENT),
+        (["--trusted-proxy", "unix"], b"", "192.0.2.7"),
+        (["--trusted-proxy", "0.0.0.0/0"], b"", "unix"),
+    ] {
+        let server = Server::start_on(&[&bind], &flags);
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(&[header, put].concat()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(" 201 "), "{flags:?}: {answer}");
+        assert_eq!(server.next_receipt()["peer"], client, "{flags:?}");
     }
 }
 

@@ -99,6 +99,23 @@ fn fields_of_other_addresses_are_ignored_and_counted() {
     assert!(metrics.contains("\nanyport_forwarded_ignored_total 2\n"), "{metrics}");
 }
 
+/// A balancer forwards the connection of a proxy, or of a client that forges the fields.
+#[test]
+fn the_client_of_a_proxy_protocol_header_may_be_a_trusted_proxy() {
+    let server = server(&["--proxy-protocol-from", "127.0.0.1", "--max-conns-per-ip", "1"]);
+    let open = |peer: &str| {
+        let mut stream = connect(server.port());
+        stream.write_all(format!("PROXY TCP4 {peer} 192.0.2.9 5 80\r\n").as_bytes()).unwrap();
+        stream.write_all(put("x", "X-Forwarded-For: 192.0.2.1\r\n").as_bytes()).unwrap();
+        assert!(read_head(&mut stream).contains(" 201 "), "{peer}");
+        (stream, server.next_receipt()["peer"].clone())
+    };
+    // Connections of the proxy are not counted for its address.
+    let held = [open("10.0.0.5"), open("10.0.0.5"), open("203.0.113.5")];
+    let peers = held.map(|(_, peer)| peer);
+    assert_eq!(peers, ["192.0.2.1", "192.0.2.1", "203.0.113.5:5"]);
+}
+
 #[test]
 fn wrong_tokens_count_for_the_client_and_not_for_its_proxy() {
     let scratch = tempfile::tempdir().unwrap();

@@ -2,8 +2,8 @@
 //! cannot use all connections of a server.
 //!
 //! An IPv6 peer is counted by its /64, because a client with one address there can use all of
-//! them. Only addresses with open connections have an entry, so the limit on connections bounds the
-//! table.
+//! them. Only addresses with open connections or with running requests of a trusted proxy have an
+//! entry, so the limits on connections, and on requests of one connection, bound the table.
 
 mod rate;
 
