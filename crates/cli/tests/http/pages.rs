@@ -180,6 +180,8 @@ fn errors_are_pages_for_browsers_and_lines_for_programs() {
         assert!(page.contains(&format!("<p class=\"code\">{status}</p>")), "{page}");
         let text = plain.text();
         let (reason, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+        // A browser has a dialog for the token, which the hint does not know.
+        let hint = if status == 401 { "enter the token as the password" } else { hint };
         for text in [reason, hint] {
             let text = text.trim_end().replace('&', "&amp;").replace('<', "&lt;");
             let text = text.replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;");

@@ -29,6 +29,7 @@ pub(super) struct Words {
     pub(super) upload: &'static str,
     pub(super) more: &'static str,
     hint: &'static str,
+    token: &'static str,
     back: &'static str,
     again: &'static str,
 }
@@ -50,6 +51,7 @@ static ENGLISH: Words = Words {
     upload: "Upload",
     more: "Other ways to send and receive files",
     hint: "Hint",
+    token: "Reload the page and enter the token as the password. The user name may stay empty.",
     back: "Back to the files",
     again: "Try again",
 };
@@ -66,6 +68,7 @@ static KOREAN: Words = Words {
     upload: "올리기",
     more: "파일을 주고받는 다른 방법",
     hint: "도움말",
+    token: "페이지를 새로 고치고 암호에 토큰을 입력하세요. 사용자 이름은 비워 두어도 됩니다.",
     back: "파일 목록으로",
     again: "다시 시도",
 };
@@ -121,7 +124,10 @@ pub(super) fn of_error(asked: &Asked, status: StatusCode, text: &str) -> String 
         "<p class=\"code\">{code}</p>\n<h1>{name}</h1>\n<p lang=\"en\">{}</p>\n",
         escaped(reason.trim_end())
     ));
-    if !hint.is_empty() {
+    if status == StatusCode::UNAUTHORIZED {
+        // The dialog of the browser was cancelled; the hint is for programs.
+        page.push_str(&format!("<p class=\"note\">{}</p>\n", words.token));
+    } else if !hint.is_empty() {
         let hint = escaped(hint.trim_end());
         page.push_str(&format!(
             "<p class=\"note\">{}: <span lang=\"en\">{hint}</span></p>\n",
