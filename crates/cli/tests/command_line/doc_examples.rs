@@ -136,10 +136,11 @@ fn end(running: Vec<(Example, Background, String)>, problems: &mut String) {
 }
 
 /// Flags of other programs that the pages name.
-const FLAGS_OF_OTHERS: [&str; 13] = [
+const FLAGS_OF_OTHERS: [&str; 14] = [
     "data-binary",
     "default-page",
     "exclude",
+    "haproxy-protocol",
     "http2-prior-knowledge",
     "ignored",
     "locked",
