@@ -14,6 +14,9 @@ use anyport_testkit::harness::{
 use anyport_testkit::noise;
 use tempfile::TempDir;
 
+/// The flags that the configurations name.
+const TRUSTED: [&str; 2] = ["--trusted-proxy", "127.0.0.1"];
+
 /// A proxy in front of `server`, ended when dropped.
 struct Proxy {
     child: Child,
@@ -151,7 +154,7 @@ fn serves_http(server: &Server, proxy: &Proxy, http2: bool) {
     let sample = Sample::new("big.bin", &content);
     // The first half is stored before the second one is sent: the proxy does not buffer content.
     if let Some(mut curl) = curl() {
-        curl.args(["-f", "-T", "-", &proxy.url("streamed.bin")]);
+        curl.args(["-f", "--interface", "127.0.0.2", "-T", "-", &proxy.url("streamed.bin")]);
         let child = curl.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
         let mut child = child.unwrap();
         let mut input = child.stdin.take().unwrap();
@@ -165,7 +168,9 @@ fn serves_http(server: &Server, proxy: &Proxy, http2: bool) {
         input.write_all(second).unwrap();
         drop(input);
         assert!(child.wait().unwrap().success());
-        assert_same_bytes(&server.stored(&server.next_receipt()), &content);
+        let receipt = server.next_receipt();
+        assert_same_bytes(&server.stored(&receipt), &content);
+        assert_eq!(receipt["peer"], "127.0.0.2", "not the address of the proxy");
     }
     let large = Sample::sparse("large.bin", 100_000_000);
     if curl_says(&["-T", large.path(), &proxy.url("large.bin")]).is_some() {
@@ -282,7 +287,7 @@ fn haproxy_forwards_connections() {
 
 #[test]
 fn nginx_forwards_http() {
-    let server = Server::start(&[]);
+    let server = Server::start(&TRUSTED);
     let backend = format!("127.0.0.1:{}", server.port());
     let Some(proxy) = Proxy::nginx(&backend, "nginx/anyport.conf", "listen 80;") else { return };
     // Without TLS, this nginx speaks either version on a port.
@@ -291,7 +296,7 @@ fn nginx_forwards_http() {
 
 #[test]
 fn haproxy_forwards_http_and_stops_when_the_server_is_not_ready() {
-    let server = Server::start(&["--drain-delay", "10m"]);
+    let server = Server::start(&[&TRUSTED[..], &["--drain-delay", "10m"]].concat());
     let Some((proxy, _)) = Proxy::haproxy(server.port(), free_port()) else { return };
     serves_http(&server, &proxy, true);
     server.signal("TERM");
@@ -303,7 +308,7 @@ fn haproxy_forwards_http_and_stops_when_the_server_is_not_ready() {
 
 #[test]
 fn caddy_forwards_http() {
-    let server = Server::start(&[]);
+    let server = Server::start(&TRUSTED);
     let Some(proxy) = Proxy::caddy(&server) else { return };
     serves_http(&server, &proxy, true);
 }
@@ -313,7 +318,7 @@ fn caddy_forwards_http() {
 fn nginx_forwards_to_a_unix_socket() {
     let scratch = tempfile::tempdir().unwrap();
     let address = format!("unix:{}", scratch.path().join("a.sock").display());
-    let server = Server::start_on(&[&address], &[]);
+    let server = Server::start_on(&[&address], &["--trusted-proxy", "unix"]);
     let Some(proxy) = Proxy::nginx(&address, "nginx/anyport.conf", "listen 80;") else { return };
     serves_http(&server, &proxy, false);
 }
