@@ -37,6 +37,8 @@ pub enum Unchanged {
     StoredAs(String),
     /// A directory cannot be moved into itself.
     IntoItself,
+    /// It is a link, which would lead elsewhere from another place.
+    Link,
     /// The paths are on different file systems.
     Elsewhere,
     /// The quota is exhausted.
@@ -117,6 +119,9 @@ impl Directory {
         if to == from || to.is_below(from) {
             return Err(Unchanged::IntoItself);
         }
+        if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::Symlink {
+            return Err(Unchanged::Link);
+        }
         let target = self.place(to)?.ok_or(Unchanged::NoParent)?;
         let (at, new) = (source.at(self.handle()), target.at(self.handle()));
         let is_respelled = match self.stored_as(target.above.as_ref(), to.file_name().as_bytes())? {
@@ -150,7 +155,7 @@ impl Directory {
                 }
             }
             // Two names of one file: a rename would change nothing.
-            Some(Kind::File(other)) if replaces && other.inode == fstat(&file)?.st_ino => {
+            Some(Kind::File(_)) if replaces && is_at(&file, new)? => {
                 unlinkat(at.directory, at.name, AtFlags::empty())?;
                 true
             }
@@ -262,7 +267,13 @@ impl Directory {
     }
 }
 
-/// Returns whether two open directories are the same.
+/// Returns whether an open file has this name.
+fn is_at(file: &File, at: At<'_>) -> io::Result<bool> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    same_file(file, openat(at.directory, at.name, flags, Mode::empty())?)
+}
+
+/// Returns whether two open files or directories are the same.
 fn same_file(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
     let of = |Stat { st_dev, st_ino, .. }: Stat| (st_dev, st_ino);
     Ok(of(fstat(one)?) == of(fstat(other)?))
@@ -359,6 +370,10 @@ mod tests {
         assert!(matches!(rename("d", "a", true), Err(Unchanged::Exists(Kind::File(_)))));
         assert!(matches!(rename("d", "d/e/d", true), Err(Unchanged::IntoItself)));
         assert!(matches!(rename("d", "d", true), Err(Unchanged::IntoItself)));
+        for (to, replaces) in [("a", true), ("d/link", false), ("other", false)] {
+            assert!(matches!(rename("inside", to, replaces), Err(Unchanged::Link)), "{to}");
+        }
+        assert_eq!(std::fs::read(scratch.path().join("served/a")).unwrap().len(), 100_000);
         assert!(!rename("d/e", "e", false).unwrap());
         let root = scratch.path().join("served");
         std::fs::hard_link(root.join("a"), root.join("again")).unwrap();

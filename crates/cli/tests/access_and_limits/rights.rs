@@ -435,3 +435,49 @@ fn a_reload_changes_the_rights_of_later_connections() {
     assert_eq!(client.uploaded("tcp", "in/"), Some(true));
     assert_eq!(client.uploaded("tcp", ""), Some(false));
 }
+
+/// A directory that moves takes its links with it, and a relative one then means another entry.
+#[test]
+fn a_client_cannot_turn_a_link_inside_its_scope_into_one_that_leads_outside() {
+    let (scratch, server, _file) = scoped("read,write,delete,talk");
+    let deep = scratch.path().join("own/deep");
+    std::fs::create_dir_all(deep.join("x/y")).unwrap();
+    std::os::unix::fs::symlink("../../a", deep.join("x/y/up")).unwrap();
+    std::fs::write(scratch.path().join("own/a"), b"secret").unwrap();
+    let moved = |from: &str, to: &str| {
+        let (from, to) = (server.url("http", from), format!("Destination: /{to}"));
+        let credentials = format!(":{ALICE}");
+        curl_says(&["-u", &credentials, "-X", "MOVE", "-H", &to, &from])
+    };
+    let Some((said, status)) = moved("own/deep/x/y", "own/deep/y") else { return };
+    assert_eq!(status, 403, "{said}");
+    assert!(said.contains("directories stay in their directory"), "{said}");
+    assert_eq!(moved("own/deep/x/y/up", "own/deep/up").unwrap().1, 403);
+    assert_eq!(moved("own/deep/x/y", "own/deep/x/z").unwrap().1, 201);
+    assert_eq!(moved("own/deep/a", "own/deep/x/a").unwrap().1, 201);
+}
+
+/// The ID of an upload is a secret, but no way around the rights.
+#[test]
+fn an_upload_of_another_scope_does_not_exist_for_a_client_that_knows_its_id() {
+    let other = "others-token-0123456789";
+    let file = token_file(&format!("alice {ALICE} write /own\nbob {other} read,write /b\n"));
+    let server = Server::start(&["--token-file", file.path()]);
+    let ask = |method: &str, path: &str, token: &str, fields: &str| {
+        let line = format!("{method} {path}");
+        let fields = format!("Authorization: Bearer {token}\nTus-Resumable: 1.0.0\n{fields}");
+        anyport_testkit::harness::http::request(server.port(), &line, &fields, b"")
+    };
+    let created =
+        ask("POST", "/files/own/", ALICE, "Upload-Length: 5\nUpload-Metadata: filename YQ==\n");
+    assert_eq!(created.status(), 201, "{}", created.text());
+    let path = created.field("Location").to_owned();
+    let path = path.find("/.anyport").map_or(path.as_str(), |at| &path[at..]);
+    assert_eq!(ask("HEAD", path, ALICE, "").status(), 200);
+    for method in ["HEAD", "DELETE"] {
+        let answer = ask(method, path, other, "");
+        assert_eq!(answer.status(), 404, "{method}: {}", answer.text());
+        assert!(!answer.text().contains("own"), "{}", answer.text());
+    }
+    assert_eq!(ask("HEAD", path, ALICE, "").status(), 200);
+}

@@ -191,6 +191,7 @@ fn links_are_changed_themselves_or_not_at_all() {
         ("DELETE /out/secret", 404),
         ("MOVE /out/secret", 404),
         ("MKCOL /out/d", 409),
+        ("MOVE /inside", 403),
         ("DELETE /inside", 204),
     ] {
         let answer = ask(&server, line, &to("/x"));

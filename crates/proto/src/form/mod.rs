@@ -39,6 +39,8 @@ pub struct FormReader {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Preamble,
+    /// The rest of the line of a delimiter that may end a part.
+    Line,
     Head,
     Content,
     Epilogue,
@@ -139,10 +141,7 @@ impl FormReader {
                     used += scanned.used;
                     let is_content = self.state == State::Content;
                     if scanned.is_delimiter {
-                        self.state = State::Head;
-                        if is_content {
-                            return Ok((used, Some(Event::PartEnd)));
-                        }
+                        self.state = if is_content { State::Line } else { State::Head };
                         continue;
                     }
                     let (held, count) = (scanned.held, scanned.content);
@@ -152,6 +151,17 @@ impl FormReader {
                         return Ok((used, Some(Event::Content(&self.delimiter.needle()[..held]))));
                     } else if count > 0 {
                         return Ok((used, Some(Event::Content(&rest[..count]))));
+                    }
+                }
+                State::Line => {
+                    // Content ends only where the whole line is a delimiter.
+                    let (count, is_complete) = match self.read_line(rest) {
+                        Ok(read) => read,
+                        Err(error) => return self.fail(error),
+                    };
+                    used += count;
+                    if is_complete {
+                        return Ok((used, Some(Event::PartEnd)));
                     }
                 }
                 State::Head => {
@@ -215,6 +225,34 @@ impl FormReader {
                 Scanned { used: input.len(), content, ..Scanned::default() }
             }
         }
+    }
+
+    /// Reads the rest of the line of a delimiter behind content; returns the number of bytes, and
+    /// whether the line is complete.
+    fn read_line(&mut self, input: &[u8]) -> Result<(usize, bool), FormError> {
+        for (at, byte) in input.iter().enumerate() {
+            self.head.push(*byte);
+            let padding = self.head.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            match &self.head[padding..] {
+                b"" | b"\r" => {}
+                b"-" if padding == 0 => {}
+                b"--" if padding == 0 => {
+                    self.head.clear();
+                    self.state = State::Epilogue;
+                    return Ok((at + 1, true));
+                }
+                b"\r\n" => {
+                    self.state = State::Head;
+                    return Ok((at + 1, true));
+                }
+                _ => return Err(FormError::Delimiter),
+            }
+            let (part, limit) = (self.parts + 1, self.limits.part_head);
+            if self.head.len() > limit {
+                return Err(FormError::LongHead { part, limit });
+            }
+        }
+        Ok((input.len(), false))
     }
 
     /// Reads what follows a delimiter: the head of a part, or the end of the form.

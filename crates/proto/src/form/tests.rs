@@ -114,12 +114,17 @@ fn a_malformed_form_is_refused_with_the_rule() {
         (format!("{complete}--b"), FormError::Incomplete),
         (format!("{complete}--bc\r\n\r\n"), FormError::Delimiter),
         (format!("{complete}--b-x"), FormError::Delimiter),
+        (format!("{complete}--b \rx"), FormError::Delimiter),
+        (format!("{complete}--b --"), FormError::Delimiter),
         ("--b\r\nX: y\r\n\r\none\r\n--b--".to_owned(), FormError::Head(1)),
         ("--b\r\n\r\none\r\n--b--".to_owned(), FormError::Head(1)),
         (format!("{complete}{}", part("a\"b", "")), FormError::Head(2)),
     ] {
         every_cut(wire.as_bytes(), |pieces| {
-            assert_eq!(read("b", pieces).1, Err(error.clone()), "{wire:?}");
+            let (parts, end) = read("b", pieces);
+            assert_eq!(end, Err(error.clone()), "{wire:?}");
+            // Content that looks like a delimiter at first is not the end of a file.
+            assert!(error != FormError::Delimiter || !parts[0].3, "{wire:?}");
         });
     }
     let limits = Limits::default();

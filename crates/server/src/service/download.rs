@@ -379,6 +379,11 @@ pub(super) fn cannot_open(path: &FilePath, error: &io::Error) -> Refusal {
             | rustix::io::Errno::NODEV,
         ) => Refusal::new(RefusalCode::NotFound, format!("no such file or directory: {path}"))
             .with_hint("list the files with anyport ls, curl http://HOST:PORT/ or ANYPORT/1 LIST"),
+        // Another attempt would end the same.
+        Some(rustix::io::Errno::ACCESS) => {
+            let message = format!("cannot open {path}: the server may not read it");
+            Refusal::new(RefusalCode::NotSupported, message)
+        }
         _ => Refusal::new(RefusalCode::Storage, format!("cannot open {path}: {error}")),
     }
 }

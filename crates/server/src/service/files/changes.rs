@@ -1,5 +1,7 @@
 //! Deletes, renames and creates entries for clients.
 
+use std::sync::PoisonError;
+
 use anyport_proto::setting::ON_EXISTS;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::OnExists;
@@ -68,6 +70,8 @@ impl Files {
             source.grant.check(Operation::Rename, Some(from))?;
             source.grant.check(Operation::Rename, Some(to))?;
             self.check_changes()?;
+            let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+            self.check_links(source, from, to)?;
             match self.store.now().rename_entry(from, to, replaces && may_replace) {
                 Err(Unchanged::NotFound) => Err(not_found(from)),
                 renamed => Ok(renamed),
@@ -86,6 +90,25 @@ impl Files {
             }
             error
         })
+    }
+
+    /// Checks that no link leads out of the scope of a client after a rename: a link in a directory
+    /// that moves may mean another entry, outside.
+    fn check_links(&self, source: &Source, from: &FilePath, to: &FilePath) -> Result<(), Refusal> {
+        let stays = from.parent() == to.parent();
+        if source.grant.scope().is_none() || stays {
+            return Ok(());
+        }
+        match self.store.now().present(from) {
+            Ok(Some(Kind::Directory(_))) => {
+                let message = format!(
+                    "cannot rename {from} to {to}: with a token for one path, directories stay in \
+                     their directory"
+                );
+                Err(Refusal::new(RefusalCode::NotSupported, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Creates a directory in one that exists.
@@ -173,6 +196,7 @@ fn not_changed(what: &str, path: &FilePath, unchanged: Unchanged) -> NotChanged 
         Unchanged::IntoItself => {
             refuse(Obstacle::Other, RefusalCode::NotSupported, "it is the same, or inside of it")
         }
+        Unchanged::Link => refuse(Obstacle::Other, RefusalCode::NotSupported, "it is a link"),
         Unchanged::Elsewhere => {
             refuse(Obstacle::Other, RefusalCode::NotSupported, "it is on another file system")
         }

@@ -53,6 +53,8 @@ pub(crate) struct Files {
     /// Permits for senders that wait for the end of their last connection.
     taking_over: Arc<Semaphore>,
     withheld: Rights,
+    /// Held while an entry is renamed, so that it is the one that was checked.
+    renaming: Arc<Mutex<()>>,
     sink: SinkKind,
     pub(super) digest: Algorithm,
     max_size: u64,
@@ -125,6 +127,7 @@ impl Files {
             memory: Arc::new(Budget::new(config.max_memory)),
             writers: Arc::default(),
             withheld: config.startup.withheld,
+            renaming: Arc::default(),
             taking_over: Arc::new(Semaphore::new(waiting::TAKING_OVER)),
             sink: config.startup.sink,
             digest: config.digest,
@@ -145,6 +148,7 @@ impl Files {
             memory: self.memory.clone(),
             writers: self.writers.clone(),
             withheld: self.withheld,
+            renaming: self.renaming.clone(),
             taking_over: self.taking_over.clone(),
             sink: self.sink,
             digest: config.digest,
@@ -201,19 +205,8 @@ impl Files {
         source.grant.check_right(Operation::Upload, shown.as_deref())?;
         // The offset of an upload, and its removal, need no space and no free name.
         let is_inspected = matches!(identity, Identity::Upload(_, None));
-        let is_directory =
-            offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'));
-        let (path, is_changed) = match &offer.name {
-            Some(asked) => {
-                let raw = offer.name_raw.as_deref().map(|raw| without_slash(raw, is_directory));
-                let name = without_slash(asked, is_directory);
-                let stored = FilePath::to_store(name, raw).map_err(|error| {
-                    Refusal::new(RefusalCode::BadName, format!("cannot store {asked:?}: {error}"))
-                })?;
-                (Some(stored.0), stored.1)
-            }
-            None => (None, false),
-        };
+        let is_directory = is_directory(&offer);
+        let (path, is_changed) = path_of(&offer)?;
         source.grant.check_named(Operation::Upload, path.as_ref(), shown.as_deref())?;
         if let Some(size) = offer.size.filter(|size| *size > self.max_size && !is_inspected) {
             let limit = self.max_size;
@@ -430,11 +423,33 @@ impl Files {
             StoreError::Full(full) => {
                 full_refusal(&format!("the directory {path} does not fit"), full)
             }
+            StoreError::Io(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let message = format!("cannot create the directory {path}: the name is in use");
+                Refusal::new(RefusalCode::Exists, message)
+            }
             StoreError::Io(error) => {
                 storage_refusal(&format!("cannot create the directory {path}"), &error)
             }
         })
     }
+}
+
+/// Returns whether an offer is for a directory.
+fn is_directory(offer: &Offer) -> bool {
+    offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'))
+}
+
+/// Returns the path at which the offered file is stored, and whether its name is changed for that;
+/// no path if the server chooses the name.
+fn path_of(offer: &Offer) -> Result<(Option<FilePath>, bool), Refusal> {
+    let Some(asked) = &offer.name else { return Ok((None, false)) };
+    let is_directory = is_directory(offer);
+    let raw = offer.name_raw.as_deref().map(|raw| without_slash(raw, is_directory));
+    let stored = FilePath::to_store(without_slash(asked, is_directory), raw);
+    let (path, is_changed) = stored.map_err(|error| {
+        Refusal::new(RefusalCode::BadName, format!("cannot store {asked:?}: {error}"))
+    })?;
+    Ok((Some(path), is_changed))
 }
 
 /// Returns the hint for keeping both files.

@@ -8,14 +8,16 @@ use anyport_net::copy::Gate;
 use anyport_proto::access::Rights;
 use anyport_proto::setting::{MAX_SIZE, SINK};
 use anyport_proto::transfer::digest::Algorithm;
+use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_store::{Announced, Sink, TransferKey};
+use anyport_store::{Announced, SavedUpload, Sink, TransferKey};
 use data_encoding::HEXLOWER;
 
 use super::parts::Checked;
 use super::waiting::{Identity, Stopped};
-use super::{Begun, Complete, Files, Source, Upload, Waiting, storage_refusal};
+use super::{Begun, Complete, Files, Source, Upload, Waiting, path_of, storage_refusal};
+use crate::access::Operation;
 use crate::config::SinkKind;
 
 /// The id of an upload: random, and known to its client only.
@@ -164,7 +166,17 @@ impl Files {
         from: Option<u64>,
     ) -> Result<Continued, Refusal> {
         let key = id.key();
-        let Some(saved) = self.store.now().upload(&key) else {
+        if let Err(refusal) = source.grant.check_right(Operation::Upload, None) {
+            self.refused(&source, &refusal);
+            return Err(refusal);
+        }
+        // An upload outside the scope of a client does not exist for it.
+        let may = |path: Option<&FilePath>| source.grant.check(Operation::Upload, path).is_ok();
+        let is_inside = |saved: &SavedUpload| {
+            path_of(&saved.offer).is_ok_and(|(path, _)| may(path.as_ref()))
+                && saved.stored.iter().flat_map(|(path, _)| path).all(|path| may(Some(path)))
+        };
+        let Some(saved) = self.store.now().upload(&key).filter(is_inside) else {
             let message = "this upload does not exist, or has expired";
             let refusal = Refusal::new(RefusalCode::NotFound, message).with_hint("create it again");
             self.refused(&source, &refusal);

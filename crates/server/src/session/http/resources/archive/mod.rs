@@ -16,9 +16,10 @@ use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::{Entry, EntryKind, List};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::listing::Listed;
-use anyport_proto::transfer::receipt::Engine;
+use anyport_proto::transfer::refusal::RefusalCode;
 use http::{StatusCode, header};
 
+use crate::access::Operation;
 use crate::budget::Share;
 use crate::service::download::{Download, DownloadOutput, Located};
 use crate::service::files::{Files, Source};
@@ -62,6 +63,9 @@ impl Format {
 pub(super) fn open(request: &Request<'_>, path: Option<FilePath>, format: Format) -> Opened {
     let Request { context, asked, .. } = *request;
     let head = head_of(path.as_ref(), format);
+    if let Err(refusal) = context.grant.check(Operation::List, path.as_ref()) {
+        return Opened::Answer(request.refuse(StatusCode::FORBIDDEN, refusal));
+    }
     if asked.without_content {
         return Opened::Answer(head.into());
     }
@@ -71,7 +75,7 @@ pub(super) fn open(request: &Request<'_>, path: Option<FilePath>, format: Format
         recursive: true,
         ..List::default()
     };
-    let source = Source { ..context.source(asked.protocol, Engine::Own) };
+    let source = request.source();
     let listing = match context.list(source.clone(), &list) {
         Ok(listing) => listing,
         Err(refusal) => return Opened::Answer(Answer::refusal(refusal, asked.form)),
@@ -245,10 +249,16 @@ impl Archive {
                     self.download = Some(opened.into_download(0..size, Algorithm::None));
                 }
                 // Removed or replaced since it was listed, or not readable.
-                Ok(Located::Directory(_)) | Err(_) => {
+                Ok(Located::Directory(_)) => {
                     self.left_out += 1;
                     return Ok(());
                 }
+                Err(refusal) if is_permanent(refusal.code) => {
+                    self.left_out += 1;
+                    return Ok(());
+                }
+                // The archive would look complete without it.
+                Err(refusal) => return Err(io::Error::other(refusal.message)),
             }
         }
         match &mut self.writer {
@@ -256,6 +266,11 @@ impl Archive {
             Writer::Tar(writer) => writer.begin(&name, &entry, out),
         }
     }
+}
+
+/// Returns whether the file would not be sent by another attempt either.
+const fn is_permanent(code: RefusalCode) -> bool {
+    matches!(code, RefusalCode::NotFound | RefusalCode::NotSupported)
 }
 
 impl Handler for Archive {
