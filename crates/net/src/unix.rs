@@ -41,7 +41,8 @@ fn made(path: &Path) -> Option<Made> {
     Some((there.dev(), there.ino(), there.modified().ok()))
 }
 
-/// Listens at `path`. At no time can others connect than those whom `mode` permits it. A socket that refuses connections is left over from an earlier server, and is
+/// Listens at `path`. At no time can others connect than those whom `mode` permits it. A socket
+/// that refuses connections is left over from an earlier server, and is
 /// replaced; nothing else is.
 ///
 /// # Errors
