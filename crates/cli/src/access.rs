@@ -33,9 +33,10 @@ pub(crate) struct Access {
 
     /// Refuse downloads and listings; never replace a file
     ///
-    /// No client has the rights read and delete, whatever its token says. If the name is taken, the server renames the upload, whatever the client or --on-exists
-    /// requests, and never reports the file as already stored. An interrupted upload is resumed
-    /// only for a client that sends an upload id, as anyport send does except over HTTP.
+    /// No client has the rights read and delete, whatever its token says. If the name is taken, the
+    /// server renames the upload, whatever the client or --on-exists requests, and never reports
+    /// the file as already stored. An interrupted upload is resumed only for a client that sends an
+    /// upload id, as anyport send does except over HTTP.
     #[arg(long, add = Restart::Always)]
     pub(crate) upload_only: bool,
 
@@ -53,11 +54,11 @@ pub(crate) struct Access {
     /// Each line of FILE is TOKEN, or NAME TOKEN [RIGHTS] [/PATH] (the file of a client has HOST
     /// TOKEN instead); # begins a comment. RIGHTS are those of --allow, separated by commas
     /// [default: read,write,talk]. With /PATH, the rest of the line, the rights on files are for
-    /// that file or directory alone; names stay those of the whole DIR. Clients send a token over HTTP and WebSocket as password (curl -u
-    /// :TOKEN) or as Authorization: Bearer TOKEN, in a preface line as token=TOKEN, and from
-    /// anyport with --token-file or ANYPORT_TOKEN. Raw bytes (nc) and WebSocket frames without a
-    /// handshake (frames://) cannot carry one and are refused. The health checks /livez, /readyz
-    /// and /healthz need none.
+    /// that file or directory alone; names stay those of the whole DIR. Clients send a token over
+    /// HTTP and WebSocket as password (curl -u :TOKEN) or as Authorization: Bearer TOKEN, in a
+    /// preface line as token=TOKEN, and from anyport with --token-file or ANYPORT_TOKEN. Raw bytes
+    /// (nc) and WebSocket frames without a handshake (frames://) cannot carry one and are refused.
+    /// The health checks /livez, /readyz and /healthz need none.
     ///
     /// Addresses that other machines can reach need no --open then; --open does not disable tokens.
     #[arg(long, value_name = "FILE")]
@@ -123,7 +124,7 @@ impl Access {
             let flag = if self.read_only { "--read-only" } else { "--upload-only" };
             return usage(anyhow!("--allow {refused} contradicts {flag}"), "leave out one of them");
         }
-        // Whoever enables the metrics without tokens means every client.
+        // Without tokens, --metrics is for every client.
         let metrics = if self.metrics { Rights::ADMIN } else { Rights::NONE };
         Ok(Rights::DEFAULT.with(allowed).with(metrics).without(self.withheld()))
     }

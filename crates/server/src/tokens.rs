@@ -4,12 +4,27 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyport_proto::access::{Named, Token};
+use anyport_proto::access::{Named, Rights, Token};
+use anyport_proto::transfer::file_path::FilePath;
 
-use crate::access::Grant;
-
-/// The owner of a token.
+/// Name of the owner of a token.
 pub(crate) type User = Arc<str>;
+
+/// The owner of a token, and what the token permits.
+#[derive(Debug, Clone)]
+pub(crate) struct Owner {
+    pub(crate) user: User,
+    pub(crate) rights: Rights,
+    /// The file or directory that the rights on files are for; `None` for all.
+    pub(crate) scope: Option<Arc<FilePath>>,
+}
+
+impl Owner {
+    pub(crate) fn of(named: Named) -> Self {
+        let (user, scope) = (named.name.into(), named.scope.map(Arc::new));
+        Self { user, rights: named.rights, scope }
+    }
+}
 
 /// Tokens, their owners, and what they permit.
 ///
@@ -18,7 +33,7 @@ pub(crate) type User = Arc<str>;
 pub struct Tokens {
     /// Random for each process, so that the hashes are useless elsewhere.
     key: [u8; 32],
-    grants: Arc<[(blake3::Hash, Grant)]>,
+    owners: Arc<[(blake3::Hash, Owner)]>,
 }
 
 impl Tokens {
@@ -29,28 +44,28 @@ impl Tokens {
     pub fn new(list: Vec<Named>) -> Self {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the system has a random source");
-        let keyed = |named: Named| (hash(&key, &named.token), Grant::of_token(named));
-        Self { key, grants: list.into_iter().map(keyed).collect() }
+        let keyed = |named: Named| (hash(&key, &named.token), Owner::of(named));
+        Self { key, owners: list.into_iter().map(keyed).collect() }
     }
 
     /// Returns the number of tokens.
     pub fn len(&self) -> usize {
-        self.grants.len()
+        self.owners.len()
     }
 
     /// Returns whether there is no token, so that no client is admitted.
     pub fn is_empty(&self) -> bool {
-        self.grants.is_empty()
+        self.owners.is_empty()
     }
 
-    /// Returns what a token permits. All are compared, and each comparison takes constant time
+    /// Returns the owner of a token. All are compared, and each comparison takes constant time
     /// (`blake3::Hash`).
-    pub(crate) fn grant(&self, shown: &Token) -> Option<Grant> {
+    pub(crate) fn owner(&self, shown: &Token) -> Option<Owner> {
         let shown = hash(&self.key, shown);
         let mut found = None;
-        for (hash, grant) in self.grants.iter() {
+        for (hash, owner) in self.owners.iter() {
             if *hash == shown {
-                found = Some(grant);
+                found = Some(owner);
             }
         }
         found.cloned()
@@ -77,10 +92,7 @@ mod tests {
     fn each_token_has_its_owner_and_none_is_shown() {
         let list = parse_list("alice 0123456789abcdef\nfedcba9876543210").unwrap();
         let tokens = Tokens::new(list);
-        let owner = |token: &str| {
-            let grant = tokens.grant(&Token::new(token));
-            grant.and_then(|grant| grant.user().cloned())
-        };
+        let owner = |token: &str| tokens.owner(&Token::new(token)).map(|owner| owner.user);
         assert_eq!(owner("0123456789abcdef").as_deref(), Some("alice"));
         assert_eq!(owner("fedcba9876543210").as_deref(), Some("line-2"));
         for wrong in ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF"] {

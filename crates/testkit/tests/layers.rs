@@ -33,8 +33,8 @@ const MODULES: [(&str, &str); 10] = [
     ),
     (
         "proto",
-        "counted setting limits one_line peer visible proxy_protocol detect http1 http2 ws transfer \
-         access form rooms pipe preface resumable",
+        "counted setting limits one_line peer visible proxy_protocol detect http1 http2 ws \
+         transfer access form rooms pipe preface resumable",
     ),
     (
         "net",
@@ -44,9 +44,9 @@ const MODULES: [(&str, &str); 10] = [
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
         "server",
-        "address greeting link live permits health proxies shutdown tokens budget config unclassified \
-         events per_address access detect guard service datagram overview shared tls session \
-         layers proxied opening reactors driving reload connection socket accept",
+        "address greeting link live permits health proxies shutdown tokens budget config \
+         unclassified events per_address access detect guard service datagram overview shared \
+         tls session layers proxied opening reactors driving reload connection socket accept",
     ),
     (
         "client",

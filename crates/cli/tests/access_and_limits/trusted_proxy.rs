@@ -1,5 +1,5 @@
 //! `Forwarded` and `X-Forwarded-*` from proxies that `--trusted-proxy` lists, real ones among them,
-//! and from everybody else.
+//! and from all others.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

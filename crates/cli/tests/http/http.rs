@@ -398,12 +398,18 @@ fn ht_5_an_idle_connection_is_closed_without_a_response() {
     assert_eq!(server.stop(), Vec::<Value>::new());
 }
 
-/// RELIABILITY row 17; beyond the request line's limit it is raw bytes, unless those are not taken.
+/// A page of any origin can send it, so it must not become a file.
 #[test]
-fn ht_13_a_request_line_beyond_its_limit_is_raw_or_414() {
+fn ht_13_a_request_line_beyond_its_limit_is_414_and_never_stored() {
     let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length));
     let server = Server::start(&[]);
-    let receipt = converse(&mut connect(server.port()), line(8200).as_bytes());
+    for long in [line(8200), line(8200).replace("GET", "POST").replace("\r\n\r\n", "\r\n\r\nx")] {
+        let answer = converse(&mut connect(server.port()), long.as_bytes());
+        assert_eq!(statuses(&answer), [414], "{answer}");
+        server.next_refused();
+    }
+    let receipt =
+        converse(&mut connect(server.port()), line(8200).replace("GET", "BREW").as_bytes());
     assert!(receipt.starts_with("ANYPORT/1 RECEIPT "), "{receipt}");
     assert_eq!(server.next_receipt()["protocol"], "raw");
     assert_eq!(statuses(&converse(&mut connect(server.port()), line(8000).as_bytes())), [400]);

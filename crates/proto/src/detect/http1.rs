@@ -10,15 +10,26 @@
 
 use super::Probe;
 
-/// Probes for a line of at most `limit` bytes, line end included; a longer one is not a request
-/// line.
+/// Probes for a line of at most `limit` bytes, line end included.
+///
+/// A longer one that begins as a browser's is a request, which the head parser refuses: a page of
+/// any origin can send it, and must not store it as a file. Any other longer line is no request.
 pub(super) fn probe(prefix: &[u8], limit: usize) -> Probe {
     let within = prefix.get(..limit).unwrap_or(prefix);
     match probe_line(within) {
-        Probe::NeedMore { .. } if within.len() == limit => Probe::No,
+        Probe::NeedMore { .. } if within.len() == limit => {
+            let is_request = METHODS.iter().any(|method| {
+                within.strip_prefix(method.as_bytes()).is_some_and(|rest| rest.starts_with(b" /"))
+            });
+            if is_request { Probe::Yes } else { Probe::No }
+        }
         answer => answer,
     }
 }
+
+/// The methods that a page can send without asking first (Fetch, CORS-safelisted), and those that
+/// it can send once it was allowed to.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 fn probe_line(line: &[u8]) -> Probe {
     let more = Probe::NeedMore { at_least: line.len() + 1 };

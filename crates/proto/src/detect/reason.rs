@@ -170,7 +170,7 @@ mod tests {
         for (prefix, expected) in table {
             assert_eq!(words(prefix, Allowed::ALL, None), *expected);
         }
-        let long = [b"GET /", &[b'a'; 9000][..]].concat();
+        let long = [b"BREW /", &[b'a'; 9000][..]].concat();
         let expected = "the first line is longer than 8192 bytes";
         assert_eq!(words(&long, Allowed::ALL, None), expected);
     }

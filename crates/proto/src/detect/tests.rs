@@ -125,12 +125,18 @@ fn request_line_may_fill_its_limit_exactly() {
     let limit = limits().request_line;
     for end in ["\r\n", "\n"] {
         assert_eq!(decided_at(&line(limit, end)), (DetectedProtocol::Http1, limit), "{end:?}");
-        assert_eq!(decided_at(&line(limit + 1, end)), (DetectedProtocol::Raw, limit), "{end:?}");
+        assert_eq!(decided_at(&line(limit + 1, end)), (DetectedProtocol::Http1, limit), "{end:?}");
     }
-    assert_eq!(
-        decided_at(&[b"GET /", &vec![b'a'; limit][..]].concat()),
-        (DetectedProtocol::Raw, limit)
-    );
+    for (begin, expected) in [
+        ("GET /", DetectedProtocol::Http1),
+        ("POST /?", DetectedProtocol::Http1),
+        ("BREW /", DetectedProtocol::Raw),
+        ("GET a", DetectedProtocol::Raw),
+        ("GETS /", DetectedProtocol::Raw),
+    ] {
+        let long = [begin.as_bytes(), &vec![b'a'; limit][..]].concat();
+        assert_eq!(decided_at(&long), (expected, limit), "{begin}");
+    }
 }
 
 #[test]

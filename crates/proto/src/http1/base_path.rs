@@ -16,7 +16,8 @@ pub struct BasePath(Option<Arc<str>>);
 /// Why a text is no base path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid base path {0:?}: expected /NAME or /NAME/NAME with letters, digits and -._~ in each NAME"
+    "invalid base path {0:?}: expected /NAME or /NAME/NAME with letters, digits and -._~ \
+     in each NAME"
 )]
 pub struct BasePathError(String);
 

@@ -1,18 +1,18 @@
 //! What a client may do, decided in one place: [`Grant::check`].
 //!
 //! The services check a grant themselves, so no protocol can forget it: those of files get it with
-//! each [`Source`](crate::service::files::Source), rooms and pipes as a [`Talker`].
+//! each [`Source`](crate::service::files::Source), rooms and pipes as a [`Participant`].
 
 use std::sync::Arc;
 
-use anyport_proto::access::{Named, Rights};
+use anyport_proto::access::Rights;
 use anyport_proto::peer::Peer;
 use anyport_proto::setting::{ALLOW, READ_ONLY, UPLOAD_ONLY};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::config::Config;
-use crate::tokens::User;
+use crate::tokens::{Owner, User};
 
 /// The rights of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,9 +68,9 @@ impl Operation {
 
 /// A client that may use rooms and pipes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Talker(Peer);
+pub(crate) struct Participant(Peer);
 
-impl Talker {
+impl Participant {
     /// Returns the address that limits count.
     pub(crate) const fn peer(self) -> Peer {
         self.0
@@ -79,9 +79,9 @@ impl Talker {
 
 impl Grant {
     /// Returns the grant of the holder of a token, before [`Self::at`].
-    pub(crate) fn of_token(named: Named) -> Self {
-        let (user, scope) = (Some(named.name.into()), named.scope.map(Arc::new));
-        Self { user, rights: named.rights, withheld: Rights::NONE, scope }
+    pub(crate) fn of_token(owner: Owner) -> Self {
+        let Owner { user, rights, scope } = owner;
+        Self { user: Some(user), rights, withheld: Rights::NONE, scope }
     }
 
     /// Returns the grant of a client that has sent no token: none if one is required.
@@ -202,8 +202,8 @@ impl Grant {
     ///
     /// # Errors
     /// It lacks the right.
-    pub(crate) fn talker(&self, peer: Peer) -> Result<Talker, Refusal> {
-        self.check(Operation::Talk, None).map(|()| Talker(peer))
+    pub(crate) fn participant(&self, peer: Peer) -> Result<Participant, Refusal> {
+        self.check(Operation::Talk, None).map(|()| Participant(peer))
     }
 
     fn whose(&self) -> String {
@@ -221,13 +221,13 @@ fn is_within(path: &FilePath, directory: &FilePath) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use anyport_proto::access::Token;
+    use anyport_proto::access::{Named, Token};
 
     use super::*;
 
     /// Returns a client of the address with this number that may use rooms and pipes.
-    pub(crate) fn talker(address: u8) -> Talker {
-        Talker(crate::budget::tests::peer(address))
+    pub(crate) fn participant(address: u8) -> Participant {
+        Participant(crate::budget::tests::peer(address))
     }
 
     fn path(text: &str) -> FilePath {
@@ -237,7 +237,7 @@ pub(crate) mod tests {
     fn grant(rights: &str, scope: Option<&str>) -> Grant {
         let mut named = Named::new("alice".to_owned(), Token::new("0123456789abcdef"));
         (named.rights, named.scope) = (rights.parse().unwrap(), scope.map(path));
-        Grant::of_token(named)
+        Grant::of_token(Owner::of(named))
     }
 
     const ALL: [Operation; 8] = [

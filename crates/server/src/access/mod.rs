@@ -14,7 +14,7 @@ mod failures;
 pub(crate) mod grant;
 
 pub(crate) use denied::{Denied, Means};
-pub(crate) use grant::{Grant, Operation, Talker};
+pub(crate) use grant::{Grant, Operation, Participant};
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -52,11 +52,11 @@ impl Access {
         if let Some(wait) = held_off(&self.lock()) {
             return Err(Denied::Guessing(wait));
         }
-        let Some(grant) = tokens.grant(shown) else {
+        let Some(owner) = tokens.owner(shown) else {
             self.lock().failures.add(peer, now);
             return Err(Denied::Wrong);
         };
-        Ok(grant.at(config))
+        Ok(Grant::of_token(owner).at(config))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -53,10 +53,9 @@ impl ServerSession for Events {
         let form = Form::new(Carrier::Event, self.join.json);
         let head = std::mem::take(&mut self.head);
         let head = |_: Option<&_>, out: &mut Vec<u8>| out.extend_from_slice(&head);
-        let entered = self
-            .context
-            .talker()
-            .and_then(|talker| rooms.enter(talker, &self.join, form, shard, replies, head));
+        let entered = self.context.participant().and_then(|participant| {
+            rooms.enter(participant, &self.join, form, shard, replies, head)
+        });
         match entered {
             Ok(Entry { member, subscription }) => {
                 self.member = Some(member);

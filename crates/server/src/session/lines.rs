@@ -176,10 +176,9 @@ impl ServerSession for Lines {
             };
             out.extend_from_slice(reply.to_line().as_bytes());
         };
-        let entered = self
-            .context
-            .talker()
-            .and_then(|talker| rooms.enter(talker, &self.join, form, shard, replies, welcome));
+        let entered = self.context.participant().and_then(|participant| {
+            rooms.enter(participant, &self.join, form, shard, replies, welcome)
+        });
         match entered {
             Ok(Entry { member, subscription }) => {
                 self.member = Some(member);

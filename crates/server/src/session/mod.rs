@@ -50,7 +50,7 @@ use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use crate::access::{Access, Denied, Grant, Talker};
+use crate::access::{Access, Denied, Grant, Participant};
 use crate::budget::{Budget, Share};
 use crate::config::{Config, ListenerConfig, TlsMode};
 use crate::events::{Events, Record, Why};
@@ -144,8 +144,8 @@ impl Context {
     ///
     /// # Errors
     /// It lacks the right.
-    pub(crate) fn talker(&self) -> Result<Talker, Refusal> {
-        self.grant.talker(self.peer)
+    pub(crate) fn participant(&self) -> Result<Participant, Refusal> {
+        self.grant.participant(self.peer)
     }
 
     /// Reports that the peer's request was refused.

@@ -234,8 +234,8 @@ impl Preface {
             Ok(Request::Give(give)) => {
                 let sender = self
                     .context
-                    .talker()
-                    .and_then(|talker| self.context.pipes.give(talker, &give, None));
+                    .participant()
+                    .and_then(|participant| self.context.pipes.give(participant, &give, None));
                 let sender = sender.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::give(self.context.clone(), sender, give.size);
                 return Ok(Some(AnySession::of(pipe)));
@@ -243,8 +243,8 @@ impl Preface {
             Ok(Request::Take(take)) => {
                 let receiver = self
                     .context
-                    .talker()
-                    .and_then(|talker| self.context.pipes.take(talker, &take.key, None));
+                    .participant()
+                    .and_then(|participant| self.context.pipes.take(participant, &take.key, None));
                 let receiver = receiver.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::take(self.context.clone(), receiver, take.head);
                 return Ok(Some(AnySession::of(pipe)));

@@ -348,6 +348,7 @@ mod tests {
     use crate::config::Config;
     use crate::events::{Events, Interrupted, Observer, Record, Refused};
     use crate::link::Link;
+    use crate::tokens::Owner;
 
     struct Silent;
 
@@ -384,7 +385,7 @@ mod tests {
     #[test]
     fn the_owner_is_the_token_of_the_request_and_not_of_the_last_one_on_its_connection() {
         let named = Named::new("alice".to_owned(), Token::new("0123456789abcdef"));
-        let alice = Source { grant: Grant::of_token(named), ..source(1) };
+        let alice = Source { grant: Grant::of_token(Owner::of(named)), ..source(1) };
         alice.record.is_of("bob".into());
         assert_eq!(alice.owner(), "token alice");
     }

@@ -32,7 +32,7 @@ use anyport_proto::pipe::{Give, PipeKey};
 use anyport_proto::setting::MAX_PIPES;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
-use crate::access::Talker;
+use crate::access::Participant;
 use crate::budget::{Budget, Share};
 use crate::config::PipeLimits;
 use crate::live::Live;
@@ -107,13 +107,13 @@ impl Pipes {
     /// Registers a sender, which waits until all receivers are connected.
     pub(crate) fn give(
         self: &Arc<Self>,
-        talker: Talker,
+        participant: Participant,
         give: &Give,
         media: Option<String>,
     ) -> Result<PipeSender, Refusal> {
         let Give { key, size, receivers } = give;
         let mut table = self.lock();
-        let rendezvous = self.rendezvous(&mut table, talker.peer(), key)?;
+        let rendezvous = self.rendezvous(&mut table, participant.peer(), key)?;
         if rendezvous.sender.is_some() {
             let refusal = Refusal::new(RefusalCode::Exists, "this pipe already has a sender");
             return Err(refusal.with_hint("wait until it has finished, or use another key"));
@@ -138,12 +138,12 @@ impl Pipes {
     /// after that time the pipe removes it.
     pub(crate) fn take(
         self: &Arc<Self>,
-        talker: Talker,
+        participant: Participant,
         key: &PipeKey,
         idle_timeout: Option<Duration>,
     ) -> Result<PipeReceiver, Refusal> {
         let mut table = self.lock();
-        let rendezvous = self.rendezvous(&mut table, talker.peer(), key)?;
+        let rendezvous = self.rendezvous(&mut table, participant.peer(), key)?;
         if rendezvous.receivers.len() >= MAX_PIPE_RECEIVERS {
             let message = format!("{MAX_PIPE_RECEIVERS} receivers already wait for this pipe");
             return Err(Refusal::new(RefusalCode::Busy, message));

@@ -2,7 +2,7 @@
 
 use super::progress::PIECE_LOAD;
 use super::*;
-use crate::access::grant::tests::talker;
+use crate::access::grant::tests::participant;
 
 /// Buffer size: bytes of the slowest receiver's queue, plus [`PIECE_LOAD`] for each piece.
 const BUFFER: usize = 4 * PIECE_LOAD;
@@ -13,11 +13,11 @@ fn pipes() -> Arc<Pipes> {
 }
 
 fn connect_sender(pipes: &Arc<Pipes>, key: &str, receivers: usize) -> Result<PipeSender, Refusal> {
-    pipes.give(talker(1), &Give { key: key.parse().unwrap(), size: None, receivers }, None)
+    pipes.give(participant(1), &Give { key: key.parse().unwrap(), size: None, receivers }, None)
 }
 
 fn connect_receiver(pipes: &Arc<Pipes>, key: &str) -> Result<PipeReceiver, Refusal> {
-    pipes.take(talker(1), &key.parse().unwrap(), None)
+    pipes.take(participant(1), &key.parse().unwrap(), None)
 }
 
 fn push(sender: &mut PipeSender, piece: &[u8]) {
@@ -130,9 +130,9 @@ fn a_receiver_that_reads_nothing_for_too_long_is_removed() {
     let pipes = pipes();
     let key = "a".parse().unwrap();
     let mut sender = connect_sender(&pipes, "a", 3).unwrap();
-    let reading = pipes.take(talker(1), &key, Some(TIMEOUT)).unwrap();
-    let blocked = pipes.take(talker(1), &key, Some(TIMEOUT)).unwrap();
-    let unchecked = pipes.take(talker(1), &key, None).unwrap();
+    let reading = pipes.take(participant(1), &key, Some(TIMEOUT)).unwrap();
+    let blocked = pipes.take(participant(1), &key, Some(TIMEOUT)).unwrap();
+    let unchecked = pipes.take(participant(1), &key, None).unwrap();
     push(&mut sender, &[1; BUFFER]);
     let until = sender.waits_for().unwrap().until.unwrap();
     drain(&reading);
@@ -248,7 +248,7 @@ fn the_reason_of_a_pipe_that_never_began_names_the_missing_side() {
 fn one_address_cannot_use_all_keys() {
     let pipes = Arc::new(Pipes::new(PipeLimits { pipes: 100, ..PipeLimits::default() }).unwrap());
     let take = |address: u8, key: usize| {
-        pipes.take(talker(address), &format!("k{key}").parse().unwrap(), None)
+        pipes.take(participant(address), &format!("k{key}").parse().unwrap(), None)
     };
     let mut receivers: Vec<_> = (0..100).filter_map(|key| take(1, key).ok()).collect();
     assert_eq!(receivers.len(), 75);

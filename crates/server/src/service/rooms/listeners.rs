@@ -18,7 +18,7 @@ use super::form::{Carrier, Form};
 use super::groups::{Groups, Outlets};
 use super::member::{Entry, Member};
 use super::{Rooms, Wake};
-use crate::access::Talker;
+use crate::access::Participant;
 
 /// All listeners of a server that are tasks of the runtime.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Listeners {
     /// There are too many rooms.
     pub(crate) fn listen(
         self: &Arc<Self>,
-        talker: Talker,
+        participant: Participant,
         join: &Join,
     ) -> Result<Listener, Refusal> {
         let form = Form::new(Carrier::Event, join.json);
@@ -83,7 +83,7 @@ impl Listeners {
         // Locked until it is subscribed, so that no event is delivered in between.
         let mut subscribers = self.lock();
         let Entry { member, subscription } =
-            self.rooms.enter(talker, join, form, self.rooms.tasks(), &mut past, |_, _| {})?;
+            self.rooms.enter(participant, join, form, self.rooms.tasks(), &mut past, |_, _| {})?;
         let Subscribers { groups, mailboxes } = &mut *subscribers;
         let entry = mailboxes.0.vacant_entry();
         // There are far fewer listeners, because each is a stream.
@@ -195,7 +195,7 @@ mod tests {
     use anyport_proto::rooms::{Nickname, RoomName};
 
     use super::*;
-    use crate::access::grant::tests::talker;
+    use crate::access::grant::tests::participant;
     use crate::config::{RoomLimits, SlowReader};
 
     impl Listener {
@@ -221,13 +221,13 @@ mod tests {
 
     fn listen(listeners: &Arc<Listeners>) -> Listener {
         let join = Join::from_target("/rooms/lobby", Some("history=0")).unwrap();
-        listeners.listen(talker(1), &join).unwrap()
+        listeners.listen(participant(1), &join).unwrap()
     }
 
     fn post(listeners: &Listeners, text: &str) {
         let room: RoomName = "lobby".parse().unwrap();
         let nick: Nickname = "bob".parse().unwrap();
-        listeners.rooms.post(talker(1), &room, Some(nick), text.to_owned()).unwrap();
+        listeners.rooms.post(participant(1), &room, Some(nick), text.to_owned()).unwrap();
     }
 
     #[tokio::test]
@@ -241,9 +241,9 @@ mod tests {
         assert!(first.ends_with("data: bob: hello\n\n"), "{first:?}");
         assert!(next_text(&two).await.ends_with("data: bob: hello\n\n"));
         let lobby: RoomName = "lobby".parse().unwrap();
-        assert_eq!(listeners.rooms.look(talker(1), &lobby).unwrap().0.listeners, 2);
+        assert_eq!(listeners.rooms.look(participant(1), &lobby).unwrap().0.listeners, 2);
         drop(one);
-        assert_eq!(listeners.rooms.look(talker(1), &lobby).unwrap().0.listeners, 1);
+        assert_eq!(listeners.rooms.look(participant(1), &lobby).unwrap().0.listeners, 1);
         post(&listeners, "again");
         assert!(next_text(&two).await.ends_with("data: bob: again\n\n"));
         draining.cancel();

@@ -40,7 +40,7 @@ use anyport_proto::setting::MAX_ROOMS;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use tokio::sync::Notify;
 
-use crate::access::Talker;
+use crate::access::Participant;
 use crate::budget::{Budget, Share};
 use crate::config::RoomLimits;
 use crate::live::Live;
@@ -143,7 +143,7 @@ impl Rooms {
     /// There are too many rooms, or too many that this address opened.
     pub(crate) fn enter(
         &self,
-        talker: Talker,
+        participant: Participant,
         join: &Join,
         form: Form,
         shard: usize,
@@ -151,7 +151,7 @@ impl Rooms {
         first: impl FnOnce(Option<&Joined>, &mut Vec<u8>),
     ) -> Result<Entry, Refusal> {
         let mut rooms = self.lock();
-        let room = self.open(&mut rooms, talker.peer(), &join.room)?;
+        let room = self.open(&mut rooms, participant.peer(), &join.room)?;
         // Joined before the lock is released, so that no other thread removes the room as empty.
         Ok(Entry::new(&room, join, form, shard, out, first))
     }
@@ -162,12 +162,12 @@ impl Rooms {
     /// There are too many rooms, or the message rate limit of the room is exceeded.
     pub(crate) fn post(
         &self,
-        talker: Talker,
+        participant: Participant,
         room: &RoomName,
         nick: Option<Nickname>,
         text: String,
     ) -> Result<EventId, PostError> {
-        let room = self.open(&mut self.lock(), talker.peer(), room);
+        let room = self.open(&mut self.lock(), participant.peer(), room);
         let room = room.map_err(|refusal| PostError { refusal, too_often: false })?;
         room.post(nick, text)
     }
@@ -182,7 +182,11 @@ impl Rooms {
     }
 
     /// Returns the members of a room and its last event; `None` where there is no such room.
-    pub(crate) fn look(&self, _: Talker, room: &RoomName) -> Option<(Members, Option<EventId>)> {
+    pub(crate) fn look(
+        &self,
+        _: Participant,
+        room: &RoomName,
+    ) -> Option<(Members, Option<EventId>)> {
         let room = self.lock().get(room)?.room.clone();
         (!room.is_over(Instant::now())).then(|| room.look())
     }

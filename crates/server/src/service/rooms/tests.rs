@@ -5,7 +5,7 @@ use anyport_proto::rooms::Line;
 
 use super::pending::Pending;
 use super::*;
-use crate::access::grant::tests::talker;
+use crate::access::grant::tests::participant;
 
 fn rooms(limits: RoomLimits) -> Rooms {
     Rooms::new(RoomLimits { rate: None, ..limits }, 2)
@@ -20,7 +20,7 @@ const LINE: Form = Form::new(Carrier::Line, false);
 /// Joins on thread 0, and returns the first output.
 fn enter(rooms: &Rooms, words: &str) -> (Entry, String) {
     let mut out = Vec::new();
-    let entry = rooms.enter(talker(1), &join(words), LINE, 0, &mut out, |_, _| {}).unwrap();
+    let entry = rooms.enter(participant(1), &join(words), LINE, 0, &mut out, |_, _| {}).unwrap();
     (entry, String::from_utf8(out).unwrap())
 }
 
@@ -57,12 +57,14 @@ fn all_threads_receive_the_same_events_in_the_same_order() {
     let rooms = rooms(RoomLimits::default());
     let (mut alice, _) = enter(&rooms, "as=alice");
     let mut out = Vec::new();
-    let _bob = rooms.enter(talker(1), &join("as=bob"), LINE, 1, &mut out, |_, _| {}).unwrap();
+    let _bob = rooms.enter(participant(1), &join("as=bob"), LINE, 1, &mut out, |_, _| {}).unwrap();
     due(&rooms, 0);
     due(&rooms, 1);
     (0..3).for_each(|number| say(&mut alice, &format!("number {number}")));
     let lobby = "lobby".parse().unwrap();
-    rooms.post(talker(1), &lobby, Some("carol".parse().unwrap()), "posted".to_owned()).unwrap();
+    rooms
+        .post(participant(1), &lobby, Some("carol".parse().unwrap()), "posted".to_owned())
+        .unwrap();
     let expected = "alice: number 0\nalice: number 1\nalice: number 2\ncarol: posted\n";
     assert_eq!((due(&rooms, 0).as_str(), due(&rooms, 1).as_str()), (expected, expected));
     // The batch is returned once.
@@ -74,7 +76,7 @@ fn a_returning_member_receives_missed_events_and_the_number_of_lost_ones() {
     let rooms = rooms(RoomLimits { history: 3, ..RoomLimits::default() });
     let (mut alice, _) = enter(&rooms, "as=alice");
     say(&mut alice, "one");
-    let (_, last) = rooms.look(talker(1), &"lobby".parse().unwrap()).unwrap();
+    let (_, last) = rooms.look(participant(1), &"lobby".parse().unwrap()).unwrap();
     let since = format!("since={}", last.unwrap());
     say(&mut alice, "two");
     say(&mut alice, "three");
@@ -100,14 +102,15 @@ fn large_rooms_have_no_notices_of_joins_and_leaves() {
     assert_eq!((output.as_str(), due(&rooms, 0).as_str()), ("", ""));
     drop(listener);
     drop((alice, bob, carol));
-    let all = rooms.look(talker(1), &"lobby".parse().unwrap()).unwrap();
+    let all = rooms.look(participant(1), &"lobby".parse().unwrap()).unwrap();
     assert_eq!(all.0, Members::default());
 }
 
 #[test]
 fn rooms_are_bounded_and_empty_ones_expire() {
     let rooms = rooms(RoomLimits { rooms: 2, ..RoomLimits::default() });
-    let post = |name: &str| rooms.post(talker(1), &name.parse().unwrap(), None, "hi".to_owned());
+    let post =
+        |name: &str| rooms.post(participant(1), &name.parse().unwrap(), None, "hi".to_owned());
     post("one").unwrap();
     post("two").unwrap();
     post("one").unwrap();
@@ -115,13 +118,13 @@ fn rooms_are_bounded_and_empty_ones_expire() {
     assert_eq!(refusal.refusal.message, "all 2 rooms are in use (max-rooms)");
     rooms.lock().get(&"two".parse().unwrap()).unwrap().room.grow_old();
     post("three").unwrap();
-    assert!(rooms.look(talker(1), &"two".parse().unwrap()).is_none());
+    assert!(rooms.look(participant(1), &"two".parse().unwrap()).is_none());
 }
 
 #[test]
 fn messages_beyond_the_rate_of_a_room_are_refused() {
     let rooms = Rooms::new(RoomLimits { rate: Some(5), ..RoomLimits::default() }, 1);
-    let post = || rooms.post(talker(1), &"lobby".parse().unwrap(), None, "hi".to_owned());
+    let post = || rooms.post(participant(1), &"lobby".parse().unwrap(), None, "hi".to_owned());
     (0..5).for_each(|_| {
         post().unwrap();
     });
@@ -136,7 +139,12 @@ fn messages_beyond_the_rate_of_a_room_are_refused() {
 fn one_address_cannot_open_all_rooms() {
     let rooms = rooms(RoomLimits { rooms: 100, ..RoomLimits::default() });
     let post = |address: u8, name: usize| {
-        rooms.post(talker(address), &format!("r{name}").parse().unwrap(), None, "hi".to_owned())
+        rooms.post(
+            participant(address),
+            &format!("r{name}").parse().unwrap(),
+            None,
+            "hi".to_owned(),
+        )
     };
     let opened = (0..100).filter(|name| post(1, *name).is_ok()).count();
     assert_eq!(opened, 75);
@@ -152,6 +160,6 @@ fn of_many_members_the_first_thousand_are_named() {
     let rooms = rooms(RoomLimits { notices: 2, ..RoomLimits::default() });
     let members: Vec<_> =
         (0..1001).map(|number| enter(&rooms, &format!("as=m{number}")).0).collect();
-    let (here, _) = rooms.look(talker(1), &"lobby".parse().unwrap()).unwrap();
+    let (here, _) = rooms.look(participant(1), &"lobby".parse().unwrap()).unwrap();
     assert_eq!((here.members.len(), members.len()), (1000, 1001));
 }

@@ -83,7 +83,8 @@ pub(super) fn begin(language: &str, title: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"{language}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <link rel=\"icon\" href=\"data:,\"><title>{title}</title><style>{STYLE}</style></head>\n<body><main>\n"
+         <link rel=\"icon\" href=\"data:,\"><title>{title}</title><style>{STYLE}</style></head>\n\
+         <body><main>\n"
     )
 }
 
@@ -108,8 +109,8 @@ fn policy(has_form: bool) -> String {
     });
     let form = if has_form { "'self'" } else { "'none'" };
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; img-src data:; form-action {form}; base-uri 'none'; \
-         frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-{}'; img-src data:; form-action {form}; \
+         base-uri 'none'; frame-ancestors 'none'",
         *HASH
     )
 }

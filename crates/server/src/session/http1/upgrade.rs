@@ -61,7 +61,7 @@ impl Http1 {
             }
         };
         if let Route::Room(_) = route
-            && let Err(refusal) = self.context.talker()
+            && let Err(refusal) = self.context.participant()
         {
             let answer = refuse(&self.context, &exchange.asked, StatusCode::FORBIDDEN, refusal);
             exchange.answer(answer, replies);

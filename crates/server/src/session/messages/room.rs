@@ -58,10 +58,9 @@ impl MessageRoom {
         out: &mut Vec<u8>,
     ) -> Result<Subscription, Refusal> {
         let form = Form::new(Carrier::Message, self.join.json);
-        let entered = self
-            .context
-            .talker()
-            .and_then(|talker| rooms.enter(talker, &self.join, form, shard, out, |_, _| {}));
+        let entered = self.context.participant().and_then(|participant| {
+            rooms.enter(participant, &self.join, form, shard, out, |_, _| {})
+        });
         let protocol = self.source.protocol.as_str();
         let refused = |refusal: &Refusal| self.context.refused(protocol, &refusal.message);
         let entry = entered.inspect_err(refused)?;

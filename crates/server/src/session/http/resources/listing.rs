@@ -111,8 +111,8 @@ impl Place {
         );
         let minutes = time.get(..16).unwrap_or(&time);
         format!(
-            "<tr><td{class}><a href=\"{below}{link}{slash}\"><bdi>{name}</bdi>{slash}</a></td>{size}\
-             <td class=\"t\" title=\"{time}\">{minutes}</td></tr>\n"
+            "<tr><td{class}><a href=\"{below}{link}{slash}\"><bdi>{name}</bdi>{slash}</a></td>\
+             {size}<td class=\"t\" title=\"{time}\">{minutes}</td></tr>\n"
         )
     }
 

@@ -38,13 +38,13 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
         let status = refusal.code.meaning().status;
         request.refuse(status, refusal)
     };
-    let talker = context.talker().map_err(refused)?;
+    let participant = context.participant().map_err(refused)?;
     let side = Side { context: context.clone(), asked: asked.clone() };
     if head.method == Method::GET {
         let key = PipeKey::from_percent_encoded(key).map_err(bad)?;
         // The session does not see an HTTP/2 stream whose flow-control window stays empty.
         let idle_timeout = asked.is_multiplexed().then_some(context.config.timeouts.idle);
-        let receiver = context.pipes.take(talker, &key, idle_timeout).map_err(refused)?;
+        let receiver = context.pipes.take(participant, &key, idle_timeout).map_err(refused)?;
         return Ok(Opened::handler(Receiver {
             side,
             receiver: Some(receiver),
@@ -62,7 +62,7 @@ fn begin(request: &Request<'_>) -> Result<Opened, Answer> {
         Framing::None | Framing::Chunked => None,
     };
     let give = Give::from_target(key, head.query(), size).map_err(bad)?;
-    let sender = context.pipes.give(talker, &give, media_of(head)).map_err(refused)?;
+    let sender = context.pipes.give(participant, &give, media_of(head)).map_err(refused)?;
     Ok(Opened::handler(Sender { side, sender }))
 }
 

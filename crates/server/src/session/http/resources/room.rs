@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::session::http::answer::{Answer, Asked, Form, Head, Length};
 use crate::session::http::handler::{Event, Handler, Next, Opened, Produced, Request, refuse};
 
-use crate::access::Talker;
+use crate::access::Participant;
 use crate::service::rooms::Listener;
 use crate::session::route::{Route, RouteError};
 use crate::session::{Context, idle_reason, stopping};
@@ -26,7 +26,7 @@ use crate::session::{Context, idle_reason, stopping};
 struct Posting {
     context: Context,
     asked: Asked,
-    talker: Talker,
+    participant: Participant,
     room: RoomName,
     nick: Option<Nickname>,
     text: Vec<u8>,
@@ -35,19 +35,19 @@ struct Posting {
 /// Accepts a message for a room, or sends its members or its events.
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let Request { context, head, asked, .. } = *request;
-    let talker = match context.talker() {
-        Ok(talker) => talker,
+    let participant = match context.participant() {
+        Ok(participant) => participant,
         Err(refusal) => return Opened::Answer(request.refuse(StatusCode::FORBIDDEN, refusal)),
     };
     if request.has_content() {
-        return begin(request, talker).map_or_else(Opened::Answer, Opened::handler);
+        return begin(request, participant).map_or_else(Opened::Answer, Opened::handler);
     }
     let join = match join(request) {
         Ok(join) => join,
         Err(answer) => return Opened::Answer(answer),
     };
     if asked.form == Form::Json {
-        return Opened::Answer(who(context, talker, &join.room));
+        return Opened::Answer(who(context, participant, &join.room));
     }
     if head.method == Method::HEAD {
         let answer = Answer::head(StatusCode::OK, Length::None);
@@ -75,7 +75,7 @@ pub(super) fn service(_: &str, path: &str, query: Option<&str>) -> Result<Route,
     Ok(Route::Room(Join::from_target(path, query)?))
 }
 
-fn begin(request: &Request<'_>, talker: Talker) -> Result<Posting, Answer> {
+fn begin(request: &Request<'_>, participant: Participant) -> Result<Posting, Answer> {
     let Request { context, framing, asked, .. } = *request;
     let Join { room, nick, .. } = join(request)?;
     if let Framing::Length(length) = framing
@@ -85,13 +85,13 @@ fn begin(request: &Request<'_>, talker: Talker) -> Result<Posting, Answer> {
         return Err(request.refuse(StatusCode::PAYLOAD_TOO_LARGE, too_long(context)));
     }
     let (context, asked) = (context.clone(), asked.clone());
-    Ok(Posting { context, asked, talker, room, nick, text: Vec::new() })
+    Ok(Posting { context, asked, participant, room, nick, text: Vec::new() })
 }
 
 impl Posting {
     /// Sends the message, and returns the response.
     fn finish(&mut self) -> Answer {
-        let Self { context, asked, talker, room, nick, text } = self;
+        let Self { context, asked, participant, room, nick, text } = self;
         let most = context.config.limits.room_message;
         // Tools that send lines send their ends too.
         let text = String::from_utf8(std::mem::take(text)).map_err(|_| CommandError::NotUtf8);
@@ -109,7 +109,7 @@ impl Posting {
                 return refuse(context, asked, StatusCode::BAD_REQUEST, error.refusal());
             }
         };
-        match context.rooms.post(*talker, room, nick.take(), text) {
+        match context.rooms.post(*participant, room, nick.take(), text) {
             Ok(id) if asked.form == Form::Json => {
                 Answer::json(StatusCode::OK, json!({ "id": id.to_string() }).to_string())
             }
@@ -172,7 +172,9 @@ pub(crate) fn subscribe(
     join: &Join,
     asked: &Asked,
 ) -> Result<Box<dyn Handler>, Answer> {
-    let listener = context.talker().and_then(|talker| context.room_listeners.listen(talker, join));
+    let listener = context
+        .participant()
+        .and_then(|participant| context.room_listeners.listen(participant, join));
     let listener = listener
         .map_err(|refusal| refuse(context, asked, StatusCode::SERVICE_UNAVAILABLE, refusal))?;
     // Often enough that no proxy considers the stream dead.
@@ -243,9 +245,9 @@ fn join(request: &Request<'_>) -> Result<Join, Answer> {
     Ok(join)
 }
 
-fn who(context: &Context, talker: Talker, room: &RoomName) -> Answer {
+fn who(context: &Context, participant: Participant, room: &RoomName) -> Answer {
     let (Members { members, listeners }, last) =
-        context.rooms.look(talker, room).unwrap_or_default();
+        context.rooms.look(participant, room).unwrap_or_default();
     let members: Vec<_> = members.iter().map(Nickname::as_str).collect();
     let mut json = json!({ "room": room.as_str(), "members": members, "listeners": listeners });
     if let Some(last) = last {

@@ -213,7 +213,8 @@ impl Archive {
                 let count = |left_out: Option<u64>| left_out.unwrap_or_default();
                 let left_out = self.left_out + count(end.left_out) + count(end.links);
                 if left_out > 0 {
-                    tracing::info!(left_out, peer = %self.source.peer, "archive without some entries");
+                    let peer = self.source.peer;
+                    tracing::info!(left_out, %peer, "archive without some entries");
                 }
                 match &mut self.writer {
                     Writer::Zip(writer) => writer.finish(left_out, out),
