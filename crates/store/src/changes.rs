@@ -15,7 +15,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::beneath::{self, Kind};
+use crate::beneath::{self, Attributes, Kind};
 use crate::directory::Directory;
 use crate::disk::{self, At};
 use crate::names::not_distinguished;
@@ -39,6 +39,10 @@ pub enum Unchanged {
     IntoItself,
     /// It is a link, which would lead elsewhere from another place.
     Link,
+    /// It is a directory, which must stay in its directory.
+    Directory,
+    /// It is not the file that was expected.
+    Changed,
     /// The paths are on different file systems.
     Elsewhere,
     /// The quota is exhausted.
@@ -65,6 +69,17 @@ impl From<Full> for Unchanged {
     }
 }
 
+/// The conditions of a rename.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Renaming {
+    /// Another file may have the new name, and is replaced.
+    pub replaces: bool,
+    /// A directory must stay in its directory, because links in it would lead elsewhere.
+    pub keeps_directories: bool,
+    /// The file must be the one with these attributes.
+    pub expected: Option<Attributes>,
+}
+
 /// An entry in its directory.
 struct Place {
     /// `None` for the served directory itself.
@@ -84,8 +99,14 @@ impl Directory {
     ///
     /// # Errors
     /// The reason why it is still there.
-    pub fn remove(&self, path: &FilePath) -> Result<Kind, Unchanged> {
+    pub fn remove(
+        &self,
+        path: &FilePath,
+        expected: Option<&Attributes>,
+    ) -> Result<Kind, Unchanged> {
+        let changing = self.change();
         let (place, kind, _) = self.entry(path)?;
+        check_expected(&kind, expected)?;
         let at = place.at(self.handle());
         let flags = match kind {
             Kind::Directory(_) => AtFlags::REMOVEDIR,
@@ -100,12 +121,12 @@ impl Directory {
             Some(quota) => quota.remove(at, remove)?,
             None => remove()?,
         }
+        drop(changing);
         self.sync_all(&[&place], path);
         Ok(kind)
     }
 
-    /// Renames the file or directory `from` to `to`; with `replaces` in place of another file.
-    /// Returns whether there was one.
+    /// Renames the file or directory `from` to `to`. Returns whether it replaced another file.
     ///
     /// # Errors
     /// The reason why nothing has changed.
@@ -113,14 +134,21 @@ impl Directory {
         &self,
         from: &FilePath,
         to: &FilePath,
-        replaces: bool,
+        conditions: &Renaming,
     ) -> Result<bool, Unchanged> {
+        let Renaming { replaces, keeps_directories, expected } = conditions;
+        let changing = self.change();
         let (source, kind, file) = self.entry(from)?;
+        check_expected(&kind, expected.as_ref())?;
         if to == from || to.is_below(from) {
             return Err(Unchanged::IntoItself);
         }
         if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::Symlink {
             return Err(Unchanged::Link);
+        }
+        let stays = from.parent() == to.parent();
+        if *keeps_directories && !stays && matches!(kind, Kind::Directory(_)) {
+            return Err(Unchanged::Directory);
         }
         let target = self.place(to)?.ok_or(Unchanged::NoParent)?;
         let (at, new) = (source.at(self.handle()), target.at(self.handle()));
@@ -155,12 +183,12 @@ impl Directory {
                 }
             }
             // Two names of one file: a rename would change nothing.
-            Some(Kind::File(_)) if replaces && is_at(&file, new)? => {
+            Some(Kind::File(_)) if *replaces && is_at(&file, new)? => {
                 unlinkat(at.directory, at.name, AtFlags::empty())?;
                 true
             }
             // Only a file is ever replaced, and only by one.
-            Some(Kind::File(_)) if replaces && !matches!(kind, Kind::Directory(_)) => {
+            Some(Kind::File(_)) if *replaces && !matches!(kind, Kind::Directory(_)) => {
                 match self.quota() {
                     Some(quota) => quota.remove(new, rename)?,
                     None => rename()?,
@@ -179,6 +207,7 @@ impl Directory {
                 Err(error) => return Err(error.into()),
             },
         };
+        drop(changing);
         self.sync_all(&[&target, &source], to);
         Ok(replaced)
     }
@@ -267,6 +296,20 @@ impl Directory {
     }
 }
 
+/// Checks that an entry is the expected file, as far as its attributes tell.
+fn check_expected(kind: &Kind, expected: Option<&Attributes>) -> Result<(), Unchanged> {
+    let Some(expected) = expected else { return Ok(()) };
+    match kind {
+        Kind::File(found)
+            if (found.inode, found.size, found.mtime)
+                == (expected.inode, expected.size, expected.mtime) =>
+        {
+            Ok(())
+        }
+        _ => Err(Unchanged::Changed),
+    }
+}
+
 /// Returns whether an open file has this name.
 fn is_at(file: &File, at: At<'_>) -> io::Result<bool> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -286,6 +329,9 @@ mod tests {
 
     use super::*;
     use crate::{Settings, Store, Usage};
+
+    const NEVER: Renaming = Renaming { replaces: false, keeps_directories: false, expected: None };
+    const REPLACING: Renaming = Renaming { replaces: true, ..NEVER };
 
     fn path(text: &str) -> FilePath {
         FilePath::parse(text).unwrap()
@@ -321,12 +367,12 @@ mod tests {
     fn files_links_and_empty_directories_are_removed_and_free_the_quota() {
         let (scratch, store) = tree();
         let (directory, free) = (store.now(), store.free_quota());
-        assert!(matches!(directory.remove(&path("d")), Err(Unchanged::NotEmpty)));
-        assert!(matches!(directory.remove(&path("d/e/b")), Ok(Kind::File(_))));
-        assert!(matches!(directory.remove(&path("d/e")), Ok(Kind::Directory(_))));
-        assert!(matches!(directory.remove(&path("inside")), Ok(Kind::File(_))));
+        assert!(matches!(directory.remove(&path("d"), None), Err(Unchanged::NotEmpty)));
+        assert!(matches!(directory.remove(&path("d/e/b"), None), Ok(Kind::File(_))));
+        assert!(matches!(directory.remove(&path("d/e"), None), Ok(Kind::Directory(_))));
+        assert!(matches!(directory.remove(&path("inside"), None), Ok(Kind::File(_))));
         assert!(scratch.path().join("served/a").exists(), "only the link");
-        directory.remove(&path("a")).unwrap();
+        directory.remove(&path("a"), None).unwrap();
         assert_eq!(names(&scratch), ["d", "dangling", "link", "out"]);
         let freed = store.free_quota() - free;
         assert!((100_000..200_000).contains(&freed), "{freed}");
@@ -338,20 +384,20 @@ mod tests {
         let before = names(&scratch);
         let directory = store.now();
         for name in ["out", "out/secret", "link", "link/e/b", "dangling", "none", "a/b", "x/y"] {
-            let removed = directory.remove(&path(name));
+            let removed = directory.remove(&path(name), None);
             assert!(matches!(removed, Err(Unchanged::NotFound)), "{name}: {removed:?}");
-            let moved = directory.rename_entry(&path(name), &path("to"), true);
+            let moved = directory.rename_entry(&path(name), &path("to"), &REPLACING);
             assert!(matches!(moved, Err(Unchanged::NotFound)), "{name}: {moved:?}");
         }
         for name in ["out/x", "link/x", "none/x", "a/x"] {
-            let moved = directory.rename_entry(&path("a"), &path(name), true);
+            let moved = directory.rename_entry(&path("a"), &path(name), &REPLACING);
             let is_refused = matches!(moved, Err(Unchanged::NoParent | Unchanged::IntoItself));
             assert!(is_refused, "{name}: {moved:?}");
             let made = directory.make_directory(&path(name));
             assert!(matches!(made, Err(Unchanged::NoParent)), "{name}: {made:?}");
         }
         for name in ["out", "link", "dangling"] {
-            let moved = directory.rename_entry(&path("a"), &path(name), true);
+            let moved = directory.rename_entry(&path("a"), &path(name), &REPLACING);
             assert!(matches!(moved, Err(Unchanged::Exists(Kind::Link))), "{name}: {moved:?}");
         }
         assert_eq!(names(&scratch), before);
@@ -363,7 +409,7 @@ mod tests {
         let (scratch, store) = tree();
         let directory = store.now();
         let rename = |from: &str, to: &str, replaces| {
-            directory.rename_entry(&path(from), &path(to), replaces)
+            directory.rename_entry(&path(from), &path(to), &Renaming { replaces, ..NEVER })
         };
         assert!(matches!(rename("a", "d/e/b", false), Err(Unchanged::Exists(Kind::File(_)))));
         assert!(matches!(rename("a", "d", true), Err(Unchanged::Exists(Kind::Directory(_)))));
@@ -397,7 +443,7 @@ mod tests {
         directory.make_directory(&path("f")).unwrap();
         let full = directory.make_directory(&path("g"));
         assert!(matches!(full, Err(Unchanged::Full(Full::Entries { limit: 10 }))), "{full:?}");
-        directory.remove(&path("f")).unwrap();
+        directory.remove(&path("f"), None).unwrap();
         directory.make_directory(&path("g")).unwrap();
     }
 
@@ -412,11 +458,38 @@ mod tests {
             let rename = |number: usize| {
                 let directory = &directory;
                 let from = path(&format!("from-{number}"));
-                scope.spawn(move || directory.rename_entry(&from, &path("to"), false).is_ok())
+                scope.spawn(move || directory.rename_entry(&from, &path("to"), &NEVER).is_ok())
             };
             let threads: Vec<_> = (0..20).map(rename).collect();
             threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum::<usize>()
         });
         assert_eq!(won, 1);
+    }
+
+    #[test]
+    fn only_the_expected_file_is_removed_or_renamed() {
+        let (scratch, store) = tree();
+        let directory = store.now();
+        let Ok(Kind::File(old)) = directory.look_at(&path("a")) else { panic!() };
+        std::fs::write(scratch.path().join("served/new"), b"newer").unwrap();
+        std::fs::rename(scratch.path().join("served/new"), scratch.path().join("served/a"))
+            .unwrap();
+        let removed = directory.remove(&path("a"), Some(&old));
+        assert!(matches!(removed, Err(Unchanged::Changed)), "{removed:?}");
+        let conditions = Renaming { expected: Some(old), ..NEVER };
+        let renamed = directory.rename_entry(&path("a"), &path("b"), &conditions);
+        assert!(matches!(renamed, Err(Unchanged::Changed)), "{renamed:?}");
+        let Ok(Kind::File(new)) = directory.look_at(&path("a")) else { panic!() };
+        directory.remove(&path("a"), Some(&new)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_has_grown_frees_no_more_than_was_counted_for_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        for entry in 0..2000 {
+            std::fs::write(scratch.path().join(format!("{entry:0200}")), b"").unwrap();
+        }
+        let stat = rustix::fs::stat(scratch.path()).unwrap();
+        assert_eq!(crate::usage::usage_of(&stat, 4096), Usage { bytes: 4096, entries: 1 });
     }
 }

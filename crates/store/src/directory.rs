@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use anyport_proto::transfer::file_name::escaped;
@@ -103,6 +103,11 @@ impl Directory {
 
     pub(crate) fn shared_handle(&self) -> &Arc<File> {
         &self.root.handle
+    }
+
+    /// Excludes other changes of this process to entries that exist.
+    pub(crate) fn change(&self) -> MutexGuard<'_, ()> {
+        self.root.change()
     }
 
     pub(crate) fn device(&self) -> u64 {
@@ -454,7 +459,9 @@ impl Directory {
         if !hidden.is_named()? {
             return Err(io::Error::other("the partial file of this upload was removed"));
         }
+        let changing = (on_exists == OnExists::Overwrite).then(|| self.change());
         let published = self.rename(hidden, parent.as_ref(), path, on_exists)?;
+        drop(changing);
         if !self.fsyncs() {
             return Ok((published, false));
         }

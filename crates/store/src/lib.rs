@@ -27,7 +27,7 @@ mod tests;
 mod usage;
 
 pub use beneath::{Attributes, Content, Found, Kind};
-pub use changes::Unchanged;
+pub use changes::{Renaming, Unchanged};
 pub use directory::{Directory, SavedUpload, Settings};
 pub use hidden::set_modified;
 pub use key::{SourceKey, TransferKey, VersionKey};

@@ -201,6 +201,8 @@ impl Quota {
         remove()?;
         if let Ok(stat) = found {
             state.stored = state.stored.minus(usage_of(&stat, state.root.block));
+            // It may have had more space than is known.
+            state.stale = true;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::fs::OFlags;
 
@@ -24,6 +24,8 @@ pub(crate) struct Root {
     pub(crate) partials: Partials,
     pub(crate) sources: Sources,
     pub(crate) names: NameComparison,
+    /// Held while an entry is removed, renamed or replaced, so that it is the one that was checked.
+    changing: Mutex<()>,
 }
 
 impl Root {
@@ -37,7 +39,13 @@ impl Root {
         };
         let (partials, sources) = (Partials::default(), Sources::default());
         let (handle, names) = (Arc::new(handle), NameComparison::default());
-        Ok(Self { handle, device, block, capacity, partials, sources, names })
+        let changing = Mutex::default();
+        Ok(Self { handle, device, block, capacity, partials, sources, names, changing })
+    }
+
+    /// Excludes other changes of this process to entries that exist.
+    pub(crate) fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether it is the directory that `found` describes.

@@ -175,10 +175,16 @@ impl Walk<'_> {
     }
 }
 
-/// Returns the usage that ends when an entry is removed: a file with other links keeps its space.
+/// Returns the usage that ends when an entry is removed, which is never more than was counted for
+/// it: a directory counts as one block when it is created, and a file by its size. A file with other
+/// links keeps its space.
 pub(crate) fn usage_of(stat: &Stat, block: u64) -> Usage {
-    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    let bytes = if is_file && stat.st_nlink > 1 { 0 } else { space(stat, block) };
+    let bytes = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile if stat.st_nlink > 1 => 0,
+        FileType::RegularFile => in_blocks(stat.st_size.cast_unsigned(), block),
+        FileType::Directory => block,
+        _ => 0,
+    };
     Usage { bytes, entries: 1 }
 }
 

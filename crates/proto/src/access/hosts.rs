@@ -37,10 +37,11 @@ impl fmt::Display for HostName {
 }
 
 impl HostName {
-    /// Returns whether no hostile page can have this name.
+    /// Returns whether no page of the public internet can have this name. A machine of the same
+    /// network may.
     ///
-    /// `localhost` and names below it are loopback (RFC 6761 §6.3). A name without a dot is not
-    /// public (RFC 7085): it belongs to the local network, if to any. `.local` is multicast DNS
+    /// `localhost` and names below it are loopback (RFC 6761 §6.3). A name without a dot belongs to
+    /// the local network, if to any: top-level domains have no addresses by the rules of ICANN. `.local` is multicast DNS
     /// (RFC 6762 §3), and `.home.arpa` (RFC 8375) and `.lan` are names of home networks that no
     /// public server can have.
     pub fn is_local(&self) -> bool {

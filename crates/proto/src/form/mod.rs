@@ -231,17 +231,17 @@ impl FormReader {
     /// whether the line is complete.
     fn read_line(&mut self, input: &[u8]) -> Result<(usize, bool), FormError> {
         for (at, byte) in input.iter().enumerate() {
+            // Before it are only blanks, unless the last byte says otherwise.
+            let last = self.head.last().copied();
             self.head.push(*byte);
-            let padding = self.head.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-            match &self.head[padding..] {
-                b"" | b"\r" => {}
-                b"-" if padding == 0 => {}
-                b"--" if padding == 0 => {
+            match (last, *byte) {
+                (None | Some(b' ' | b'\t'), b' ' | b'\t' | b'\r') | (None, b'-') => {}
+                (Some(b'-'), b'-') => {
                     self.head.clear();
                     self.state = State::Epilogue;
                     return Ok((at + 1, true));
                 }
-                b"\r\n" => {
+                (Some(b'\r'), b'\n') => {
                     self.state = State::Head;
                     return Ok((at + 1, true));
                 }

@@ -113,6 +113,12 @@ impl Files {
         })
     }
 
+    /// Returns whether the server may not read the entry at `path`.
+    pub(crate) fn is_unreadable(&self, path: &FilePath) -> bool {
+        let opened = self.store.now().open(path);
+        opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Returns the attributes of the file at `path`, if there is one that the client may read.
     pub(crate) fn look_at(&self, grant: &Grant, path: &FilePath) -> Option<Attributes> {
         grant.check(Operation::Download, Some(path)).ok()?;
@@ -379,11 +385,6 @@ pub(super) fn cannot_open(path: &FilePath, error: &io::Error) -> Refusal {
             | rustix::io::Errno::NODEV,
         ) => Refusal::new(RefusalCode::NotFound, format!("no such file or directory: {path}"))
             .with_hint("list the files with anyport ls, curl http://HOST:PORT/ or ANYPORT/1 LIST"),
-        // Another attempt would end the same.
-        Some(rustix::io::Errno::ACCESS) => {
-            let message = format!("cannot open {path}: the server may not read it");
-            Refusal::new(RefusalCode::NotSupported, message)
-        }
         _ => Refusal::new(RefusalCode::Storage, format!("cannot open {path}: {error}")),
     }
 }

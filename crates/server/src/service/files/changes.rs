@@ -1,12 +1,10 @@
 //! Deletes, renames and creates entries for clients.
 
-use std::sync::PoisonError;
-
 use anyport_proto::setting::ON_EXISTS;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_store::{Kind, Unchanged};
+use anyport_store::{Attributes, Kind, Renaming, Unchanged};
 
 use super::{Files, Source, full_refusal, storage_refusal};
 use crate::access::Operation;
@@ -27,12 +25,15 @@ pub(crate) enum Obstacle {
     InUse,
     /// The directory of the new name does not exist.
     NoParent,
+    /// It is not the file that was expected.
+    Changed,
     /// Anything else.
     Other,
 }
 
 impl Files {
-    /// Deletes a file or an empty directory; with `is_directory` only a directory.
+    /// Deletes a file or an empty directory; with `is_directory` only a directory, with `expected`
+    /// only that file.
     ///
     /// # Errors
     /// The reason why it is still there.
@@ -41,6 +42,7 @@ impl Files {
         source: &Source,
         path: &FilePath,
         is_directory: bool,
+        expected: Option<&Attributes>,
     ) -> Result<(), NotChanged> {
         let deleted = self.change(source, "cannot delete", path, || {
             source.grant.check(Operation::Delete, Some(path))?;
@@ -48,13 +50,13 @@ impl Files {
             if is_directory && !self.is_directory(path) {
                 return Ok(Err(Unchanged::NotFound));
             }
-            Ok(self.store.now().remove(path).map(drop))
+            Ok(self.store.now().remove(path, expected).map(drop))
         });
         deleted.inspect(|()| self.changed(source, path, Change::Deleted))
     }
 
     /// Renames the entry `from` to `to`; with `replaces` in place of another file, if this server
-    /// lets clients replace files. Returns whether there was one.
+    /// lets clients replace files; with `expected` only that file. Returns whether there was one.
     ///
     /// # Errors
     /// The reason why both are as before.
@@ -64,15 +66,18 @@ impl Files {
         from: &FilePath,
         to: &FilePath,
         replaces: bool,
+        expected: Option<Attributes>,
     ) -> Result<bool, NotChanged> {
         let may_replace = self.on_exists == Some(OnExists::Overwrite);
+        // A link in a directory that moves may mean another entry, outside of the scope.
+        let keeps_directories = source.grant.scope().is_some();
+        let conditions =
+            Renaming { replaces: replaces && may_replace, keeps_directories, expected };
         let renamed = self.change(source, &format!("cannot rename {from} to"), to, || {
             source.grant.check(Operation::Rename, Some(from))?;
             source.grant.check(Operation::Rename, Some(to))?;
             self.check_changes()?;
-            let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
-            self.check_links(source, from, to)?;
-            match self.store.now().rename_entry(from, to, replaces && may_replace) {
+            match self.store.now().rename_entry(from, to, &conditions) {
                 Err(Unchanged::NotFound) => Err(not_found(from)),
                 renamed => Ok(renamed),
             }
@@ -90,25 +95,6 @@ impl Files {
             }
             error
         })
-    }
-
-    /// Checks that no link leads out of the scope of a client after a rename: a link in a directory
-    /// that moves may mean another entry, outside.
-    fn check_links(&self, source: &Source, from: &FilePath, to: &FilePath) -> Result<(), Refusal> {
-        let stays = from.parent() == to.parent();
-        if source.grant.scope().is_none() || stays {
-            return Ok(());
-        }
-        match self.store.now().present(from) {
-            Ok(Some(Kind::Directory(_))) => {
-                let message = format!(
-                    "cannot rename {from} to {to}: with a token for one path, directories stay in \
-                     their directory"
-                );
-                Err(Refusal::new(RefusalCode::NotSupported, message))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Creates a directory in one that exists.
@@ -197,6 +183,12 @@ fn not_changed(what: &str, path: &FilePath, unchanged: Unchanged) -> NotChanged 
             refuse(Obstacle::Other, RefusalCode::NotSupported, "it is the same, or inside of it")
         }
         Unchanged::Link => refuse(Obstacle::Other, RefusalCode::NotSupported, "it is a link"),
+        Unchanged::Directory => refuse(
+            Obstacle::Other,
+            RefusalCode::NotSupported,
+            "with a token for one path, directories stay in their directory",
+        ),
+        Unchanged::Changed => exists(Obstacle::Changed, "it was replaced meanwhile"),
         Unchanged::Elsewhere => {
             refuse(Obstacle::Other, RefusalCode::NotSupported, "it is on another file system")
         }

@@ -53,8 +53,6 @@ pub(crate) struct Files {
     /// Permits for senders that wait for the end of their last connection.
     taking_over: Arc<Semaphore>,
     withheld: Rights,
-    /// Held while an entry is renamed, so that it is the one that was checked.
-    renaming: Arc<Mutex<()>>,
     sink: SinkKind,
     pub(super) digest: Algorithm,
     max_size: u64,
@@ -127,7 +125,6 @@ impl Files {
             memory: Arc::new(Budget::new(config.max_memory)),
             writers: Arc::default(),
             withheld: config.startup.withheld,
-            renaming: Arc::default(),
             taking_over: Arc::new(Semaphore::new(waiting::TAKING_OVER)),
             sink: config.startup.sink,
             digest: config.digest,
@@ -148,7 +145,6 @@ impl Files {
             memory: self.memory.clone(),
             writers: self.writers.clone(),
             withheld: self.withheld,
-            renaming: self.renaming.clone(),
             taking_over: self.taking_over.clone(),
             sink: self.sink,
             digest: config.digest,

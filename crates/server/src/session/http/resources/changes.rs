@@ -5,6 +5,7 @@ use anyport_proto::http1::conditional::{self, Evaluation, Validators};
 use anyport_proto::http1::field_names::{DESTINATION, OVERWRITE};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_store::Attributes;
 use http::StatusCode;
 use http::header;
 use http::uri::{Scheme, Uri};
@@ -29,8 +30,9 @@ pub(super) fn open(request: &Request<'_>) -> Option<Opened> {
 
 fn delete(request: &Request<'_>) -> Result<Answer, Answer> {
     let (path, is_directory) = path_of(request)?;
-    check_conditions(request, &path)?;
-    let deleted = request.context.files.delete(&request.source(), &path, is_directory);
+    let expected = check_conditions(request, &path)?;
+    let (files, source) = (&request.context.files, request.source());
+    let deleted = files.delete(&source, &path, is_directory, expected.as_ref());
     deleted.map_err(|error| refuse(request, error))?;
     Ok(Answer::head(StatusCode::NO_CONTENT, Length::None))
 }
@@ -48,8 +50,9 @@ fn rename(request: &Request<'_>) -> Result<Answer, Answer> {
             return Err(request.refuse(StatusCode::BAD_REQUEST, bad(reason)));
         }
     };
-    check_conditions(request, &from)?;
-    let renamed = request.context.files.rename(&request.source(), &from, &to, replaces);
+    let expected = check_conditions(request, &from)?;
+    let files = &request.context.files;
+    let renamed = files.rename(&request.source(), &from, &to, replaces, expected);
     if renamed.map_err(|error| refuse(request, error))? {
         return Ok(Answer::head(StatusCode::NO_CONTENT, Length::None));
     }
@@ -119,8 +122,9 @@ fn destination(request: &Request<'_>) -> Result<FilePath, Answer> {
         .or_else(|error| refuse(StatusCode::BAD_REQUEST, RefusalCode::BadName, error.to_string()))
 }
 
-/// Evaluates the preconditions for the file at the path of a request.
-fn check_conditions(request: &Request<'_>, path: &FilePath) -> Result<(), Answer> {
+/// Evaluates the preconditions for the file at the path of a request; returns the file that the
+/// request is for, if it has any, as another one may be stored meanwhile.
+fn check_conditions(request: &Request<'_>, path: &FilePath) -> Result<Option<Attributes>, Answer> {
     let Request { context, head, .. } = *request;
     let present = context.files.look_at(&context.grant, path);
     let tag = present.as_ref().map(etag);
@@ -128,7 +132,11 @@ fn check_conditions(request: &Request<'_>, path: &FilePath) -> Result<(), Answer
     let validators = validators
         .map(|(attributes, etag)| Validators { etag, modified: attributes.mtime.seconds });
     match conditional::evaluate(head, validators.as_ref()) {
-        Evaluation::Proceed => Ok(()),
+        Evaluation::Proceed => {
+            let conditions = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
+            let is_conditional = conditions.iter().any(|name| head.fields.contains_key(name));
+            Ok(present.filter(|_| is_conditional))
+        }
         _ => {
             let refusal = Refusal::new(RefusalCode::Exists, PRECONDITION_FAILED);
             Err(request.refuse(StatusCode::PRECONDITION_FAILED, refusal))
@@ -144,7 +152,9 @@ fn refuse(request: &Request<'_>, error: NotChanged) -> Answer {
         (Obstacle::InUse, method) if method.as_str() == "MKCOL" => answer
             .with_status(StatusCode::METHOD_NOT_ALLOWED)
             .with(header::ALLOW, "GET, HEAD, OPTIONS"),
-        (Obstacle::InUse, _) => answer.with_status(StatusCode::PRECONDITION_FAILED),
+        (Obstacle::InUse | Obstacle::Changed, _) => {
+            answer.with_status(StatusCode::PRECONDITION_FAILED)
+        }
         (Obstacle::NoParent, _) => answer.with_status(StatusCode::CONFLICT),
         (Obstacle::Other, _) if code == RefusalCode::Exists => {
             answer.with_status(StatusCode::CONFLICT)

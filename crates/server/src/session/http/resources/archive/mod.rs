@@ -254,7 +254,10 @@ impl Archive {
                     self.left_out += 1;
                     return Ok(());
                 }
-                Err(refusal) if is_permanent(refusal.code) => {
+                Err(refusal)
+                    if refusal.code == RefusalCode::NotFound
+                        || self.files.is_unreadable(&entry.name) =>
+                {
                     self.left_out += 1;
                     return Ok(());
                 }
@@ -267,11 +270,6 @@ impl Archive {
             Writer::Tar(writer) => writer.begin(&name, &entry, out),
         }
     }
-}
-
-/// Returns whether the file would not be sent by another attempt either.
-const fn is_permanent(code: RefusalCode) -> bool {
-    matches!(code, RefusalCode::NotFound | RefusalCode::NotSupported)
 }
 
 impl Handler for Archive {
