@@ -40,7 +40,7 @@ pub(crate) struct Access {
     #[arg(long, add = Restart::Always)]
     pub(crate) upload_only: bool,
 
-    /// Allow RIGHTS to clients, beyond read, write and talk
+    /// Grant RIGHTS to all clients, in addition to read, write and talk
     ///
     /// RIGHTS is a list of words, such as delete,admin. read: list and download files. write:
     /// upload files, create directories. delete: delete files and empty directories; with write

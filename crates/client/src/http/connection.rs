@@ -88,7 +88,12 @@ impl Connection {
         for directory in ["", directory].iter().take(1 + usize::from(!directory.is_empty())) {
             let path = format!("{directory}/healthz");
             let asking = request(target, self.version(), None, Method::HEAD, &path)?;
-            let answered = self.ask(asking).await.map_err(|error| self.failed(0, &error))?;
+            let answered = match self.ask(asking).await {
+                Ok(answered) => answered,
+                // A server may close the connection behind its first response.
+                Err(_) if !directory.is_empty() => break,
+                Err(error) => return Err(self.failed(0, &error)),
+            };
             let challenges = answered.headers().get_all(header::WWW_AUTHENTICATE);
             let is_ours = |challenge: &HeaderValue| {
                 challenge.to_str().is_ok_and(|challenge| challenge.contains(REALM))

@@ -158,7 +158,7 @@ impl Grant {
             RefusalCode::NotSupported,
             format!("{what}: {whose} is for /{scope} only"),
         );
-        Err(refusal.with_hint(format!("name the file /{scope}/NAME")))
+        Err(refusal.with_hint(format!("use a path below /{scope}/")))
     }
 
     /// Checks that the client has the right for an operation, wherever the object is.

@@ -79,7 +79,8 @@ pub(crate) fn open(
         return Opened::Answer(answer);
     }
     // The links of a page at the base path itself would lead elsewhere.
-    if head.is_without_path() && [Method::GET, Method::HEAD].contains(&head.method) {
+    let is_base = !context.config.base_path.as_str().is_empty() && head.is_without_path();
+    if is_base && [Method::GET, Method::HEAD].contains(&head.method) {
         let answer = Answer::text(StatusCode::FOUND, "append a slash\n");
         return Opened::Answer(answer.with(header::LOCATION, "/"));
     }
