@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::beneath::{self, Attributes, Kind};
 use crate::directory::Directory;
-use crate::disk::{self, At};
+use crate::disk::{self, At, Way};
 use crate::names::not_distinguished;
 use crate::quota::Full;
 
@@ -165,9 +165,8 @@ impl Directory {
             }
         };
         let rename = || match renameat(at.directory, at.name, new.directory, new.name) {
-            Err(Errno::XDEV) => Err(Unchanged::Elsewhere),
-            Err(Errno::NOENT) => Err(Unchanged::NotFound),
-            renamed => Ok(renamed?),
+            Ok(()) => Ok(()),
+            Err(error) => Err(not_renamed(error)),
         };
         let present = beneath::present(self.handle(), to)?.filter(|_| !is_respelled);
         let replaced = match present {
@@ -197,14 +196,19 @@ impl Directory {
             }
             Some(other) => return Err(Unchanged::Exists(other)),
             None => match disk::rename_no_replace(&file, at, new) {
-                Ok(_) => false,
+                Ok(way) => {
+                    if way == Way::Link {
+                        unlink_source(&file, at, new, || {
+                            unlinkat(at.directory, at.name, AtFlags::empty())
+                        })?;
+                    }
+                    false
+                }
                 Err(Errno::EXIST) => {
                     let other = beneath::present(self.handle(), to)?;
                     return Err(Unchanged::Exists(other.unwrap_or(Kind::Special)));
                 }
-                Err(Errno::XDEV) => return Err(Unchanged::Elsewhere),
-                Err(Errno::NOENT) => return Err(Unchanged::NotFound),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(not_renamed(error)),
             },
         };
         drop(changing);
@@ -310,6 +314,36 @@ fn check_expected(kind: &Kind, expected: Option<&Attributes>) -> Result<(), Unch
     }
 }
 
+/// Returns the reason for an error of a rename. Some depend on the file system, which may fold case,
+/// or on a change since the entries were examined.
+fn not_renamed(error: Errno) -> Unchanged {
+    match error {
+        Errno::XDEV => Unchanged::Elsewhere,
+        Errno::NOENT => Unchanged::NotFound,
+        Errno::INVAL => Unchanged::IntoItself,
+        Errno::ISDIR | Errno::NOTDIR | Errno::NOTEMPTY => Unchanged::Exists(Kind::Special),
+        error => error.into(),
+    }
+}
+
+/// Ends a rename by hard link: unlike a hidden name, the old one is never swept. If it stays, the
+/// new one is removed again.
+fn unlink_source(
+    file: &File,
+    from: At<'_>,
+    to: At<'_>,
+    unlink: impl FnOnce() -> Result<(), Errno>,
+) -> io::Result<()> {
+    if !is_at(file, from).unwrap_or(false) {
+        return Ok(());
+    }
+    let Err(error) = unlink() else { return Ok(()) };
+    if is_at(file, to)? {
+        unlinkat(to.directory, to.name, AtFlags::empty())?;
+    }
+    Err(error.into())
+}
+
 /// Returns whether an open file has this name.
 fn is_at(file: &File, at: At<'_>) -> io::Result<bool> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -325,6 +359,7 @@ fn same_file(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
@@ -430,6 +465,30 @@ mod tests {
         assert!(store.free_quota() - free >= 90_000, "the replaced file is free");
         assert_eq!(std::fs::read(scratch.path().join("served/a")).unwrap(), b"b");
         assert_eq!(std::fs::read_dir(scratch.path().join("served/e")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_rename_by_hard_link_leaves_one_name() {
+        for (result, left) in [(Ok(()), "to"), (Err(Errno::PERM), "from")] {
+            let scratch = tempfile::tempdir().unwrap();
+            let root = File::open(scratch.path()).unwrap();
+            std::fs::write(scratch.path().join("from"), "x").unwrap();
+            std::fs::hard_link(scratch.path().join("from"), scratch.path().join("to")).unwrap();
+            let file = File::open(scratch.path().join("from")).unwrap();
+            let at = |name| At { directory: root.as_fd(), name };
+            let (from, to) = (Path::new("from"), Path::new("to"));
+            let ended = unlink_source(&file, at(from), at(to), || {
+                result?;
+                unlinkat(&root, from, AtFlags::empty())
+            });
+            assert_eq!(ended.is_ok(), result.is_ok());
+            let names = std::fs::read_dir(scratch.path()).unwrap();
+            let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names, [left]);
+            // Without the old name there is nothing to do.
+            std::fs::remove_file(scratch.path().join(left)).unwrap();
+            unlink_source(&file, at(from), at(to), || Err(Errno::PERM)).unwrap();
+        }
     }
 
     #[test]
