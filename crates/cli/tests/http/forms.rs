@@ -1,6 +1,6 @@
 //! Files that forms send (`multipart/form-data`): by curl, by browsers, and by Python.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use anyport_testkit::harness::http::{Response, curl_says, request};
 use anyport_testkit::harness::wire::connect;
@@ -183,6 +183,70 @@ fn a_form_that_is_not_valid_is_refused_with_the_rule() {
     let reader = Server::start(&["--read-only"]);
     let answer = post(&reader, "/", "", &format!("{}{LAST}", part("a", "x")));
     assert!(answer.status() == 403 && answer.text().contains("--read-only"), "{}", answer.text());
+}
+
+/// Results are kept until the end of the form, so they count as memory of the client.
+#[test]
+fn the_results_of_a_form_are_within_the_memory_of_its_client() {
+    let server = Server::start(&["--max-buffered", "1MiB"]);
+    let form = |count| format!("{}{LAST}", part(&"n".repeat(200), "").repeat(count));
+    let answer = post(&server, "/", "", &form(10));
+    assert_eq!(answer.status(), 201, "{}", answer.text());
+    let answer = post(&server, "/", "", &form(1000));
+    let text = answer.text();
+    assert_eq!(answer.status(), 503, "{text}");
+    assert!(text.contains("memory limit for the results of forms reached"), "{text}");
+    // The files before it are stored, and have their receipts.
+    let receipts = text.lines().filter(|line| line.contains(" stored: ")).count();
+    assert_eq!(server.published().len(), receipts + 10, "{text}");
+    // Without a file too.
+    let field = part("", "x").repeat(1000);
+    let answer = post(&server, "/", "", &format!("{field}{LAST}"));
+    assert_eq!(answer.status(), 503, "{}", answer.text());
+}
+
+#[test]
+fn content_of_a_form_that_is_in_no_stored_file_has_a_limit() {
+    let server = Server::start(&[]);
+    std::fs::write(server.dir().join("here"), "old").unwrap();
+    let large = "x".repeat(100_000);
+    for (first, fields, status) in [
+        // A field, and a file that is refused.
+        (part("", &large).replace("; filename=\"\"", ""), "", 413),
+        (part("here", &large), "If-None-Match: *\n", 412),
+    ] {
+        let form = format!("{}{first}{}{LAST}", part("before", "1"), part("behind", "2"));
+        let answer = post(&server, "/", fields, &form);
+        let text = answer.text();
+        assert_eq!(answer.status(), status, "{text}");
+        assert!(text.contains("more than 65536 bytes of the form are in no stored file"), "{text}");
+        assert_eq!(stored(&server, "before"), "1");
+        assert!(!server.published().contains(&"behind".to_owned()), "{text}");
+        std::fs::remove_file(server.dir().join("before")).unwrap();
+    }
+}
+
+/// The minimum rate is that of the whole form, not only of its files.
+#[test]
+fn a_form_has_a_minimum_rate() {
+    let server = Server::start(&["--min-upload-rate", "1000"]);
+    let mut stream = connect(server.port());
+    let head = format!("POST / HTTP/1.1\nHost: a\n{MEDIA}Content-Length: 10000\n\n");
+    stream.write_all(head.replace('\n', "\r\n").as_bytes()).unwrap();
+    let field = part("", "").replace("; filename=\"\"", "");
+    stream.write_all(field.trim_end().as_bytes()).unwrap();
+    stream.write_all(b"\r\n\r\n").unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    let mut answer = [0; 2000];
+    let count = loop {
+        if let Ok(count) = stream.read(&mut answer) {
+            break count;
+        }
+        stream.write_all(b"x").unwrap();
+    };
+    let answer = String::from_utf8_lossy(&answer[..count]);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("less than the server's minimum of 1000 bytes"), "{answer}");
 }
 
 #[test]

@@ -437,20 +437,9 @@ impl Upload {
         }
     }
 
-    /// Checks the minimum rate, if there is one.
     fn check_rate(&self, now: Instant) -> Result<(), Refusal> {
-        let Some(min_rate) = self.files.min_rate else { return Ok(()) };
         let elapsed = now.saturating_duration_since(self.underway.began());
-        let received = self.bytes.saturating_sub(self.resumed);
-        if elapsed <= SLOW_START || received as f64 >= min_rate as f64 * elapsed.as_secs_f64() {
-            return Ok(());
-        }
-        let seconds = elapsed.as_secs();
-        let message = format!(
-            "{received} bytes in {seconds} s are less than the server's minimum of {min_rate} \
-             bytes per second ({MIN_UPLOAD_RATE})"
-        );
-        Err(Refusal::new(RefusalCode::Interrupted, message))
+        self.files.check_rate(self.bytes.saturating_sub(self.resumed), elapsed)
     }
 
     fn store(&mut self, content: &[u8]) -> Result<(), Refusal> {
@@ -537,6 +526,22 @@ fn unnamed(protocol: Protocol) -> FileName {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%SZ").to_string();
     let name = format!("{now}-{protocol}-{tail}.bin");
     FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
+}
+
+impl Files {
+    /// Checks the minimum rate of uploads, if there is one, for bytes received in a time.
+    pub(crate) fn check_rate(&self, received: u64, elapsed: Duration) -> Result<(), Refusal> {
+        let Some(min_rate) = self.min_rate else { return Ok(()) };
+        if elapsed <= SLOW_START || received as f64 >= min_rate as f64 * elapsed.as_secs_f64() {
+            return Ok(());
+        }
+        let seconds = elapsed.as_secs();
+        let message = format!(
+            "{received} bytes in {seconds} s are less than the server's minimum of {min_rate} \
+             bytes per second ({MIN_UPLOAD_RATE})"
+        );
+        Err(Refusal::new(RefusalCode::Interrupted, message))
+    }
 }
 
 /// Time after which the minimum rate of uploads holds: a slow start or a pause is no slow client.

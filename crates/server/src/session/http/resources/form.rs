@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::copy::{Interest, Placement};
 use anyport_proto::form::{Event as FormEvent, FormReader, Part};
-use anyport_proto::limits::Limits;
+use anyport_proto::limits::{Limits, MAX_DISCARDED};
 use anyport_proto::one_line::COLUMNS;
 use anyport_proto::transfer::file_path::{FilePath, decoded, encoded_bytes};
 use anyport_proto::transfer::messages::FileReply;
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::upload::{location_of, overwrites};
 use crate::access::Operation;
+use crate::budget::Share;
 use crate::service::files::{Source, Upload};
 use crate::session::Context;
 use crate::session::http::answer::{Answer, Asked, Form};
@@ -71,6 +72,11 @@ fn begin(request: &Request<'_>) -> Result<FormUpload, Answer> {
         reader,
         part: State::None,
         results: Results::default(),
+        memory: context.buffer_share(),
+        discarded: 0,
+        received: 0,
+        waited: Duration::ZERO,
+        handled: Instant::now(),
     })
 }
 
@@ -86,6 +92,14 @@ struct FormUpload {
     reader: FormReader,
     part: State,
     results: Results,
+    /// Memory for the results.
+    memory: Share,
+    /// Bytes of content that belong to no file that is stored.
+    discarded: u64,
+    /// Bytes of the form, and the time that this server waited for them.
+    received: u64,
+    waited: Duration,
+    handled: Instant,
 }
 
 /// The part that is being received.
@@ -119,20 +133,33 @@ enum Stored {
 
 impl FormUpload {
     /// Receives a piece of the form; returns why it cannot be read further.
-    fn receive(&mut self, mut piece: &[u8], at: Instant) -> Result<(), String> {
+    fn receive(&mut self, mut piece: &[u8], at: Instant) -> Result<(), (StatusCode, String)> {
+        self.received += piece.len() as u64;
+        self.waited += at.saturating_duration_since(self.handled);
+        let rate = self.context.files.check_rate(self.received, self.waited);
+        rate.map_err(|refusal| (StatusCode::REQUEST_TIMEOUT, refusal.message))?;
         loop {
-            let (used, event) = self.reader.read(piece).map_err(|error| error.to_string())?;
+            let read = self.reader.read(piece);
+            let (used, event) =
+                read.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
             match event {
                 None => return Ok(()),
-                Some(FormEvent::Content(content)) => {
-                    if let State::File(file) = &mut self.part
-                        && let Err(refusal) = file.upload.write(content, at.max(file.began))
-                        && let Some(file) = self.part.take()
-                    {
-                        self.results.refused(file.name, file.upload.abandon(refusal));
+                Some(FormEvent::Content(content)) => match &mut self.part {
+                    State::File(file) => {
+                        if let Err(refusal) = file.upload.write(content, at.max(file.began))
+                            && let Some(file) = self.part.take()
+                        {
+                            self.results.refused(file.name, file.upload.abandon(refusal));
+                        }
                     }
-                }
-                Some(FormEvent::Part(part)) => self.begin_part(part),
+                    State::None => {
+                        self.discarded += content.len() as u64;
+                        if self.discarded > MAX_DISCARDED {
+                            return Err(self.too_much_discarded());
+                        }
+                    }
+                },
+                Some(FormEvent::Part(part)) => self.begin_part(part)?,
                 Some(FormEvent::PartEnd) => {
                     if let Some(file) = self.part.take() {
                         // The boundary is an explicit end.
@@ -150,11 +177,28 @@ impl FormUpload {
         }
     }
 
-    fn begin_part(&mut self, part: Part) {
+    /// Returns why a form ends whose content is not stored. A refusal describes it best.
+    fn too_much_discarded(&self) -> (StatusCode, String) {
+        let status = match self.results.status(None, self.must_be_new) {
+            status if status.is_success() => StatusCode::PAYLOAD_TOO_LARGE,
+            status => status,
+        };
+        let reason = format!("more than {MAX_DISCARDED} bytes of the form are in no stored file");
+        (status, reason)
+    }
+
+    fn begin_part(&mut self, part: Part) -> Result<(), (StatusCode, String)> {
         let name = part.file_name.unwrap_or_default();
+        // Paths are in the result, and in the response that is made of it.
+        let named = self.directory.len() + name.len() + part.name.len().min(4 * SHOWN);
+        if !self.memory.grow(RESULT + 8 * named) {
+            let reason = "memory limit for the results of forms reached".to_owned();
+            return Err((StatusCode::SERVICE_UNAVAILABLE, reason));
+        }
         if name.is_empty() {
             // Also an input of a page for which no file was chosen.
-            return self.results.ignored.push(shortened(&part.name));
+            self.results.ignored.push(shortened(&part.name));
+            return Ok(());
         }
         let shown = shortened(&String::from_utf8_lossy(&name));
         match self.begin_file(&name, part.encoding) {
@@ -164,6 +208,7 @@ impl FormUpload {
             }
             Err(refusal) => self.results.refused(shown, refusal),
         }
+        Ok(())
     }
 
     fn begin_file(&self, name: &[u8], encoding: Option<String>) -> Result<(Upload, bool), Refusal> {
@@ -214,6 +259,8 @@ impl FormUpload {
         }
         let code = match status {
             StatusCode::BAD_REQUEST => RefusalCode::BadRequest,
+            StatusCode::PAYLOAD_TOO_LARGE => RefusalCode::TooLarge,
+            StatusCode::SERVICE_UNAVAILABLE => RefusalCode::Busy,
             _ => RefusalCode::Interrupted,
         };
         self.answer(Some((status, Refusal::new(code, reason))))
@@ -344,8 +391,11 @@ impl Handler for FormUpload {
     fn handle(&mut self, event: Event<'_>, at: Instant, _: &mut Vec<u8>) -> Next {
         let answer = match event {
             Event::Content { piece, .. } => match self.receive(piece, at) {
-                Ok(()) => return Next::Continue,
-                Err(reason) => self.fail(StatusCode::BAD_REQUEST, &reason),
+                Ok(()) => {
+                    self.handled = Instant::now();
+                    return Next::Continue;
+                }
+                Err((status, reason)) => self.fail(status, &reason),
             },
             Event::End => self.finish(),
             Event::Idle => self.fail(StatusCode::REQUEST_TIMEOUT, &idle_reason(self.idle())),
@@ -373,6 +423,9 @@ fn shortened(name: &str) -> String {
 /// Bytes of the longest file name, which is a path in the directory; a longer one has no place in
 /// the response either.
 const LONGEST_PATH: usize = 1024;
+
+/// Bytes of memory for a result and its part of the response, without paths.
+const RESULT: usize = 2048;
 
 /// Characters of a name in the response.
 const SHOWN: usize = 120;
