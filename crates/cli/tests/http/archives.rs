@@ -103,6 +103,25 @@ fn a_directory_is_one_zip_that_others_read() {
     }
 }
 
+/// A client that stores such a name attacks the one who extracts the archive on Windows.
+#[test]
+fn a_zip_has_no_name_that_leaves_its_directory() {
+    let server = Server::start(&[]);
+    for name in ["..\\..\\evil.bat", "C:evil", "a\\b", "good:name"] {
+        std::fs::write(server.dir().join(name), "x").unwrap();
+    }
+    std::fs::create_dir(server.dir().join("D:")).unwrap();
+    std::fs::write(server.dir().join("D:/below"), "x").unwrap();
+    let here = tempfile::tempdir().unwrap();
+    if !download(&["-o", "z.zip", &server.url("http", "?zip")], here.path()) {
+        return;
+    }
+    let Some(python) = peer("python3") else { return };
+    let program = "import zipfile; z = zipfile.ZipFile('z.zip'); print(z.namelist(), z.comment)";
+    let names = "['files/good:name'] b'5 entries left out'\n";
+    assert_eq!(run(python, here.path(), &["-c", program]), names);
+}
+
 #[test]
 fn a_directory_is_one_tar_that_others_read() {
     let (server, large) = served();

@@ -231,7 +231,7 @@ impl Archive {
         let below = entry.name.as_bytes().get(self.skipped..).unwrap_or_default();
         let mut name = [&self.top[..], b"/", below].concat();
         if matches!(self.writer, Writer::Zip(_)) {
-            if std::str::from_utf8(&name).is_err() {
+            if !zip::is_portable(&name) {
                 self.left_out += 1;
                 return Ok(());
             }

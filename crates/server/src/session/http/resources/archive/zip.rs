@@ -32,6 +32,14 @@ impl Write for Output {
     }
 }
 
+/// Returns whether a path means the same to all programs: it is UTF-8, and has no backslash or
+/// drive letter, with which Windows programs leave the directory that they extract to.
+pub(super) fn is_portable(path: &[u8]) -> bool {
+    let has_drive = |name: &str| name.as_bytes().get(1) == Some(&b':');
+    std::str::from_utf8(path)
+        .is_ok_and(|path| !path.contains('\\') && !path.split('/').any(has_drive))
+}
+
 impl Writer {
     pub(super) fn new() -> Self {
         let output = Output::default();
