@@ -60,6 +60,7 @@ use anyport_proto::transfer::receipt::Engine;
 use tokio::sync::Semaphore;
 
 use accept::Bound;
+use access::Access;
 use budget::Budget;
 use datagram::Datagrams;
 use driving::Drivers;
@@ -147,13 +148,13 @@ impl Server {
         let reactors = Reactors::start(live.clone(), &mut health)?;
         let per_address = PerAddress::new(&config);
         let shared = Shared {
-            config: live,
+            config: live.clone(),
             files: Arc::new(Live::new(files)),
             permits: Arc::new(Permits::new(config.max_connections)),
             stream_files: Arc::new(Budget::new(config.max_stream_files as u64)),
             buffered: Arc::new(Budget::new(config.max_buffered).with_allowance(SMALL_BUFFER)),
             per_address: Arc::new(per_address),
-            access: Arc::default(),
+            access: Arc::new(Access::new(live.clone())),
             unclassified: Arc::new(Unclassified::new(config.max_unclassified)),
             events,
             rooms: reactors.rooms(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyport_testkit::harness::http::curl_says;
 use anyport_testkit::harness::tokens::token_file;
-use anyport_testkit::harness::wire::{connect, converse, read_head, upgrade};
+use anyport_testkit::harness::wire::{connect, converse, read_head, read_line, upgrade};
 use anyport_testkit::harness::{Outcome, Running, Sample, Server, anyport, anyport_command};
 
 /// The words of `--allow` and of a token file, and the operations that each permits by itself.
@@ -480,4 +480,60 @@ fn an_upload_of_another_scope_does_not_exist_for_a_client_that_knows_its_id() {
         assert!(!answer.text().contains("own"), "{}", answer.text());
     }
     assert_eq!(ask("HEAD", path, ALICE, "").status(), 200);
+}
+
+#[test]
+fn a_removed_token_admits_to_no_further_request_of_an_open_connection() {
+    let file = token_file(&format!("alice {ALICE}\n"));
+    let server = Server::start(&["--token-file", file.path()]);
+    let request = format!("GET /time HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ALICE}\r\n\r\n");
+    let mut stream = connect(server.port());
+    stream.write_all(request.as_bytes()).unwrap();
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "));
+    std::fs::write(file.path(), "bob others-token-0123456789\n").unwrap();
+    server.signal("HUP");
+    server.says("reload");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    while !answer.contains("HTTP/1.1 401 ") {
+        answer = read_line(&mut stream);
+        assert!(!answer.contains("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+/// A page of any origin can open a WebSocket, so its tokens must not count against its browser.
+#[test]
+fn pages_of_other_origins_cannot_lock_out_the_address_of_their_browser() {
+    let file = token_file(&format!("alice {ALICE}\n"));
+    let server = Server::start(&["--token-file", file.path()]);
+    for guess in 0..20 {
+        let fields = format!(
+            "Origin: http://evil.example\r\n\
+             Sec-WebSocket-Protocol: anyport.1, anyport.token.wrong-wrong-wrong-{guess}\r\n"
+        );
+        let mut stream = connect(server.port());
+        stream.write_all(upgrade("/echo", &fields).as_bytes()).unwrap();
+        let head = read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    }
+    assert_eq!(Client { server: &server, token: ALICE }.may(Operation::List, "tcp"), Some(true));
+}
+
+#[test]
+fn a_write_only_token_for_one_file_learns_nothing_of_its_content() {
+    let scratch = directory();
+    let stored = scratch.path().join("kept");
+    let time = std::fs::metadata(&stored).unwrap().modified().unwrap();
+    let file = token_file(&format!("alice {ALICE} write /kept\n"));
+    let flags = ["--token-file", file.path()];
+    let server = Server::start_in(scratch.path(), &["127.0.0.1:0"], &flags);
+    let answers = [&b"kept content"[..], b"other conten", b"x"].map(|content| {
+        let fields = format!("Authorization: Bearer {ALICE}\nX-Anyport-Mtime: 1600000000\n");
+        let answer =
+            anyport_testkit::harness::http::request(server.port(), "PUT /kept", &fields, content);
+        (answer.status(), answer.text())
+    });
+    assert_eq!(answers[0].0, 409, "{answers:?}");
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert_eq!(std::fs::metadata(&stored).unwrap().modified().unwrap(), time);
 }

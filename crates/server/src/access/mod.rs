@@ -16,7 +16,7 @@ pub(crate) mod grant;
 pub(crate) use denied::{Denied, Means};
 pub(crate) use grant::{Grant, Operation, Participant};
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyport_proto::access::Token;
@@ -24,11 +24,15 @@ use anyport_proto::peer::Peer;
 
 use crate::address::counted_as;
 use crate::config::Config;
+use crate::live::Live;
 use failures::Failures;
 
 /// The failed attempts that a server remembers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Access {
+    /// The current settings: a token that was removed admits to no further request, also on a
+    /// connection that was open before.
+    config: Arc<Live<Config>>,
     state: Mutex<State>,
 }
 
@@ -38,14 +42,14 @@ struct State {
 }
 
 impl Access {
+    pub(crate) fn new(config: Arc<Live<Config>>) -> Self {
+        Self { config, state: Mutex::default() }
+    }
+
     /// Admits `peer` if it sent a token of the server, or if that has none.
-    pub(crate) fn admit(
-        &self,
-        config: &Config,
-        peer: Peer,
-        shown: Option<&Token>,
-    ) -> Result<Grant, Denied> {
-        let Some(tokens) = &config.tokens else { return Ok(Grant::without_token(config)) };
+    pub(crate) fn admit(&self, peer: Peer, shown: Option<&Token>) -> Result<Grant, Denied> {
+        let config = self.config.now();
+        let Some(tokens) = &config.tokens else { return Ok(Grant::without_token(&config)) };
         let Some(shown) = shown else { return Err(Denied::Missing) };
         let (peer, now) = (counted_as(peer), Instant::now());
         let held_off = |state: &State| state.failures.held_off(peer, now);
@@ -56,7 +60,7 @@ impl Access {
             self.lock().failures.add(peer, now);
             return Err(Denied::Wrong);
         };
-        Ok(Grant::of_token(owner).at(config))
+        Ok(Grant::of_token(owner).at(&config))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -76,9 +80,8 @@ mod tests {
         let tokens = Tokens::new(parse_list("alice 0123456789abcdef").unwrap());
         let config = Config { tokens: Some(tokens), ..Config::new(".") };
         let right = Token::new("0123456789abcdef");
-        let access = Access::default();
-        let admit =
-            |peer: &str, shown: Option<&Token>| access.admit(&config, peer.parse().unwrap(), shown);
+        let access = Access::new(Arc::new(Live::new(config)));
+        let admit = |peer: &str, shown: Option<&Token>| access.admit(peer.parse().unwrap(), shown);
         assert_eq!(
             admit("192.0.2.1", Some(&right)).unwrap().user().map(|user| &**user),
             Some("alice")
@@ -95,11 +98,10 @@ mod tests {
 
     #[test]
     fn without_tokens_every_client_is_admitted_without_a_user() {
-        let access = Access::default();
+        let access = Access::new(Arc::new(Live::new(Config::new("."))));
         let peer = "192.0.2.1".parse().unwrap();
-        let config = Config::new(".");
         for token in [None, Some(&Token::new("0123456789abcdef"))] {
-            let grant = access.admit(&config, peer, token).unwrap();
+            let grant = access.admit(peer, token).unwrap();
             assert_eq!((grant.user(), grant.rights()), (None, Rights::DEFAULT));
         }
     }

@@ -126,7 +126,7 @@ impl Context {
         protocol: &'static str,
         token: Option<&Token>,
     ) -> Result<Grant, Denied> {
-        match self.access.admit(&self.config, self.peer, token) {
+        match self.access.admit(self.peer, token) {
             Ok(grant) => {
                 if let Some(user) = grant.user().cloned() {
                     self.record.is_of(user);

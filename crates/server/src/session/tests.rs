@@ -17,8 +17,9 @@ use anyport_testkit::{cut_at, every_cut, noise};
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::Grant;
+use crate::access::{Access, Grant};
 use crate::events::{Interrupted, Observer, Refused};
+use crate::live::Live;
 use crate::session::route::Route;
 
 /// The result of a connection.
@@ -59,10 +60,10 @@ pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
         stream_files: Arc::new(Budget::new(1)),
         health: Arc::default(),
         grant: Grant::without_token(&config),
-        config: Arc::new(config),
         listener: Arc::default(),
         events,
-        access: Arc::default(),
+        access: Arc::new(Access::new(Arc::new(Live::new(config.clone())))),
+        config: Arc::new(config),
         record: Record::begin(peer, Arc::default()),
         rooms,
         per_address: Arc::new(PerAddress::new(&Config::new("."))),

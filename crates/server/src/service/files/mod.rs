@@ -241,7 +241,11 @@ impl Files {
         let here = if is_directory {
             Some(Here::Directory)
         } else {
-            let here = self.is_here(path.as_ref(), &offer, on_exists, algorithm);
+            let here = match source.grant.may_read() {
+                true => self.is_here(path.as_ref(), &offer, on_exists, algorithm),
+                // The answer must not depend on the content of a stored file.
+                false => self.is_free(path.as_ref(), on_exists).map(|()| None),
+            };
             if is_inspected { here.unwrap_or_default() } else { here? }
         };
         let (mut held, mut begun_by_others) = (None, false);

@@ -40,6 +40,23 @@ impl Files {
         }
     }
 
+    /// Checks that no entry has the name, if that is an error.
+    ///
+    /// # Errors
+    /// One has it.
+    pub(super) fn is_free(
+        &self,
+        path: Option<&FilePath>,
+        on_exists: OnExists,
+    ) -> Result<(), Refusal> {
+        let Some(path) = path.filter(|_| self.sink == SinkKind::File) else { return Ok(()) };
+        if on_exists != OnExists::Error || matches!(self.store.now().present(path), Ok(None)) {
+            return Ok(());
+        }
+        let message = format!("cannot store {path}: the name is in use");
+        Err(Refusal::new(RefusalCode::Exists, message))
+    }
+
     /// Returns whether the offered file may be stored already. One that certainly differs is
     /// refused now, before any content, unless it is to be replaced.
     pub(super) fn is_here(

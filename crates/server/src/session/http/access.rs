@@ -22,6 +22,11 @@ pub(crate) fn check(
     means: Means,
     asked: &Asked,
 ) -> Result<Grant, Answer> {
+    // A page of any origin can open a WebSocket with a wrong token, and after a few of them the
+    // address of its browser would be refused.
+    if means == Means::WebSocket && context.config.tokens.is_some() {
+        check_page(context, head, false, asked)?;
+    }
     let token = authorization(head)
         .or_else(|| if means == Means::WebSocket { subprotocol_token(head) } else { None });
     let form = asked.form;
