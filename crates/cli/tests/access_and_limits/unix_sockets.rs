@@ -170,6 +170,38 @@ fn http_1_and_2_and_a_whole_close_are_served() {
     }
 }
 
+/// Its unread input must not hide that it closed.
+#[test]
+fn content_for_a_peer_that_closed_is_never_counted_as_sent() {
+    let (_scratch, path, address) = place();
+    let server = Server::start_on(&[&address], &[]);
+    std::fs::write(server.dir().join("x"), noise(LARGE, 81)).unwrap();
+    for receiver in [
+        "ANYPORT/1 TAKE key\n\n",
+        "GET /pipe/key HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n",
+    ] {
+        let mut receiver_stream = connect(&path);
+        receiver_stream.write_all(receiver.as_bytes()).unwrap();
+        drop(receiver_stream);
+        let content = [b"ANYPORT/1 PIPE key\n", &noise(LARGE, 82)[..]].concat();
+        let mut sender = connect(&path);
+        let mut writer = sender.try_clone().unwrap();
+        let written = std::thread::spawn(move || {
+            writer.write_all(&content).and_then(|()| writer.shutdown(Shutdown::Write))
+        });
+        let reply = read_line(&mut sender);
+        assert!(reply.starts_with("ANYPORT/1 ERROR "), "{receiver}: {reply}");
+        drop(sender);
+        // The server may have closed before it read everything.
+        let _ = written.join().unwrap();
+        server.next_refused();
+    }
+    let mut getter = connect(&path);
+    getter.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\nGET /x HTTP/1.1\r\n").unwrap();
+    drop(getter);
+    assert_eq!(server.next_event()["event"], "unsent");
+}
+
 #[test]
 fn the_start_names_commands_that_reach_it() {
     let (_scratch, path, address) = place();

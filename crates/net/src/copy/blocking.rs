@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{RecvFlags, recv};
 
 use super::gate::Waited;
-use super::outgoing::{in_time, send_all, send_piece_blocking, try_recv};
+use super::outgoing::{in_time, send_content, send_piece_blocking, send_replies, try_recv};
 use super::pipe::Pipe;
 use super::{
     Event, Interest, Next, Placement, Produced, Pumped, Read, Session, Splice, sleep_blocking, trim,
@@ -32,7 +32,7 @@ pub fn pump<S: Session>(
     loop {
         let Interest { read, produce, idle: wanted, wake, wait, place, .. } = session.interest();
         limit(socket, wanted, &mut idle)?;
-        send_all(socket, &out, false)?;
+        send_replies(socket, &out)?;
         trim(&mut out);
         let next = if produce {
             if std::mem::take(&mut produced) && matches!(read, Read::WhileProducing) {
@@ -79,7 +79,7 @@ pub fn pump<S: Session>(
             Next::Become(successor) => Pumped::Became(successor),
         };
         limit(socket, session.interest().idle, &mut idle)?;
-        send_all(socket, &out, false)?;
+        send_replies(socket, &out)?;
         return Ok(pumped);
     }
 }
@@ -94,13 +94,12 @@ fn send<S: Session>(
 ) -> io::Result<Next<S::Successor>> {
     match session.produce(buffer, out)? {
         Produced::Next(next) => return Ok(next),
-        Produced::Bytes(0) => return Ok(Next::Continue),
         Produced::Bytes(count) => {
-            send_all(socket, out, true)?;
-            send_all(socket, &buffer[..count], false)?;
+            send_content(socket, out, count > 0)?;
+            send_content(socket, &buffer[..count], false)?;
         }
         Produced::File(piece) => {
-            send_all(socket, out, true)?;
+            send_content(socket, out, true)?;
             trim(out);
             let sent = send_piece_blocking(socket, buffer, &piece)?;
             return Ok(session.handle(Event::Sent(sent), Instant::now(), out));

@@ -8,7 +8,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::gate::Waited;
-use super::outgoing::{in_time, send_piece, write};
+use super::outgoing::{in_time, send_piece, write, write_content};
 use super::{
     Event, Interest, Next, Placement, Produced, Read, Session, Wait, sleep_cooperative, trim,
 };
@@ -136,17 +136,16 @@ async fn send<S: Session + Send>(
     } else {
         session.produce(buffer, out)?
     };
-    // Under TLS all content is in `out`.
+    // Under TLS it has the content too.
     let before = out.len() as u64;
     let (bytes, piece) = match produced {
         Produced::Next(next) => return Ok((next, before)),
-        Produced::Bytes(0) => return Ok((Next::Continue, before)),
         Produced::Bytes(count) => (&buffer[..count], None),
         Produced::File(piece) => (&buffer[..0], Some(piece)),
     };
-    write(socket, out, idle).await?;
+    write_content(socket, out, idle).await?;
     trim(out);
-    write(socket, bytes, idle).await?;
+    write_content(socket, bytes, idle).await?;
     let Some(piece) = piece else { return Ok((Next::Continue, before + bytes.len() as u64)) };
     let sent = send_piece(socket, buffer, &piece, idle).await?;
     Ok((session.handle(Event::Sent(sent), Instant::now(), out), before + sent))

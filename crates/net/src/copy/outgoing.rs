@@ -22,14 +22,28 @@ use crate::blocking;
 use crate::tcp_info::Delivery;
 use crate::unix::is_closed_with_input;
 
-/// Writes all of `bytes` to a peer that accepts some of them within each `idle_timeout`, however
-/// slowly.
+/// Writes replies to a peer that accepts some of them within each `idle_timeout`, however slowly.
+/// They are discarded if the peer has closed and its input is unread, as that must be handled.
 ///
 /// Cancel safe: no; some bytes may have been written.
 ///
 /// # Errors
 /// The error of writing the socket, or `TimedOut`.
-pub async fn write(socket: &TcpStream, mut bytes: &[u8], idle_timeout: Duration) -> io::Result<()> {
+pub async fn write(socket: &TcpStream, bytes: &[u8], idle_timeout: Duration) -> io::Result<()> {
+    unless_closed_with_input(socket, write_content(socket, bytes, idle_timeout).await)
+}
+
+/// Like [`write`], for content, which never counts as sent to a peer that has closed.
+///
+/// Cancel safe: no, as [`write`].
+///
+/// # Errors
+/// As [`write`].
+pub(super) async fn write_content(
+    socket: &TcpStream,
+    mut bytes: &[u8],
+    idle_timeout: Duration,
+) -> io::Result<()> {
     while !bytes.is_empty() {
         match socket.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],
@@ -37,11 +51,18 @@ pub async fn write(socket: &TcpStream, mut bytes: &[u8], idle_timeout: Duration)
                 writable(socket, idle_timeout).await?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_closed_with_input(socket, &error) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Turns the error of writing replies into success where they are to be discarded.
+fn unless_closed_with_input(socket: impl AsFd, written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if is_closed_with_input(socket, &error) => Ok(()),
+        written => written,
+    }
 }
 
 /// Sends some bytes of a file over a socket of the runtime, and returns how many: at least one.
@@ -67,7 +88,7 @@ pub(super) async fn send_piece(
         }
     }
     let count = blocking::run(|| read(piece, buffer)).await?;
-    write(socket, &buffer[..count], idle_timeout).await?;
+    write_content(socket, &buffer[..count], idle_timeout).await?;
     some(count)
 }
 
@@ -86,7 +107,7 @@ pub(super) fn send_piece_blocking(
         Some(sent) => sent,
         None => {
             let count = read(piece, buffer)?;
-            send_all(socket, &buffer[..count], false)?;
+            send_content(socket, &buffer[..count], false)?;
             count
         }
     })
@@ -134,8 +155,23 @@ fn while_delivered<T>(
     }
 }
 
-/// Writes `bytes`; with `more`, they may wait for what follows.
-pub(super) fn send_all(socket: &BlockingStream, mut bytes: &[u8], more: bool) -> io::Result<()> {
+/// Like [`write`], over a blocking socket with a timeout.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn send_replies(socket: &BlockingStream, bytes: &[u8]) -> io::Result<()> {
+    unless_closed_with_input(socket, send_content(socket, bytes, false))
+}
+
+/// Like [`send_replies`], for content; with `more`, it may wait for what follows.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn send_content(
+    socket: &BlockingStream,
+    mut bytes: &[u8],
+    more: bool,
+) -> io::Result<()> {
     let more = if more { SendFlags::MORE } else { SendFlags::empty() };
     while !bytes.is_empty() {
         let send = || {
@@ -145,7 +181,6 @@ pub(super) fn send_all(socket: &BlockingStream, mut bytes: &[u8], more: bool) ->
         match while_delivered(socket, send) {
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_closed_with_input(socket, &error) => return Ok(()),
             Err(error) => return Err(unread(error)),
         }
     }
@@ -378,5 +413,29 @@ mod tests {
             let error = pump(server, &mut session, bulk).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
         }
+    }
+
+    /// Returns a Unix socket whose peer has closed and left unread input.
+    fn closed_with_input() -> BlockingStream {
+        let (server, mut client) = std::os::unix::net::UnixStream::pair().unwrap();
+        client.write_all(b"input").unwrap();
+        std::os::fd::OwnedFd::from(server).into()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_replies_are_discarded_for_a_peer_that_closed_with_unread_input() {
+        for looks in [false, true] {
+            for bulk in [1, u64::MAX] {
+                let mut session = FileSender::new(b"content", 7, looks);
+                let error = pump(closed_with_input(), &mut session, bulk).await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "looks {looks}, bulk {bulk}");
+            }
+            let mut session = FileSender::new(b"content", 7, looks);
+            pump_blocking(&closed_with_input(), &mut [0; 4096], &mut session).unwrap_err();
+        }
+        let socket = closed_with_input();
+        send_replies(&socket, b"reply").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        write(&TcpStream::from_std(socket).unwrap(), b"reply", IDLE).await.unwrap();
     }
 }

@@ -204,9 +204,10 @@ pub enum Next<S> {
 /// The next piece of outgoing content.
 #[derive(Debug)]
 pub enum Produced<S> {
-    /// No content, only the bytes appended to `out`.
+    /// No content, only the replies appended to `out`.
     Next(Next<S>),
-    /// This many bytes of the buffer.
+    /// The bytes appended to `out` and this many of the buffer: an error unless the peer accepts
+    /// them.
     Bytes(usize),
     /// Some of these bytes of a file, whose number [`Event::Sent`] reports.
     File(Piece),

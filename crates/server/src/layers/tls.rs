@@ -179,6 +179,7 @@ impl Tls {
             // A session that waits for the peer to accept output does not wait for input.
             self.silent_at = None;
             self.machine.seal(content, out)?;
+            return Ok(Produced::Bytes(0));
         }
         Ok(Produced::Next(next))
     }

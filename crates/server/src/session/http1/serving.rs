@@ -202,7 +202,10 @@ impl Serving {
                 if !is_finished && !self.expects {
                     self.permit(replies);
                 }
-                (continues, is_finished)
+                // The end of a response is a reply, as requests in the input may follow it.
+                let is_content = !content.is_empty() && !is_finished;
+                let bytes = session::Produced::Bytes(0);
+                (if is_content { bytes } else { continues }, is_finished)
             }
             // Output is written before the next call.
             Produced::Flush => (continues, false),
