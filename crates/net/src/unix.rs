@@ -41,15 +41,17 @@ fn made(path: &Path) -> Option<Made> {
     Some((there.dev(), there.ino(), there.modified().ok()))
 }
 
-/// Listens at `path`. At no time can others connect than those whom `mode` permits it. A socket
-/// that refuses connections is left over from an earlier server, and is
-/// replaced; nothing else is.
+/// Listens at `path`. From its creation on, the socket admits only the users whom `mode` permits.
+/// A socket that refuses connections is left over from an earlier server and is replaced; any other
+/// file is not.
 ///
 /// # Errors
 /// `AddrInUse`: a server listens there. `AlreadyExists`: the file is not a socket. `InvalidInput`:
 /// the path cannot be one of a socket. Others: the error of the system.
 pub fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     check(path)?;
+    // On an error the lock is released first, because the removal takes it too.
+    let mut file = SocketFile { path: path.to_owned(), made: None };
     let _lock = lock(path);
     match path.symlink_metadata() {
         Ok(there) if !there.file_type().is_socket() => {
@@ -65,7 +67,7 @@ pub fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> 
     // Before bind, which gives the file the mode of the socket without the bits of the umask.
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile { path: path.to_owned(), made: made(path) };
+    file.made = made(path);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -133,18 +135,29 @@ fn is_left_over(path: &Path) -> bool {
 }
 
 /// Locks the directory of `path`, so that no server removes the new socket of another one that
-/// starts or ends at the same time. Without permission to read it there is no lock.
+/// starts or ends at the same time. Without permission to read it there is no lock, nor while
+/// another process holds it for long: any user who can read the directory can.
 fn lock(path: &Path) -> Option<File> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = File::open(parent.unwrap_or_else(|| Path::new("."))).ok()?;
-    flock(&directory, FlockOperation::LockExclusive).ok()?;
-    Some(directory)
+    for _ in 0..LOCK_ATTEMPTS {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            // A file system without locks.
+            Err(_) => return None,
+            Ok(()) => return Some(directory),
+        }
+    }
+    None
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.made.is_none() {
+            return;
+        }
         let _lock = lock(&self.path);
-        if self.made.is_some() && made(&self.path) == self.made {
+        if made(&self.path) == self.made {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -152,6 +165,10 @@ impl Drop for SocketFile {
 
 /// Maximum number of completed connections that wait for accept.
 const BACKLOG: i32 = 1024;
+
+/// Attempts to lock a directory, for about 0.1 s in total: a start or an end takes microseconds.
+const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -198,6 +215,22 @@ mod tests {
             assert_eq!(listen(&path, MODE).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert!(path.symlink_metadata().is_ok(), "{other}");
         }
+    }
+
+    #[test]
+    fn a_process_that_locks_the_directory_stops_neither_the_start_nor_the_end() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("s");
+        let directory = File::open(scratch.path()).unwrap();
+        flock(&directory, FlockOperation::LockExclusive).unwrap();
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let listening = listen(&path, MODE).unwrap();
+            assert!(path.exists());
+            drop(listening);
+            ended.send(path.exists())
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(60)), Ok(false));
     }
 
     #[test]
