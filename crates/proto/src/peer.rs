@@ -20,6 +20,14 @@ pub enum Peer {
         /// The port, if the proxy states it.
         port: Option<u16>,
     },
+    /// A client of a trusted proxy that does not state its address; it has the proxy's, but is not
+    /// the proxy.
+    Unstated {
+        /// The address of the proxy.
+        ip: Option<IpAddr>,
+        /// The port of the proxy.
+        port: Option<u16>,
+    },
 }
 
 impl Peer {
@@ -28,7 +36,7 @@ impl Peer {
         match self {
             Self::Socket(address) => Some(address.ip()),
             Self::Unix => None,
-            Self::Forwarded { ip, .. } => *ip,
+            Self::Forwarded { ip, .. } | Self::Unstated { ip, .. } => *ip,
         }
     }
 
@@ -37,13 +45,13 @@ impl Peer {
         match self {
             Self::Socket(address) => Some(address.port()),
             Self::Unix => None,
-            Self::Forwarded { port, .. } => *port,
+            Self::Forwarded { port, .. } | Self::Unstated { port, .. } => *port,
         }
     }
 
-    /// Returns whether a proxy states the address.
+    /// Returns whether the client is one of a trusted proxy.
     pub const fn is_forwarded(&self) -> bool {
-        matches!(self, Self::Forwarded { .. })
+        matches!(self, Self::Forwarded { .. } | Self::Unstated { .. })
     }
 
     /// Returns whether the client runs on this machine: only the socket can tell, so a forwarded
@@ -52,7 +60,7 @@ impl Peer {
         match self {
             Self::Socket(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix => true,
-            Self::Forwarded { .. } => false,
+            Self::Forwarded { .. } | Self::Unstated { .. } => false,
         }
     }
 }
@@ -65,11 +73,10 @@ impl From<SocketAddr> for Peer {
 
 impl Display for Peer {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Socket(address) => address.fmt(f),
-            Self::Forwarded { ip: Some(ip), port: Some(port) } => SocketAddr::new(ip, port).fmt(f),
-            Self::Forwarded { ip: Some(ip), port: None } => ip.fmt(f),
-            Self::Unix | Self::Forwarded { ip: None, .. } => f.pad(UNIX),
+        match (self.ip(), self.port()) {
+            (Some(ip), Some(port)) => SocketAddr::new(ip, port).fmt(f),
+            (Some(ip), None) => ip.fmt(f),
+            (None, _) => f.pad(UNIX),
         }
     }
 }
@@ -134,6 +141,7 @@ mod tests {
         assert!(!socket("192.0.2.1:1") && Peer::Unix.is_this_machine());
         for ip in ["127.0.0.1".parse().ok(), "::1".parse().ok(), None] {
             assert!(!Peer::Forwarded { ip, port: None }.is_this_machine(), "{ip:?}");
+            assert!(!Peer::Unstated { ip, port: None }.is_this_machine(), "{ip:?}");
         }
     }
 }

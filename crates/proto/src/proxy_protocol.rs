@@ -84,7 +84,7 @@ fn parse_v1(input: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
 }
 
 /// Returns the client that a v1 line, with its line end, states.
-pub(crate) fn v1_client(line: &[u8]) -> Result<ProxyClient, ProxyHeaderError> {
+fn v1_client(line: &[u8]) -> Result<ProxyClient, ProxyHeaderError> {
     // A receiver must ignore the rest of such a line, which the crate parses.
     let rest = line.strip_prefix(V1_UNKNOWN).filter(|rest| matches!(rest, [b' ' | b'\r', ..]));
     if rest.is_some_and(|rest| rest.ends_with(b"\r\n")) {
@@ -141,7 +141,7 @@ pub(crate) const MAX_V1: usize = 107;
 /// nginx.
 pub const MAX_HEADER: usize = 4096;
 
-pub(crate) const V1_OPENING: &[u8] = b"PROXY ";
+const V1_OPENING: &[u8] = b"PROXY ";
 
 const V1_UNKNOWN: &[u8] = b"PROXY UNKNOWN";
 
@@ -270,7 +270,9 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_received_the_result_does_not_depend_on_the_rest(
-            opening in prop::sample::select(vec![&b""[..], b"PROXY ", b"PROXY TCP4 ", V2_SIGNATURE]),
+            opening in prop::sample::select(
+                vec![&b""[..], b"PROXY ", b"PROXY TCP4 ", V2_SIGNATURE],
+            ),
             rest in prop::collection::vec(any::<u8>(), 0..300),
             cut in 0_usize..300,
         ) {

@@ -2,7 +2,7 @@
 //! that exists but whose runtime hangs does not pass.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anyport_net::copy::Gate;
@@ -21,6 +21,8 @@ pub(crate) type Probes = mpsc::Receiver<Probe>;
 pub(crate) struct Health {
     watch_accept_loop: Vec<(String, mpsc::Sender<Probe>)>,
     reactors: Vec<(Waker, Arc<AtomicU64>)>,
+    /// The probe that runs, if one does.
+    running: Mutex<Weak<Probed>>,
 }
 
 /// The result of probing all loops, once its gate is open.
@@ -38,9 +40,16 @@ impl Probed {
 }
 
 impl Health {
-    /// Probes all loops, without blocking the caller, who is within the runtime.
+    /// Probes all loops, without blocking the caller, which is within the runtime. Concurrent
+    /// requests share one probe, so their number costs the loops nothing.
     pub(crate) fn probe(self: Arc<Self>) -> Arc<Probed> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(probed) = running.upgrade().filter(|probed| !probed.gate.is_open()) {
+            return probed;
+        }
         let probed = Arc::<Probed>::default();
+        *running = Arc::downgrade(&probed);
+        drop(running);
         let found = probed.clone();
         tokio::spawn(async move {
             if let Some(unresponsive) = self.unresponsive(LIMIT).await {
@@ -138,5 +147,19 @@ mod tests {
         let probed = Arc::new(health).probe();
         probed.gate.opened().await;
         assert_eq!(probed.unresponsive(), hangs.as_deref(), "nothing waits for the whole limit");
+    }
+
+    #[tokio::test]
+    async fn concurrent_requests_share_one_probe() {
+        let mut health = Health::default();
+        let mut probes = health.watch_accept_loop("192.0.2.1:1".to_owned());
+        let health = Arc::new(health);
+        let first = health.clone().probe();
+        let second = health.clone().probe();
+        assert!(Arc::ptr_eq(&first, &second));
+        probes.recv().await.unwrap().send(()).unwrap();
+        first.gate.opened().await;
+        assert!(probes.try_recv().is_err(), "one probe for both");
+        assert!(!Arc::ptr_eq(&first, &health.probe()), "a later request has a new one");
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn begin(
     let client = match header.client {
         ProxyClient::Forwarded(client) => client,
         // Not the address of the socket: that could be this machine's, and the client need not be.
-        ProxyClient::Unknown => Peer::Forwarded { ip: proxy.ip(), port: proxy.port() },
+        ProxyClient::Unknown => Peer::Unstated { ip: proxy.ip(), port: proxy.port() },
         ProxyClient::Proxy => return Some(registration),
     };
     tracing::debug!(%proxy, peer = %client, "PROXY protocol header");
@@ -86,7 +86,9 @@ async fn read(
             () = &mut deadline => {
                 return Err(match header.is_empty() {
                     true => Ended::Silent(SilentEnd::Idle),
-                    false => incomplete(format!("incomplete after {limit:?} ({HANDSHAKE_TIMEOUT})")),
+                    false => {
+                        incomplete(format!("incomplete after {limit:?} ({HANDSHAKE_TIMEOUT})"))
+                    }
                 });
             }
             readable = stream.readable() => readable,

@@ -59,6 +59,8 @@ impl Proxies {
             Peer::Socket(_) | Peer::Forwarded { .. } => {
                 peer.ip().is_some_and(|ip| self.contains_ip(ip))
             }
+            // The address is the proxy's, and the client chooses its input.
+            Peer::Unstated { .. } => false,
         }
     }
 
@@ -105,6 +107,8 @@ mod tests {
         let all = Proxies(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
         assert!(unix.contains(&Peer::Unix) && !all.contains(&Peer::Unix));
         assert!(!unix.contains(&Peer::Forwarded { ip: None, port: None }));
+        let ip = "127.0.0.1".parse().ok();
+        assert!(!all.contains(&Peer::Unstated { ip, port: None }), "its address is the proxy's");
         assert!(!unix.contains_ip("127.0.0.1".parse().unwrap()));
     }
 

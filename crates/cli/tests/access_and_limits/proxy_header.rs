@@ -20,7 +20,17 @@ const ERROR: &str = "ANYPORT/1 ERROR not-supported PROXY protocol header: ";
 fn a_proxy_header_is_refused_by_name_and_never_stored() {
     for flags in [&[][..], &["--only", "raw,http"], &["--only", "http"], &["--only", "frames"]] {
         let server = Server::start(flags);
-        for header in [V1, V2, b"PROXY UNKNOWN\r\n", b"PROXY TCP6 ::1 2001:db8::1 1 2\r\n"] {
+        for header in [
+            V1,
+            V2,
+            b"PROXY UNKNOWN\r\n",
+            b"PROXY TCP6 ::1 2001:db8::1 1 2\r\n",
+            // With a fault, and the same request behind it.
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\n",
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 56324\r\n",
+            b"PROXY UNKNOWN\n",
+            &[b"PROXY TCP6 ", &[b'1'; 200][..], b"\r\n"].concat(),
+        ] {
             let answer = converse(&mut connect(server.port()), &[header, REQUEST].concat());
             assert!(answer.starts_with(ERROR), "{flags:?} {header:?}: {answer}");
             let refused = server.next_refused();
@@ -69,8 +79,9 @@ fn a_file_that_only_resembles_a_proxy_header_is_stored() {
     let server = Server::start(&[]);
     for content in [
         &b"PROXY wars\r\n"[..],
-        b"PROXY TCP4 192.0.2.1 192.0.2.2 56324\r\n",
-        b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443",
+        b"PROXY TCP44 192.0.2.1\r\n",
+        b"PROXY UNKNOWNS\r\n",
+        b"proxy tcp4 192.0.2.1 192.0.2.2 56324 443\r\n",
         b"\r\n\r\ntext",
     ] {
         let answer = converse(&mut connect(server.port()), content);

@@ -116,6 +116,21 @@ fn the_client_of_a_proxy_protocol_header_may_be_a_trusted_proxy() {
     assert_eq!(peers, ["192.0.2.1", "192.0.2.1", "203.0.113.5:5"]);
 }
 
+/// Its connection has the address of the proxy, but is not the proxy's.
+#[test]
+fn a_client_whose_address_the_proxy_does_not_state_is_never_a_trusted_proxy() {
+    let server = server(&["--proxy-protocol-from", "127.0.0.1"]);
+    for header in [&b"PROXY UNKNOWN\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0"] {
+        for fields in ["X-Forwarded-For: 192.0.2.66\r\n", "Forwarded: for=192.0.2.66\r\n"] {
+            let mut stream = connect(server.port());
+            let own = stream.local_addr().unwrap().to_string();
+            stream.write_all(&[header, put("x", fields).as_bytes()].concat()).unwrap();
+            assert!(read_head(&mut stream).contains(" 201 "));
+            assert_eq!(server.next_receipt()["peer"], own, "{fields}");
+        }
+    }
+}
+
 #[test]
 fn wrong_tokens_count_for_the_client_and_not_for_its_proxy() {
     let scratch = tempfile::tempdir().unwrap();

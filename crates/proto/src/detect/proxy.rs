@@ -1,12 +1,12 @@
 //! The probe for a PROXY protocol header ([`crate::proxy_protocol`]) from a client that must not
-//! send one: a complete v1 line, or the signature of v2.
+//! send one: the words that a v1 line begins with, or the signature of v2.
 //!
-//! A v1 line counts when it is complete and valid, so that a text which only begins with `PROXY `
-//! stays raw. An incomplete header whose sender is slower than the detection deadline counts from
-//! [`V1_CANDIDATES`] or [`V2_CANDIDATE`] on, as credentials may follow it.
+//! The rest need not be valid: what follows a header with a fault may have credentials too. An
+//! incomplete header whose sender is slower than the detection deadline counts from
+//! [`V1_CANDIDATES`] or [`V2_CANDIDATE`] on.
 
 use super::{Probe, opens_with};
-use crate::proxy_protocol::{MAX_V1, V1_OPENING, V2_SIGNATURE, v1_client};
+use crate::proxy_protocol::V2_SIGNATURE;
 
 pub(super) fn probe(prefix: &[u8]) -> Probe {
     match prefix.first() {
@@ -19,36 +19,29 @@ pub(super) fn probe(prefix: &[u8]) -> Probe {
 /// is not to be expected.
 pub(super) fn is_candidate(prefix: &[u8]) -> bool {
     let mut candidates = V1_CANDIDATES.into_iter().chain([V2_CANDIDATE]);
-    candidates.any(|opening| prefix.starts_with(opening))
-        && matches!(probe(prefix), Probe::NeedMore { .. })
+    candidates.any(|opening| prefix.starts_with(opening)) && !matches!(probe(prefix), Probe::No)
 }
 
 fn probe_v1(prefix: &[u8]) -> Probe {
-    match opens_with(prefix, V1_OPENING) {
-        Probe::Yes => {}
-        answer => return answer,
-    }
-    let rest = prefix.get(V1_OPENING.len()..MAX_V1.min(prefix.len())).unwrap_or_default();
-    let text = rest.iter().take_while(|byte| is_line_byte(**byte)).count();
-    match rest.get(text..).unwrap_or_default() {
-        [] | [b'\r'] if prefix.len() < MAX_V1 => Probe::NeedMore { at_least: prefix.len() + 1 },
-        [b'\r', b'\n', ..] => {
-            let line = prefix.get(..V1_OPENING.len() + text + 2).unwrap_or_default();
-            if is_v1(line) { Probe::Yes } else { Probe::No }
-        }
+    let answers = V1_WORDS.map(|words| (words, opens_with(prefix, words)));
+    let possible = answers.into_iter().find(|(_, answer)| !matches!(answer, Probe::No));
+    let Some((words, answer)) = possible else { return Probe::No };
+    match prefix.get(words.len()..).unwrap_or_default() {
+        [] if matches!(answer, Probe::NeedMore { .. }) => answer,
+        [] => Probe::NeedMore { at_least: words.len() + 1 },
+        [b'\r' | b'\n', ..] => Probe::Yes,
+        // A line with the version of HTTP behind them is a request line.
+        [b' ', rest @ ..] => match opens_with(rest, b"HTTP/") {
+            Probe::Yes => Probe::No,
+            Probe::No => Probe::Yes,
+            Probe::NeedMore { .. } => Probe::NeedMore { at_least: prefix.len() + 1 },
+        },
         _ => Probe::No,
     }
 }
 
-/// Returns whether `line` is a header with its line end. A receiver must ignore what follows
-/// `UNKNOWN`, but a line with the version of HTTP there is a request line.
-fn is_v1(line: &[u8]) -> bool {
-    !line.starts_with(b"PROXY UNKNOWN HTTP/") && v1_client(line).is_ok()
-}
-
-fn is_line_byte(byte: u8) -> bool {
-    (b' '..0x7f).contains(&byte)
-}
+/// The words that begin a v1 line.
+const V1_WORDS: [&[u8]; 3] = [b"PROXY TCP4", b"PROXY TCP6", b"PROXY UNKNOWN"];
 
 /// `PROXY ` and a protocol: text that begins with the word alone stays raw.
 const V1_CANDIDATES: [&[u8]; 3] = [b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN"];

@@ -215,7 +215,7 @@ mod tests {
             (&b"PROXY"[..], DetectedProtocol::Raw),
             (b"PROXY TCP4", DetectedProtocol::Raw),
             (b"PROXY TCP4 ", DetectedProtocol::Proxy),
-            (b"PROXY TCP6 2001:db8::1 ::1 1 65535\r", DetectedProtocol::Proxy),
+            (b"PROXY TCP6 H", DetectedProtocol::Proxy),
             (b"PROXY UNKNOWN", DetectedProtocol::Proxy),
             (b"PROXY wars", DetectedProtocol::Raw),
             (b"\r\n\r\n", DetectedProtocol::Raw),

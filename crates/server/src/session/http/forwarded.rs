@@ -51,7 +51,7 @@ pub(crate) fn client(context: &Context, head: &mut RequestHead) -> Result<Option
     let stated = Forwarding::of(&head.fields, |ip| proxies.contains_ip(ip));
     // The client is not the proxy, so it is not this machine even if its address is unknown.
     let (ip, port) = (context.peer.ip(), context.peer.port());
-    let peer = stated.client.unwrap_or(Peer::Forwarded { ip, port });
+    let peer = stated.client.unwrap_or(Peer::Unstated { ip, port });
     head.set_forwarded(stated.host, stated.is_https);
     context.record.is_for(peer);
     let admitted = match head.is_websocket_upgrade() {
