@@ -94,12 +94,17 @@ impl Connection {
                 Err(_) if !directory.is_empty() => break,
                 Err(error) => return Err(self.failed(0, &error)),
             };
+            // Hyper refuses the next request until the connection is ready for it.
+            let is_closed = !self.is_ready().await;
             let challenges = answered.headers().get_all(header::WWW_AUTHENTICATE);
             let is_ours = |challenge: &HeaderValue| {
                 challenge.to_str().is_ok_and(|challenge| challenge.contains(REALM))
             };
             if challenges.iter().any(is_ours) {
                 return Ok(true);
+            }
+            if is_closed {
+                break;
             }
         }
         Ok(false)
