@@ -119,10 +119,14 @@ fn policy(has_form: bool) -> String {
 pub(super) fn of_error(asked: &Asked, status: StatusCode, text: &str) -> String {
     let words = words(asked.language);
     let (reason, hint) = text.split_once("\nhint: ").unwrap_or((text, ""));
+    // Results of several files, each perhaps with a hint, are lines.
+    let is_list = hint.trim_end().contains('\n') || reason.trim_end().contains('\n');
+    let (reason, hint) = if is_list { (text, "") } else { (reason, hint) };
+    let element = if is_list { "pre" } else { "p" };
     let (code, name) = (status.as_str(), name_of(status, asked.language));
     let mut page = begin(asked.language, &format!("{code} {name}"));
     page.push_str(&format!(
-        "<p class=\"code\">{code}</p>\n<h1>{name}</h1>\n<p lang=\"en\">{}</p>\n",
+        "<p class=\"code\">{code}</p>\n<h1>{name}</h1>\n<{element} lang=\"en\">{}</{element}>\n",
         escaped(reason.trim_end())
     ));
     if status == StatusCode::UNAUTHORIZED {
@@ -154,7 +158,8 @@ fn name_of(status: StatusCode, language: &str) -> &'static str {
         403 => Some("허용되지 않습니다"),
         404 => Some("찾을 수 없습니다"),
         405 => Some("지원하지 않는 메서드"),
-        409 | 412 => Some("다른 파일이 있습니다"),
+        409 => Some("충돌"),
+        412 => Some("조건이 맞지 않습니다"),
         413 => Some("너무 큽니다"),
         421 => Some("이 서버의 이름이 아닙니다"),
         500 => Some("서버 오류"),
@@ -211,7 +216,16 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part} in {page}");
         }
+        let text = "a: no space\nhint: x\nb: no space\nhint: y\nc stored: 3 B\n";
+        let page = of_error(&asked, StatusCode::CONFLICT, text);
+        assert!(page.contains(&format!("<pre lang=\"en\">{}</pre>", text.trim_end())), "{page}");
+        assert!(!page.contains("Hint"), "{page}");
         let korean = Asked { language: "ko", ..asked };
+        for (status, name) in [(409, "충돌"), (412, "조건이 맞지 않습니다")] {
+            let page = of_error(&korean, StatusCode::from_u16(status).unwrap(), "a");
+            assert!(page.contains(&format!("<h1>{name}</h1>")), "{page}");
+        }
+        let text = "no such file";
         let page = of_error(&korean, StatusCode::NOT_FOUND, text);
         assert!(page.contains("<html lang=\"ko\">") && page.contains("파일 목록으로"), "{page}");
     }
