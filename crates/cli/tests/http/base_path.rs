@@ -1,19 +1,18 @@
 //! A server behind a proxy that forwards only a subtree of its own paths.
 
 use anyport_testkit::harness::http::{Response, curl_says, request};
+use anyport_testkit::harness::proxies::Proxy;
 use anyport_testkit::harness::tokens::{ALICE, guarded};
 use anyport_testkit::harness::wire::{connect, read_head, upgrade};
 use anyport_testkit::harness::{Running, Sample, Server, anyport, anyport_command, peer};
 
-use super::http_third_party::ThirdParty;
-
 const BROWSER: &str = "Accept: text/html\n";
 
 /// Starts nginx before a server: one that forwards paths as they are, or removes its prefix.
-fn behind(removes: bool) -> Option<(ThirdParty, Server)> {
+fn behind(removes: bool) -> Option<(Proxy, Server)> {
     let server = Server::start(&["--base-path", "/share/x"]);
     let (port, slash) = (server.port(), if removes { "/" } else { "" });
-    let proxy = ThirdParty::nginx_with(|address, _| {
+    let proxy = Proxy::nginx_with(|address| {
         format!(
             "server {{ listen {address}; location /share/x/ {{
                proxy_pass http://127.0.0.1:{port}{slash}; proxy_http_version 1.1;
@@ -152,7 +151,7 @@ fn wget_and_anyport_use_a_server_below_a_base_path() {
 fn a_token_reaches_a_server_below_a_base_path() {
     let (server, _tokens) = guarded(&["--base-path", "/share"]);
     let port = server.port();
-    let proxy = ThirdParty::nginx_with(|address, _| {
+    let proxy = Proxy::nginx_with(|address| {
         format!(
             "server {{ listen {address};
                location /share/ {{ proxy_pass http://127.0.0.1:{port}; }} }}"

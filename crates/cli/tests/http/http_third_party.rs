@@ -19,9 +19,9 @@ use anyport_testkit::harness::{
 const LARGE: usize = 3 * 1024 * 1024 + 7;
 
 /// A third-party program that serves a directory, ended when dropped.
-pub(crate) struct ThirdParty {
+struct ThirdParty {
     child: Child,
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     scratch: TempDir,
 }
 
@@ -58,7 +58,7 @@ impl ThirdParty {
     }
 
     /// With the block `server` of this address and directory.
-    pub(crate) fn nginx_with(server: impl FnOnce(SocketAddr, &str) -> String) -> Option<Self> {
+    fn nginx_with(server: impl FnOnce(SocketAddr, &str) -> String) -> Option<Self> {
         peer("nginx")?;
         Some(Self::start(|scratch, address| {
             let path = scratch.to_str().unwrap();
@@ -87,7 +87,7 @@ impl ThirdParty {
         }))
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
     }
 

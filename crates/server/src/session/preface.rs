@@ -154,9 +154,8 @@ impl Preface {
         loop {
             match std::mem::replace(&mut self.phase, Phase::Refused) {
                 Phase::Content(mut upload) => {
-                    let wanted = upload
-                        .left()
-                        .map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+                    let left = upload.left().unwrap_or(u64::MAX);
+                    let wanted = usize::try_from(left).unwrap_or(usize::MAX);
                     let (content, rest) = bytes.split_at(wanted.min(bytes.len()));
                     bytes = rest;
                     if let Err(refusal) = upload.write(content, at) {
@@ -232,19 +231,15 @@ impl Preface {
                 return Ok(Some(AnySession::of(lines)));
             }
             Ok(Request::Give(give)) => {
-                let sender = self
-                    .context
-                    .participant()
-                    .and_then(|participant| self.context.pipes.give(participant, &give, None));
+                let (pipes, participant) = (&self.context.pipes, self.context.participant());
+                let sender = participant.and_then(|giver| pipes.give(giver, &give, None));
                 let sender = sender.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::give(self.context.clone(), sender, give.size);
                 return Ok(Some(AnySession::of(pipe)));
             }
             Ok(Request::Take(take)) => {
-                let receiver = self
-                    .context
-                    .participant()
-                    .and_then(|participant| self.context.pipes.take(participant, &take.key, None));
+                let (pipes, participant) = (&self.context.pipes, self.context.participant());
+                let receiver = participant.and_then(|taker| pipes.take(taker, &take.key, None));
                 let receiver = receiver.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::take(self.context.clone(), receiver, take.head);
                 return Ok(Some(AnySession::of(pipe)));

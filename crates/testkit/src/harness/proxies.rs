@@ -66,14 +66,9 @@ impl Proxy {
 
     /// Starts nginx as a reverse proxy for HTTP, which keeps connections to the server open.
     pub fn nginx_http(to: u16) -> Option<Self> {
-        peer("nginx")?;
-        Some(Self::nginx(|path, address| {
-            let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-            let places = places.map(|place| format!("{place}_temp_path {path}/{place};")).concat();
+        Self::nginx_with(|address| {
             format!(
-                "events {{}}
-                 http {{ access_log off; {places} client_max_body_size 0;
-                   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+                "map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
                    upstream anyport {{ server 127.0.0.1:{to}; keepalive 1; }}
                    server {{ listen {address};
                      location / {{ proxy_pass http://anyport; proxy_http_version 1.1;
@@ -83,9 +78,28 @@ impl Proxy {
                        proxy_set_header Forwarded '';
                        proxy_set_header X-Forwarded-For $remote_addr;
                        proxy_set_header X-Forwarded-Proto $scheme;
-                       proxy_set_header X-Forwarded-Host $http_host; }} }} }}"
+                       proxy_set_header X-Forwarded-Host $http_host; }} }}"
+            )
+        })
+    }
+
+    /// Starts nginx for HTTP, with the block `server` of this address, and blocks beside it.
+    pub fn nginx_with(server: impl FnOnce(SocketAddr) -> String) -> Option<Self> {
+        peer("nginx")?;
+        Some(Self::nginx(|path, address| {
+            let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+            let places = places.map(|place| format!("{place}_temp_path {path}/{place};")).concat();
+            let server = server(address);
+            format!(
+                "events {{}}
+                 http {{ access_log off; {places} client_max_body_size 0; {server} }}"
             )
         }))
+    }
+
+    /// Returns the URL of a path, which has no slash at its beginning.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.address)
     }
 
     fn nginx(config: impl FnOnce(&str, SocketAddr) -> String) -> Self {
