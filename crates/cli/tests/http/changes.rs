@@ -83,6 +83,8 @@ fn files_and_directories_are_renamed_and_nothing_is_replaced() {
         ("MOVE /none", to("/x"), 404, "no such file"),
         ("MOVE /d", to("/d/e/x"), 403, "inside"),
         ("MOVE /a", to("/a"), 403, "the same"),
+        ("MOVE /a/", to("/x"), 404, "no such directory: a"),
+        ("MOVE /a", to("/x/"), 404, "no such directory: a"),
         ("MOVE /d/e", to("/e/"), 201, "d/e renamed to e\n"),
         ("MOVE /a", to("/d/x"), 201, "a renamed to d/x\n"),
     ] {
@@ -149,6 +151,8 @@ fn a_directory_is_created_once() {
         let is_refused = status == 404 && answer.status() >= 400;
         assert!((answer.status() == status || is_refused) && text.contains(word), "{line}: {text}");
     }
+    let answer = ask(&server, "MKCOL /a", "");
+    assert_eq!(answer.field("Allow"), "GET, HEAD, PUT, POST, OPTIONS", "{}", answer.head);
     let answer = request(server.port(), "MKCOL /b", "", b"<xml/>");
     assert_eq!(answer.status(), 415, "{}", answer.text());
     assert_eq!(server.names(), ["a"]);

@@ -277,14 +277,13 @@ fn ht_4_short_content_of_a_refused_request_is_discarded_and_long_content_ends_th
 fn ht_6_methods_are_refused_by_what_is_known_of_them() {
     let server = Server::start(&[]);
     for (request, status, allow) in [
-        ("DELETE /x", 405, "GET, HEAD, PUT, POST, OPTIONS"),
-        ("PATCH /x", 405, "GET, HEAD, PUT, POST, OPTIONS"),
-        ("TRACE /", 405, "GET, HEAD, PUT, POST, OPTIONS"),
-        ("CONNECT a:80", 405, "GET, HEAD, PUT, POST, OPTIONS"),
-        ("BREW /x", 501, "GET, HEAD, PUT, POST, OPTIONS"),
+        ("PATCH /x", 405, "GET, HEAD, PUT, POST, MKCOL, OPTIONS"),
+        ("TRACE /", 405, "GET, HEAD, PUT, POST, MKCOL, OPTIONS"),
+        ("CONNECT a:80", 405, "GET, HEAD, PUT, POST, MKCOL, OPTIONS"),
+        ("BREW /x", 501, "GET, HEAD, PUT, POST, MKCOL, OPTIONS"),
         ("GET /echo", 405, "POST, OPTIONS"),
         ("PUT /time", 405, "GET, HEAD, OPTIONS"),
-        ("OPTIONS *", 204, "GET, HEAD, PUT, POST, OPTIONS"),
+        ("OPTIONS *", 204, "GET, HEAD, PUT, POST, MKCOL, OPTIONS"),
         ("OPTIONS /echo", 204, "POST, OPTIONS"),
     ] {
         let wire = format!(
@@ -298,6 +297,11 @@ fn ht_6_methods_are_refused_by_what_is_known_of_them() {
             server.next_refused();
         }
     }
+    // A method that a right allows lacks the right.
+    let wire = b"DELETE /x HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answers = converse(&mut connect(server.port()), wire);
+    assert_eq!(statuses(&answers), [403, 200], "{answers}");
+    assert!(answers.contains("lacks the right delete"), "{answers}");
 }
 
 #[test]

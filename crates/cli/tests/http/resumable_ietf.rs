@@ -368,7 +368,7 @@ fn every_refusal_names_its_rule() {
         ),
         (&format!("POST {location}"), named.clone(), "x", 405, "not a method of upload resources"),
         ("PATCH /files/refused", named.clone(), "x", 405, "PATCH is not allowed"),
-        ("DELETE /files/refused", named.clone(), "", 405, "DELETE is not allowed"),
+        ("DELETE /files/refused", named.clone(), "", 403, "lacks the right delete"),
         (
             "PATCH /.anyport/uploads/0123456789abcdef0123456789abcdef",
             format!("{}{PARTIAL}Upload-Offset: 0\n", version.part),

@@ -55,7 +55,7 @@ impl Files {
         deleted.inspect(|()| self.changed(source, path, Change::Deleted))
     }
 
-    /// Renames the entry `from` to `to`; with `replaces` in place of another file, if this server
+    /// Renames the entry `from` to `to`; with `is_directory` only a directory; with `replaces` in place of another file, if this server
     /// lets clients replace files; with `expected` only that file. Returns whether there was one.
     ///
     /// # Errors
@@ -65,6 +65,7 @@ impl Files {
         source: &Source,
         from: &FilePath,
         to: &FilePath,
+        is_directory: bool,
         replaces: bool,
         expected: Option<Attributes>,
     ) -> Result<bool, NotChanged> {
@@ -77,6 +78,10 @@ impl Files {
             source.grant.check(Operation::Rename, Some(from))?;
             source.grant.check(Operation::Rename, Some(to))?;
             self.check_changes()?;
+            if is_directory && !self.is_directory(from) {
+                let message = format!("no such directory: {from}");
+                return Err(Refusal::new(RefusalCode::NotFound, message));
+            }
             match self.store.now().rename_entry(from, to, &conditions) {
                 Err(Unchanged::NotFound) => Err(not_found(from)),
                 renamed => Ok(renamed),
@@ -111,11 +116,15 @@ impl Files {
             self.check_changes()?;
             if !source.grant.may_read() {
                 // As by PUT: any other answer would reveal what is stored.
-                return self.make(path, self.check_target(path)?.missing).map(Ok);
+                let is_new = !self.is_directory(path);
+                return self.make(path, self.check_target(path)?.missing).map(|()| Ok(is_new));
             }
-            Ok(self.store.now().make_directory(path))
-        });
-        created.inspect(|()| self.changed(source, path, Change::Created))
+            Ok(self.store.now().make_directory(path).map(|()| true))
+        })?;
+        if created {
+            self.changed(source, path, Change::Created);
+        }
+        Ok(())
     }
 
     fn changed(&self, source: &Source, name: &FilePath, change: Change) {

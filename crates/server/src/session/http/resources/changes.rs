@@ -12,6 +12,7 @@ use http::uri::{Scheme, Uri};
 
 use super::find;
 use super::representation::{PRECONDITION_FAILED, etag};
+use super::stored::methods;
 use super::upload::location_of;
 use crate::service::files::{NotChanged, Obstacle};
 use crate::session::http::answer::{Answer, Length};
@@ -38,8 +39,8 @@ fn delete(request: &Request<'_>) -> Result<Answer, Answer> {
 }
 
 fn rename(request: &Request<'_>) -> Result<Answer, Answer> {
-    let (from, _) = path_of(request)?;
-    let to = destination(request)?;
+    let (from, from_directory) = path_of(request)?;
+    let (to, to_directory) = destination(request)?;
     let overwrite = request.head.fields.get(OVERWRITE).map(|value| value.as_bytes());
     let replaces = match overwrite {
         // RFC 4918 §10.6 replaces by default; here nothing is ever replaced unasked.
@@ -52,7 +53,8 @@ fn rename(request: &Request<'_>) -> Result<Answer, Answer> {
     };
     let expected = check_conditions(request, &from)?;
     let files = &request.context.files;
-    let renamed = files.rename(&request.source(), &from, &to, replaces, expected);
+    let is_directory = from_directory || to_directory;
+    let renamed = files.rename(&request.source(), &from, &to, is_directory, replaces, expected);
     if renamed.map_err(|error| refuse(request, error))? {
         return Ok(Answer::head(StatusCode::NO_CONTENT, Length::None));
     }
@@ -86,8 +88,9 @@ fn path_of(request: &Request<'_>) -> Result<(FilePath, bool), Answer> {
     Ok((path, is_directory))
 }
 
-/// Returns the path of the resource that `Destination` names (RFC 4918 §10.3).
-fn destination(request: &Request<'_>) -> Result<FilePath, Answer> {
+/// Returns the path of the resource that `Destination` names (RFC 4918 §10.3), and whether it ends in
+/// a slash.
+fn destination(request: &Request<'_>) -> Result<(FilePath, bool), Answer> {
     let fields = &request.head.fields;
     let refuse =
         |status, code, reason: String| Err(request.refuse(status, Refusal::new(code, reason)));
@@ -119,6 +122,7 @@ fn destination(request: &Request<'_>) -> Result<FilePath, Answer> {
         return refuse(StatusCode::FORBIDDEN, RefusalCode::NotSupported, reason);
     }
     FilePath::parse_percent_encoded(rest.strip_suffix('/').unwrap_or(rest))
+        .map(|path| (path, rest.ends_with('/')))
         .or_else(|error| refuse(StatusCode::BAD_REQUEST, RefusalCode::BadName, error.to_string()))
 }
 
@@ -151,7 +155,7 @@ fn refuse(request: &Request<'_>, error: NotChanged) -> Answer {
     match (error.why, &request.head.method) {
         (Obstacle::InUse, method) if method.as_str() == "MKCOL" => answer
             .with_status(StatusCode::METHOD_NOT_ALLOWED)
-            .with(header::ALLOW, "GET, HEAD, OPTIONS"),
+            .with(header::ALLOW, methods(request.context.grant.rights()).replace("MKCOL, ", "")),
         (Obstacle::InUse | Obstacle::Changed, _) => {
             answer.with_status(StatusCode::PRECONDITION_FAILED)
         }
