@@ -191,7 +191,7 @@ fn answers_do_not_depend_on_how_the_questions_were_cut() {
 #[test]
 fn ht_1_answers_do_not_depend_on_how_the_requests_were_cut() {
     let wire = b"GET /x HTTP/1.1\r\nHost: a\r\nRange: bytes=1-3\r\n\r\n\
-        DELETE /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
+        PATCH /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
         POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nback\
         PUT /y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
         2;e\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n\
