@@ -131,7 +131,7 @@ mod tests {
     use crate::layers;
 
     /// Names of the values of flags, one for each kind.
-    const VALUE_NAMES: [&str; 29] = [
+    const VALUE_NAMES: [&str; 30] = [
         "ADDR",
         "ALGORITHM",
         "BACKEND",
@@ -155,6 +155,7 @@ mod tests {
         "PORT",
         "PROTOCOL",
         "RATE",
+        "RIGHTS",
         "ROW",
         "SHELL",
         "SIZE",

@@ -26,7 +26,7 @@ pub(crate) struct Token {
     pub(crate) rights: Option<Rights>,
 
     /// File or directory of the server that the token is for
-    #[arg(long, value_name = "/PATH", requires = "name", value_parser = scope)]
+    #[arg(long, value_name = "PATH", requires = "name", value_parser = scope)]
     pub(crate) path: Option<FilePath>,
 }
 

@@ -286,6 +286,8 @@ fn each_key_can_be_set_in_each_layer() {
             "listen" => "any://127.0.0.1:1",
             "allow-origin" => "http://example.org",
             "base-path" => "/share",
+            "allow" => "delete,admin",
+            "proxy-protocol-from" | "trusted-proxy" => "192.0.2.1",
             "only" => "raw",
             "on-exists" => "rename",
             "greeting" => "hello",

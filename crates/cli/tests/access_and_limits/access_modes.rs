@@ -245,14 +245,14 @@ fn allow_fields_and_help_have_what_the_access_mode_permits_and_nothing_else() {
     const GET: [&str; 3] = ["List and download files", "curl -O", "anyport get"];
     let both = [&SEND[..], &GET[..]].concat();
     for (flags, allow, shown, hidden) in [
-        (&[][..], "get, head, put, post, options", &both[..], &[][..]),
+        (&[][..], "get, head, put, post, mkcol, options", &both[..], &[][..]),
         (&["--read-only"], "get, head, options", &GET, &SEND),
-        (&["--upload-only"], "put, post, options", &SEND, &GET),
+        (&["--upload-only"], "put, post, mkcol, options", &SEND, &GET),
     ] {
         let (_scratch, server) = server(flags);
         for version in ["--http1.1", "--http2-prior-knowledge"] {
             let ask = |method, path| request(version, &["-X", method], &server.url("http", path));
-            for (method, path) in [("OPTIONS", ""), ("OPTIONS", "kept"), ("DELETE", "kept")] {
+            for (method, path) in [("OPTIONS", ""), ("OPTIONS", "kept"), ("PATCH", "kept")] {
                 let Some((head, content)) = ask(method, path) else { break };
                 let field = format!("\r\nallow: {allow}");
                 assert!(format!("{head}\r\n").contains(&format!("{field}\r\n")), "{head}");

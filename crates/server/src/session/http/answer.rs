@@ -234,7 +234,7 @@ impl Answer {
             return self.with(header::VARY, VARY);
         }
         let mut answer = self;
-        answer.content = page::of_error(asked, status, &answer.content);
+        answer.content = page::of_error(asked.language, asked.depth, status, &answer.content);
         answer.head.length = Length::Known(answer.content.len() as u64);
         answer.head.fields.retain(|(name, _)| *name != header::CONTENT_TYPE);
         answer.head.fields.extend(page::fields(asked.language, false));

@@ -8,10 +8,8 @@ use anyport_proto::http1::field_names::{
 };
 use anyport_proto::resumable::FIELDS_OF_REQUESTS;
 use anyport_proto::ws::handshake::Origin;
+use http::Method;
 use http::header::{self, HeaderName};
-use http::{Method, StatusCode};
-
-use super::answer::{Answer, Length};
 
 /// Returns the origin of the page that sends a request, if it is one of `allowed`.
 pub(super) fn allowed_origin(head: &RequestHead, allowed: &[Origin]) -> Option<String> {
@@ -29,21 +27,20 @@ pub(super) fn is_preflight(head: &RequestHead) -> bool {
         && head.fields.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Returns the response to a preflight for a resource with these methods.
-pub(super) fn preflight(head: &RequestHead, methods: &str) -> Answer {
-    let fields: Vec<&str> =
-        READ.iter().chain(&FIELDS_OF_REQUESTS).map(HeaderName::as_str).collect();
-    let answer = Answer::head(StatusCode::NO_CONTENT, Length::None)
-        .with(header::ACCESS_CONTROL_ALLOW_METHODS, methods)
-        .with(header::ACCESS_CONTROL_ALLOW_HEADERS, fields.join(", "))
-        .with(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+/// Returns the fields of the response to a preflight for a resource with these methods.
+pub(super) fn preflight(head: &RequestHead, methods: &str) -> Vec<(HeaderName, String)> {
+    let read: Vec<&str> = READ.iter().chain(&FIELDS_OF_REQUESTS).map(HeaderName::as_str).collect();
+    let mut fields = vec![
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods.to_owned()),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, read.join(", ")),
+        (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE.to_owned()),
+    ];
     let asks = HeaderName::from_static("access-control-request-private-network");
-    match head.fields.get(asks) {
-        Some(value) if value == "true" => {
-            answer.with(HeaderName::from_static("access-control-allow-private-network"), "true")
-        }
-        _ => answer,
+    if head.fields.get(asks).is_some_and(|value| value == "true") {
+        let allows = HeaderName::from_static("access-control-allow-private-network");
+        fields.push((allows, "true".to_owned()));
     }
+    fields
 }
 
 /// Returns the value that lets a page read all `fields` of its response; `None` if it may anyway.

@@ -11,8 +11,6 @@ use anyport_proto::transfer::hasher::Hasher;
 use http::StatusCode;
 use http::header::{self, HeaderName};
 
-use super::answer::{Asked, HTML};
-
 /// The languages of pages; the first is the default.
 pub(super) const LANGUAGES: [&str; 2] = ["en", "ko"];
 
@@ -91,7 +89,7 @@ pub(super) fn begin(language: &str, title: &str) -> String {
 /// Returns the fields of a page.
 pub(super) fn fields(language: &str, has_form: bool) -> [(HeaderName, String); 4] {
     [
-        (header::CONTENT_TYPE, format!("{HTML}; charset=utf-8")),
+        (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
         (header::CONTENT_LANGUAGE, language.to_owned()),
         (header::VARY, "Accept, Accept-Language, User-Agent".to_owned()),
         (header::CONTENT_SECURITY_POLICY, policy(has_form)),
@@ -116,15 +114,20 @@ fn policy(has_form: bool) -> String {
 }
 
 /// Returns the page for an error, whose `text` may have a line that begins with `hint: `.
-pub(super) fn of_error(asked: &Asked, status: StatusCode, text: &str) -> String {
-    let words = words(asked.language);
+pub(super) fn of_error(
+    language: &'static str,
+    depth: usize,
+    status: StatusCode,
+    text: &str,
+) -> String {
+    let words = words(language);
     let (reason, hint) = text.split_once("\nhint: ").unwrap_or((text, ""));
     // Results of several files, each perhaps with a hint, are lines.
     let is_list = hint.trim_end().contains('\n') || reason.trim_end().contains('\n');
     let (reason, hint) = if is_list { (text, "") } else { (reason, hint) };
     let element = if is_list { "pre" } else { "p" };
-    let (code, name) = (status.as_str(), name_of(status, asked.language));
-    let mut page = begin(asked.language, &format!("{code} {name}"));
+    let (code, name) = (status.as_str(), name_of(status, language));
+    let mut page = begin(language, &format!("{code} {name}"));
     page.push_str(&format!(
         "<p class=\"code\">{code}</p>\n<h1>{name}</h1>\n<{element} lang=\"en\">{}</{element}>\n",
         escaped(reason.trim_end())
@@ -139,8 +142,8 @@ pub(super) fn of_error(asked: &Asked, status: StatusCode, text: &str) -> String 
             words.hint
         ));
     }
-    let label = if asked.depth == 0 { words.again } else { words.back };
-    page.push_str(&format!("<p><a href=\"{}\">{label}</a></p>\n", root(asked.depth)));
+    let label = if depth == 0 { words.again } else { words.back };
+    page.push_str(&format!("<p><a href=\"{}\">{label}</a></p>\n", root(depth)));
     page + END
 }
 
@@ -190,8 +193,6 @@ const STYLE: &str = include_str!("page.css");
 
 #[cfg(test)]
 mod tests {
-    use anyport_proto::transfer::receipt::Protocol;
-
     use super::*;
 
     #[test]
@@ -205,9 +206,8 @@ mod tests {
 
     #[test]
     fn an_error_page_is_escaped_and_leads_back_to_the_files() {
-        let asked = Asked { depth: 2, ..Asked::unread(Protocol::Http) };
         let text = "no such file: <b>\nhint: use \"a\"\n";
-        let page = of_error(&asked, StatusCode::NOT_FOUND, text);
+        let page = of_error("en", 2, StatusCode::NOT_FOUND, text);
         for part in [
             "<p class=\"code\">404</p>\n<h1>Not Found</h1>",
             "<p lang=\"en\">no such file: &lt;b&gt;</p>",
@@ -217,16 +217,15 @@ mod tests {
             assert!(page.contains(part), "{part} in {page}");
         }
         let text = "a: no space\nhint: x\nb: no space\nhint: y\nc stored: 3 B\n";
-        let page = of_error(&asked, StatusCode::CONFLICT, text);
+        let page = of_error("en", 2, StatusCode::CONFLICT, text);
         assert!(page.contains(&format!("<pre lang=\"en\">{}</pre>", text.trim_end())), "{page}");
         assert!(!page.contains("Hint"), "{page}");
-        let korean = Asked { language: "ko", ..asked };
         for (status, name) in [(409, "충돌"), (412, "조건이 맞지 않습니다")] {
-            let page = of_error(&korean, StatusCode::from_u16(status).unwrap(), "a");
+            let page = of_error("ko", 2, StatusCode::from_u16(status).unwrap(), "a");
             assert!(page.contains(&format!("<h1>{name}</h1>")), "{page}");
         }
         let text = "no such file";
-        let page = of_error(&korean, StatusCode::NOT_FOUND, text);
+        let page = of_error("ko", 2, StatusCode::NOT_FOUND, text);
         assert!(page.contains("<html lang=\"ko\">") && page.contains("파일 목록으로"), "{page}");
     }
 }

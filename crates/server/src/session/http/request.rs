@@ -85,17 +85,18 @@ pub(crate) fn open(
         return Opened::Answer(answer.with(header::LOCATION, "/"));
     }
     if head.method == Method::OPTIONS {
-        if cors::is_preflight(head) {
+        let fields = if cors::is_preflight(head) {
             // The rights of the token are not known yet.
-            return Opened::Answer(cors::preflight(head, (resource.methods)(Rights::ALL)));
-        }
+            cors::preflight(head, (resource.methods)(Rights::ALL))
+        } else {
+            let allow = (resource.methods)(context.grant.rights()).to_owned();
+            let announced = (resource.announced)(context).into_iter();
+            std::iter::once((header::ALLOW, allow)).chain(announced).collect()
+        };
         let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
-        let allow = (resource.methods)(context.grant.rights());
-        let answer = answer.with(header::ALLOW, allow);
-        let announced = (resource.announced)(context).into_iter();
-        return Opened::Answer(
-            announced.fold(answer, |answer, (name, value)| answer.with(name, value)),
-        );
+        let answer =
+            fields.into_iter().fold(answer, |answer, (name, value)| answer.with(name, value));
+        return Opened::Answer(answer);
     }
     (resource.open)(&Request { context, head, framing, rest, asked })
 }
