@@ -314,8 +314,8 @@ fn check_expected(kind: &Kind, expected: Option<&Attributes>) -> Result<(), Unch
     }
 }
 
-/// Returns the reason for an error of a rename. Some depend on the file system, which may fold case,
-/// or on a change since the entries were examined.
+/// Returns the reason for an error of a rename. Some depend on the file system, which may fold
+/// case, or on a change since the entries were examined.
 fn not_renamed(error: Errno) -> Unchanged {
     match error {
         Errno::XDEV => Unchanged::Elsewhere,

@@ -176,8 +176,8 @@ impl Walk<'_> {
 }
 
 /// Returns the usage that ends when an entry is removed, which is never more than was counted for
-/// it: a directory counts as one block when it is created, and a file by its size. A file with other
-/// links keeps its space.
+/// it: a directory counts as one block when it is created, and a file by its size. A file with
+/// other links keeps its space.
 pub(crate) fn usage_of(stat: &Stat, block: u64) -> Usage {
     let bytes = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile if stat.st_nlink > 1 => 0,

@@ -41,9 +41,9 @@ impl HostName {
     /// network may.
     ///
     /// `localhost` and names below it are loopback (RFC 6761 §6.3). A name without a dot belongs to
-    /// the local network, if to any: top-level domains have no addresses by the rules of ICANN. `.local` is multicast DNS
-    /// (RFC 6762 §3), and `.home.arpa` (RFC 8375) and `.lan` are names of home networks that no
-    /// public server can have.
+    /// the local network, if to any: top-level domains have no addresses by the rules of ICANN.
+    /// `.local` is multicast DNS (RFC 6762 §3), and `.home.arpa` (RFC 8375) and `.lan` are names of
+    /// home networks that no public server can have.
     pub fn is_local(&self) -> bool {
         !self.0.contains('.') || LOCAL.iter().any(|domain| self.0.ends_with(domain))
     }

@@ -232,14 +232,14 @@ impl Preface {
             }
             Ok(Request::Give(give)) => {
                 let (pipes, participant) = (&self.context.pipes, self.context.participant());
-                let sender = participant.and_then(|giver| pipes.give(giver, &give, None));
+                let sender = participant.and_then(|peer| pipes.give(peer, &give, None));
                 let sender = sender.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::give(self.context.clone(), sender, give.size);
                 return Ok(Some(AnySession::of(pipe)));
             }
             Ok(Request::Take(take)) => {
                 let (pipes, participant) = (&self.context.pipes, self.context.participant());
-                let receiver = participant.and_then(|taker| pipes.take(taker, &take.key, None));
+                let receiver = participant.and_then(|peer| pipes.take(peer, &take.key, None));
                 let receiver = receiver.map_err(|refusal| self.refuse_line(refusal))?;
                 let pipe = Pipe::take(self.context.clone(), receiver, take.head);
                 return Ok(Some(AnySession::of(pipe)));

@@ -55,8 +55,9 @@ impl Files {
         deleted.inspect(|()| self.changed(source, path, Change::Deleted))
     }
 
-    /// Renames the entry `from` to `to`; with `is_directory` only a directory; with `replaces` in place of another file, if this server
-    /// lets clients replace files; with `expected` only that file. Returns whether there was one.
+    /// Renames the entry `from` to `to`; with `is_directory` only a directory; with `replaces` in
+    /// place of another file, if this server lets clients replace files; with `expected` only that
+    /// file. Returns whether it replaced one.
     ///
     /// # Errors
     /// The reason why both are as before.

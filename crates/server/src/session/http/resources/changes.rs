@@ -11,8 +11,7 @@ use http::header;
 use http::uri::{Scheme, Uri};
 
 use super::find;
-use super::representation::{PRECONDITION_FAILED, etag};
-use super::stored::methods;
+use super::representation::{PRECONDITION_FAILED, etag, methods};
 use super::upload::location_of;
 use crate::service::files::{NotChanged, Obstacle};
 use crate::session::http::answer::{Answer, Length};
@@ -88,8 +87,8 @@ fn path_of(request: &Request<'_>) -> Result<(FilePath, bool), Answer> {
     Ok((path, is_directory))
 }
 
-/// Returns the path of the resource that `Destination` names (RFC 4918 §10.3), and whether it ends in
-/// a slash.
+/// Returns the path of the resource that `Destination` names (RFC 4918 §10.3), and whether it ends
+/// in a slash.
 fn destination(request: &Request<'_>) -> Result<(FilePath, bool), Answer> {
     let fields = &request.head.fields;
     let refuse =

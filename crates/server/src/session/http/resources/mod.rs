@@ -82,7 +82,7 @@ const PLAIN: Resource = Resource {
 };
 
 const STORED: Resource = Resource {
-    methods: stored::methods,
+    methods: representation::methods,
     open: stored::open,
     service: Some(stored::service),
     announced: resumable::announced,

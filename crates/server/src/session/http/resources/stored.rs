@@ -1,7 +1,6 @@
 //! `/PATH` and `/files/PATH`: the served directory. An empty path is all of it; with a slash at its
 //! end it is a directory.
 
-use anyport_proto::access::Rights;
 use anyport_proto::resumable::creation;
 use anyport_proto::transfer::file_path::FilePath;
 
@@ -25,20 +24,6 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
         }
         Ok(Some((dialect, creation))) => resumable::create(request, dialect, creation),
         Err(error) => Opened::Answer(resumable::refuse_error(request, &error)),
-    }
-}
-
-pub(super) const fn methods(rights: Rights) -> &'static str {
-    let (reads, writes) = (rights.contains(Rights::READ), rights.contains(Rights::WRITE));
-    match (reads, writes, rights.contains(Rights::DELETE)) {
-        (true, true, true) => "GET, HEAD, PUT, POST, DELETE, MOVE, MKCOL, OPTIONS",
-        (true, true, false) => "GET, HEAD, PUT, POST, MKCOL, OPTIONS",
-        (true, false, true) => "GET, HEAD, DELETE, OPTIONS",
-        (true, false, false) => "GET, HEAD, OPTIONS",
-        (false, true, true) => "PUT, POST, DELETE, MOVE, MKCOL, OPTIONS",
-        (false, true, false) => "PUT, POST, MKCOL, OPTIONS",
-        (false, false, true) => "DELETE, OPTIONS",
-        (false, false, false) => "OPTIONS",
     }
 }
 
