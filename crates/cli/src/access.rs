@@ -51,14 +51,15 @@ pub(crate) struct Access {
 
     /// Require a token listed in FILE (see anyport token)
     ///
-    /// Each line of FILE is TOKEN, or NAME TOKEN [RIGHTS] [/PATH] (the file of a client has HOST
-    /// TOKEN instead); # begins a comment. RIGHTS are those of --allow, separated by commas
-    /// [default: read,write,talk]. With /PATH, the rest of the line, the rights on files are for
-    /// that file or directory alone; names stay those of the whole DIR. Clients send a token over
-    /// HTTP and WebSocket as password (curl -u :TOKEN) or as Authorization: Bearer TOKEN, in a
-    /// preface line as token=TOKEN, and from anyport with --token-file or ANYPORT_TOKEN. Raw bytes
-    /// (nc) and WebSocket frames without a handshake (frames://) cannot carry one and are refused.
-    /// The health checks /livez, /readyz and /healthz need none.
+    /// Each line of FILE is TOKEN, or NAME TOKEN RIGHTS /PATH, where RIGHTS and /PATH may be left
+    /// out (the file of a client has HOST TOKEN instead); # begins a comment. RIGHTS are those of
+    /// --allow, separated by commas [default: read,write,talk]. With /PATH, the rest of the line,
+    /// the rights on files are for that file or directory alone; names stay those of the whole DIR.
+    /// Clients send a token over HTTP and WebSocket as password (curl -u :TOKEN) or as
+    /// Authorization: Bearer TOKEN, in a preface line as token=TOKEN, and from anyport with
+    /// --token-file or ANYPORT_TOKEN. Raw bytes (nc) and WebSocket frames without a handshake
+    /// (frames://) cannot carry one and are refused. The health checks /livez, /readyz and /healthz
+    /// need none.
     ///
     /// Addresses that other machines can reach need no --open then; --open does not disable tokens.
     #[arg(long, value_name = "FILE")]

@@ -8,8 +8,9 @@ use clap::Args;
 /// Generate an access token for serve --token-file
 ///
 /// Prints 32 random bytes in Base64 on stdout. Store them in a file that only you can read: umask
-/// 077; anyport token > FILE. A line of the server's file is TOKEN or NAME TOKEN [RIGHTS] [/PATH];
-/// a line of a client's file is TOKEN or HOST TOKEN, without the name of the user.
+/// 077; anyport token > FILE. A line of the server's file is TOKEN, or NAME TOKEN RIGHTS /PATH,
+/// where RIGHTS and /PATH may be left out; a line of a client's file is TOKEN or HOST TOKEN,
+/// without the name of the user.
 #[derive(Debug, Args)]
 pub(crate) struct Token {
     /// Name of the user, printed before the token

@@ -102,7 +102,7 @@ fn cl_6_the_refusal_of_a_head_with_10_mib_after_it_arrives() {
         (format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "x".repeat(20_000)), 431),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{}", "A: b\r\n".repeat(200)), 431),
         (upgrade("/rooms/", ""), 404),
-        ("DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: 10485760\r\n\r\n".to_owned(), 405),
+        ("PATCH / HTTP/1.1\r\nHost: x\r\nContent-Length: 10485760\r\n\r\n".to_owned(), 405),
     ] {
         let mut stream = connect(server.port());
         stream.write_all(&[head.into_bytes(), ballast()].concat()).unwrap();
