@@ -57,7 +57,7 @@ impl Display for Address {
     }
 }
 
-/// What precedes the path of a Unix socket.
+/// Prefix of the path of a Unix socket.
 pub const UNIX: &str = "unix:";
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::unix::is_unix;
 
 /// Makes the kernel end the connection after the peer has acknowledged nothing for about `timeout`:
-/// neither probes on an idle connection, nor data, nor zero-window probes. The kernel itself ends
-/// the connection of a Unix socket whose peer is gone.
+/// neither probes on an idle connection, nor data, nor zero-window probes.
+///
+/// The kernel itself ends the connection of a Unix socket whose peer is gone.
 ///
 /// # Errors
 /// The error of the system.

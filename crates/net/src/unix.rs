@@ -41,9 +41,10 @@ fn made(path: &Path) -> Option<Made> {
     Some((there.dev(), there.ino(), there.modified().ok()))
 }
 
-/// Listens at `path`. From its creation on, the socket admits only the users whom `mode` permits.
-/// A socket that refuses connections is left over from an earlier server and is replaced; any other
-/// file is not.
+/// Listens at `path`.
+///
+/// From its creation on, the socket admits only the users whom `mode` permits. A socket that
+/// refuses connections is left over from an earlier server and is replaced; any other file is not.
 ///
 /// # Errors
 /// `AddrInUse`: a server listens there. `AlreadyExists`: the file is not a socket. `InvalidInput`:

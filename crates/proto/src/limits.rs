@@ -21,8 +21,9 @@ pub struct Limits {
     /// Maximum number of parts of a form (`multipart/form-data`), as in Go: each file has a receipt
     /// in the response, which is in memory.
     pub parts: usize,
-    /// Maximum size of the head of such a part, and of all bytes outside of parts. A path of 1024
-    /// bytes needs 3 KiB when percent-encoded.
+    /// Maximum size of the head of such a part, and of all bytes outside of parts.
+    ///
+    /// A path of 1024 bytes needs 3 KiB when percent-encoded.
     pub part_head: usize,
     /// Maximum size of a preface line or an `END` line, line feed included.
     ///

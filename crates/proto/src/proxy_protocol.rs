@@ -53,8 +53,9 @@ pub enum ProxyHeaderError {
 }
 
 impl ProxyHeader {
-    /// Parses the header that `input` begins with. Returns `None` if it is incomplete, which also
-    /// means that all of `input` belongs to it.
+    /// Parses the header that `input` begins with.
+    ///
+    /// Returns `None` if it is incomplete, which also means that all of `input` belongs to it.
     ///
     /// # Errors
     /// No header can begin like `input`.

@@ -126,7 +126,9 @@ impl Directory {
         Ok(kind)
     }
 
-    /// Renames the file or directory `from` to `to`. Returns whether it replaced another file.
+    /// Renames the file or directory `from` to `to`.
+    ///
+    /// Returns whether it replaced another file.
     ///
     /// # Errors
     /// The reason why nothing has changed.

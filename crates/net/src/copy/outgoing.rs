@@ -23,6 +23,7 @@ use crate::tcp_info::Delivery;
 use crate::unix::is_closed_with_input;
 
 /// Writes replies to a peer that accepts some of them within each `idle_timeout`, however slowly.
+///
 /// They are discarded if the peer has closed and its input is unread, as that must be handled.
 ///
 /// Cancel safe: no; some bytes may have been written.

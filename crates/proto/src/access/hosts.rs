@@ -37,8 +37,9 @@ impl fmt::Display for HostName {
 }
 
 impl HostName {
-    /// Returns whether no page of the public internet can have this name. A machine of the same
-    /// network may.
+    /// Returns whether no page of the public internet can have this name.
+    ///
+    /// A machine of the same network may.
     ///
     /// `localhost` and names below it are loopback (RFC 6761 §6.3). A name without a dot belongs to
     /// the local network, if to any: top-level domains have no addresses by the rules of ICANN.

@@ -18,7 +18,7 @@ pub struct Named {
     pub name: String,
     /// The secret.
     pub token: Token,
-    /// What the owner may do.
+    /// Rights of the owner.
     pub rights: Rights,
     /// The file or directory that the rights on files are for; `None` for all.
     pub scope: Option<FilePath>,

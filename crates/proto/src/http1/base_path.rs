@@ -35,8 +35,10 @@ impl BasePath {
         format!("{}{path}", self.as_str())
     }
 
-    /// Removes it from the target of a request. A target that is exactly this is then without a
-    /// path ([`RequestHead::is_without_path`]): relative links do not lead below it.
+    /// Removes it from the target of a request.
+    ///
+    /// A target that is exactly this is then without a path ([`RequestHead::is_without_path`]):
+    /// relative links do not lead below it.
     pub fn strip(&self, head: &mut RequestHead) {
         let Some(base) = self.0.as_deref() else { return };
         let path = head.path();

@@ -69,7 +69,7 @@ pub struct Changed {
     pub change: Change,
 }
 
-/// What a client did to an entry.
+/// A change that a client made to an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The file or the empty directory was deleted.

@@ -124,7 +124,9 @@ fn digest_in(
 }
 
 /// Returns the algorithms that a client accepts in `Repr-Digest`, the preferred one first; `None`
-/// if it states none. Members that are no weight from 0 to 10 are ignored.
+/// if it states none.
+///
+/// Members that are no weight from 0 to 10 are ignored.
 pub fn wanted_digests(head: &RequestHead) -> Option<Vec<Algorithm>> {
     if !head.fields.contains_key(&WANT_REPR_DIGEST) {
         return None;
