@@ -141,6 +141,26 @@ fn a_directory_is_one_tar_that_others_read() {
 }
 
 #[test]
+fn an_archive_of_a_selection_has_nothing_else() {
+    let (server, _) = served();
+    let here = tempfile::tempdir().unwrap();
+    let url = server.url("http", "files/d/?zip&name=e&name=nothing&name=gone");
+    if !download(&["-o", "s.zip", &url], here.path()) {
+        return;
+    }
+    if let Some(python) = peer("python3") {
+        let program = "import zipfile; z = zipfile.ZipFile('s.zip'); \
+                       print(sorted({n.split('/')[1] for n in z.namelist()}), z.comment)";
+        let listed = run(python, here.path(), &["-c", program]);
+        assert_eq!(listed, "['e', 'nothing'] b'1 entries left out'\n");
+    }
+    for wrong in ["", "..", "%2e%2e/secret", "%"] {
+        let request_line = format!("GET /files/d/?zip&name={wrong}");
+        assert_eq!(request(server.port(), &request_line, "", b"").status(), 400, "{wrong}");
+    }
+}
+
+#[test]
 fn all_files_are_one_archive_and_head_describes_it() {
     let (server, _) = served();
     for (path, media, name) in [

@@ -1,6 +1,8 @@
 //! `GET` of a directory with `?zip` or `?tar`: all files below it as one archive, which is made
 //! while it is sent.
 //!
+//! With `name=NAME`, repeated, only these entries of the directory are in it.
+//!
 //! The files service lists and opens each entry, so what a client may not read is in no archive.
 
 mod tar;
@@ -14,9 +16,9 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::{Interest, Placement};
 use anyport_proto::transfer::digest::Algorithm;
 use anyport_proto::transfer::download::{Entry, EntryKind, List};
-use anyport_proto::transfer::file_path::FilePath;
+use anyport_proto::transfer::file_path::{FilePath, PathError};
 use anyport_proto::transfer::listing::Listed;
-use anyport_proto::transfer::refusal::RefusalCode;
+use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::{StatusCode, header};
 
 use crate::access::Operation;
@@ -59,9 +61,61 @@ impl Format {
     }
 }
 
+/// The entries of a directory that an archive has: all, or those that a query names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Selection(Option<Vec<Chosen>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Chosen {
+    path: Vec<u8>,
+    is_found: bool,
+}
+
+impl Selection {
+    /// Returns the selection of a query, which is encoded like a form: a plus sign is a space.
+    fn of(query: Option<&str>, directory: Option<&FilePath>) -> Result<Self, PathError> {
+        let names = query.into_iter().flat_map(|query| query.split('&'));
+        let names = names.filter_map(|part| part.strip_prefix("name="));
+        let chosen: Vec<Chosen> = names
+            .map(|name| {
+                let name = FilePath::parse_percent_encoded(&name.replace('+', "%20"))?;
+                let path = match directory {
+                    Some(directory) => [directory.as_bytes(), b"/", name.as_bytes()].concat(),
+                    None => name.as_bytes().to_vec(),
+                };
+                Ok(Chosen { path, is_found: false })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self((!chosen.is_empty()).then_some(chosen)))
+    }
+
+    /// Returns whether the archive has the entry at `path`.
+    fn has(&mut self, path: &[u8]) -> bool {
+        let Some(chosen) = &mut self.0 else { return true };
+        let is_within = |chosen: &Chosen| {
+            path.strip_prefix(&chosen.path[..])
+                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        let found = chosen.iter_mut().find(|chosen| is_within(chosen));
+        found.map(|chosen| chosen.is_found = true).is_some()
+    }
+
+    /// Returns the number of selected entries that the directory does not have.
+    fn missing(&self) -> u64 {
+        self.0.iter().flatten().filter(|chosen| !chosen.is_found).count() as u64
+    }
+}
+
 /// Sends the directory at `path`, or all files, as an archive.
 pub(super) fn open(request: &Request<'_>, path: Option<FilePath>, format: Format) -> Opened {
-    let Request { context, asked, .. } = *request;
+    let Request { context, asked, head, .. } = *request;
+    let selection = match Selection::of(head.query(), path.as_ref()) {
+        Ok(selection) => selection,
+        Err(error) => {
+            let refusal = Refusal::new(RefusalCode::BadName, error.to_string());
+            return Opened::Answer(request.refuse(StatusCode::BAD_REQUEST, refusal));
+        }
+    };
     let head = head_of(path.as_ref(), format);
     if let Err(refusal) = context.grant.check(Operation::List, path.as_ref()) {
         return Opened::Answer(request.refuse(StatusCode::FORBIDDEN, refusal));
@@ -90,6 +144,7 @@ pub(super) fn open(request: &Request<'_>, path: Option<FilePath>, format: Format
         files: context.files.clone(),
         source,
         listing,
+        selection,
         top: name_of(path.as_ref()),
         skipped,
         writer,
@@ -129,6 +184,7 @@ struct Archive {
     files: Arc<Files>,
     source: Source,
     listing: Listing,
+    selection: Selection,
     /// The directory in the archive that all entries are in.
     top: Vec<u8>,
     /// Bytes of each path that this directory stands for.
@@ -205,13 +261,19 @@ impl Archive {
     fn next_entry(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         let listed = self.listing.next();
         match listed.map_err(|refusal| io::Error::other(refusal.message))? {
+            Some(Listed::Entry(entry)) if !self.selection.has(entry.name.as_bytes()) => Ok(()),
             Some(Listed::Entry(entry)) => self.begin(entry, out),
             Some(Listed::LeftOut(_)) => Ok(()),
             None => {
                 self.is_complete = true;
                 let end = self.listing.end();
                 let count = |left_out: Option<u64>| left_out.unwrap_or_default();
-                let left_out = self.left_out + count(end.left_out) + count(end.links);
+                // Those of a whole directory may be beside the selection.
+                let of_directory = match self.selection {
+                    Selection(None) => count(end.left_out) + count(end.links),
+                    Selection(Some(_)) => self.selection.missing(),
+                };
+                let left_out = self.left_out + of_directory;
                 if left_out > 0 {
                     let peer = self.source.peer;
                     tracing::info!(left_out, %peer, "archive without some entries");
@@ -301,6 +363,35 @@ impl Handler for Archive {
                 self.next_entry(out)?;
                 Ok(Produced::Next(Next::Continue))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_has_the_named_entries_and_all_below_them() {
+        let directory: FilePath = FilePath::parse("d").unwrap();
+        let of = |query| Selection::of(Some(query), Some(&directory)).unwrap();
+        let mut selection = of("zip&name=a+b&name=e%2Bf&name=gone");
+        for (path, expected) in [
+            ("d/a b", true),
+            ("d/a b/c", true),
+            ("d/a bc", false),
+            ("d/a", false),
+            ("d/e+f", true),
+            ("a b", false),
+            ("d/x/a b", false),
+        ] {
+            assert_eq!(selection.has(path.as_bytes()), expected, "{path}");
+        }
+        assert_eq!(selection.missing(), 1);
+        let mut all = of("zip");
+        assert!(all.has(b"d/anything") && all.missing() == 0);
+        for wrong in ["zip&name=", "zip&name=..", "zip&name=%", "zip&name=/a"] {
+            assert!(Selection::of(Some(wrong), None).is_err(), "{wrong}");
         }
     }
 }
