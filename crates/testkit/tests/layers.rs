@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate, and the crates of the workspace that its code may use.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("store", &["proto"]),
     ("net", &[]),
+    ("page", &[]),
     ("testkit", &[]),
     ("tls", &[]),
-    ("server", &["net", "proto", "store", "tls"]),
+    ("server", &["net", "page", "proto", "store", "tls"]),
     ("client", &["net", "proto", "store", "tls"]),
     ("fuzz-laws", &["proto"]),
     ("console", &["client", "net", "proto", "store"]),

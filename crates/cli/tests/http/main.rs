@@ -1,6 +1,7 @@
 //! HTTP/1.1 and HTTP/2: the server, and `anyport send` and `get` over them.
 //!
 //! - `archives` directories as zip and tar
+//! - `assets` scripts and the style sheet of pages, and the policy of both
 //! - `base_path` a server behind a proxy that forwards a subtree
 //! - `changes` deleting, renaming and creating by DELETE, MOVE and MKCOL
 //! - `cors` pages of other origins that the owner allows
@@ -25,6 +26,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod archives;
+mod assets;
 mod base_path;
 mod changes;
 mod cors;

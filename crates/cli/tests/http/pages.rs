@@ -130,10 +130,6 @@ fn a_listing_has_a_form_only_where_clients_may_upload() {
         assert_eq!(page.contains("<form method=\"post\" "), has_form, "{page}");
         let command = "curl -T FILE http://a/files/d%20e/";
         assert_eq!(page.contains(command), has_form, "{page}");
-        let policy = answer.field("Content-Security-Policy");
-        let expected = if has_form { "form-action 'self'" } else { "form-action 'none'" };
-        assert!(policy.contains(expected) && !policy.contains("script"), "{policy}");
-        assert!(!page.contains("<script"), "{page}");
     }
 }
 
@@ -189,7 +185,7 @@ fn errors_are_pages_for_browsers_and_lines_for_programs() {
         }
         assert!(page.contains("<a href=\"./\">") || page.contains("<a href=\"../\">"), "{page}");
         let policy = answer.field("Content-Security-Policy");
-        assert!(policy.contains("default-src 'none'; style-src 'sha256-"), "{policy}");
+        assert!(policy.contains("default-src 'none'; script-src a/.anyport/page/ "), "{policy}");
         // All other fields are those that a program gets.
         for name in ["WWW-Authenticate", "Allow", "Retry-After", "Cache-Control"] {
             let line = format!("\n{name}: ");

@@ -11,10 +11,11 @@
 //!   bytes ──► BodyReader, by the head's Framing ──► Piece { content, used }, until it is done
 //! ```
 //!
-//! The other modules parse fields: preconditions, ranges, dates, media types, languages.
+//! The other modules parse fields: preconditions, ranges, dates, media types, codings, languages.
 
 mod base_path;
 pub mod body;
+pub mod coding;
 pub mod conditional;
 pub mod date;
 mod error;

@@ -2,16 +2,17 @@
 
 use std::time::SystemTime;
 
-use anyport_proto::http1::{BasePath, RequestHead, date, language, media};
+use anyport_proto::http1::{BasePath, RequestHead, date, media};
 use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::visible::{escape_json, make_lines_visible};
+use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
 
 use super::cors;
-use super::page::{self, LANGUAGES};
+use super::page::{self, Frame};
 use crate::config::Config;
 
 /// The properties of a request that its response depends on.
@@ -22,10 +23,7 @@ pub(crate) struct Asked {
     /// The method was HEAD: the response is only a head.
     pub(crate) without_content: bool,
     pub(crate) form: Form,
-    /// The language of pages, one of [`LANGUAGES`].
-    pub(crate) language: &'static str,
-    /// Number of directories in the path of the request.
-    pub(crate) depth: usize,
+    pub(crate) page: Frame,
     /// Precedes each path in the fields of a response.
     pub(crate) base_path: BasePath,
     /// Fields of the request chose the form, so errors differ with them too.
@@ -64,8 +62,7 @@ impl Asked {
         Self {
             without_content: head.method == Method::HEAD,
             form,
-            language: language::preferred(head, &LANGUAGES),
-            depth: head.path().matches('/').count().saturating_sub(1),
+            page: Frame::of(head, &config.base_path),
             base_path: config.base_path.clone(),
             negotiated: true,
             stopping,
@@ -96,8 +93,7 @@ impl Asked {
             protocol,
             without_content: false,
             form: Form::Text,
-            language: LANGUAGES[0],
-            depth: 0,
+            page: Frame::DEFAULT,
             base_path: BasePath::NONE,
             negotiated: false,
             stopping: false,
@@ -129,7 +125,7 @@ pub(crate) struct Head {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) head: Head,
-    pub(crate) content: String,
+    pub(crate) content: Bytes,
     /// The connection ends: what follows the request may not be a request.
     pub(crate) ends: bool,
 }
@@ -172,7 +168,7 @@ impl Head {
 /// A response without content.
 impl From<Head> for Answer {
     fn from(head: Head) -> Self {
-        Self { head, content: String::new(), ends: false }
+        Self { head, content: Bytes::new(), ends: false }
     }
 }
 
@@ -193,7 +189,8 @@ impl Answer {
         Self::text(StatusCode::OK, content).with(header::CACHE_CONTROL, "no-store")
     }
 
-    pub(super) fn content(status: StatusCode, media: &str, content: String) -> Self {
+    pub(super) fn content(status: StatusCode, media: &str, content: impl Into<Bytes>) -> Self {
+        let content = content.into();
         let length = Length::Known(content.len() as u64);
         let fields = vec![(header::CONTENT_TYPE, media.to_owned())];
         Self { head: Head { status, fields, length }, content, ends: false }
@@ -203,7 +200,7 @@ impl Answer {
     pub(crate) const fn head(status: StatusCode, length: Length) -> Self {
         Self {
             head: Head { status, fields: Vec::new(), length },
-            content: String::new(),
+            content: Bytes::new(),
             ends: false,
         }
     }
@@ -234,10 +231,11 @@ impl Answer {
             return self.with(header::VARY, VARY);
         }
         let mut answer = self;
-        answer.content = page::of_error(asked.language, asked.depth, status, &answer.content);
+        let text = String::from_utf8_lossy(&answer.content);
+        answer.content = page::of_error(&asked.page, status, &text).into();
         answer.head.length = Length::Known(answer.content.len() as u64);
         answer.head.fields.retain(|(name, _)| *name != header::CONTENT_TYPE);
-        answer.head.fields.extend(page::fields(asked.language, false));
+        answer.head.fields.extend(asked.page.fields());
         answer
     }
 

@@ -3,11 +3,9 @@
 //! Links in pages are relative, so they lead to the right place behind any proxy that forwards only
 //! a subtree.
 
-use std::sync::LazyLock;
-
-use anyport_proto::transfer::digest::Algorithm;
-use anyport_proto::transfer::fields::digest_value;
-use anyport_proto::transfer::hasher::Hasher;
+use anyport_page::VERSION;
+use anyport_proto::access::host_of;
+use anyport_proto::http1::{BasePath, RequestHead, language};
 use http::StatusCode;
 use http::header::{self, HeaderName};
 
@@ -74,52 +72,111 @@ static KOREAN: Words = Words {
 /// The end of a page.
 pub(super) const END: &str = "</main></body></html>\n";
 
-/// Returns the beginning of a page, up to its content. Its icon is empty: browsers request
-/// `/favicon.ico` otherwise, and each visit would be refused once.
-pub(super) fn begin(language: &str, title: &str) -> String {
-    let title = escaped(title);
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"{language}\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <link rel=\"icon\" href=\"data:,\"><title>{title}</title><style>{STYLE}</style></head>\n\
-         <body><main>\n"
-    )
+/// The properties of a request that a page for its client depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    /// The language, one of [`LANGUAGES`].
+    pub(super) language: &'static str,
+    /// Number of directories in the path of the request.
+    pub(super) depth: usize,
+    /// The assets as a source of `Content-Security-Policy`; `None` if the request names no host
+    /// that can be one. The page is then without them.
+    pub(super) source: Option<String>,
 }
 
-/// Returns the fields of a page.
-pub(super) fn fields(language: &str, has_form: bool) -> [(HeaderName, String); 4] {
-    [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
-        (header::CONTENT_LANGUAGE, language.to_owned()),
-        (header::VARY, "Accept, Accept-Language, User-Agent".to_owned()),
-        (header::CONTENT_SECURITY_POLICY, policy(has_form)),
-    ]
+/// What a page is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It becomes the page that a script shows.
+    Page,
+    /// It is only read.
+    Document,
 }
 
-/// Returns the policy of a page: nothing runs, and nothing is loaded. Names are escaped, so it is a
-/// second defense.
-fn policy(has_form: bool) -> String {
-    static HASH: LazyLock<String> = LazyLock::new(|| {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        hasher.update(STYLE.as_bytes());
-        let value = hasher.finish().as_ref().and_then(digest_value).unwrap_or_default();
-        value.split(':').nth(1).unwrap_or_default().to_owned()
-    });
-    let form = if has_form { "'self'" } else { "'none'" };
-    format!(
-        "default-src 'none'; style-src 'sha256-{}'; img-src data:; form-action {form}; \
-         base-uri 'none'; frame-ancestors 'none'",
-        *HASH
-    )
+impl Frame {
+    /// The frame of a request that could not be parsed.
+    pub(super) const DEFAULT: Self = Self { language: LANGUAGES[0], depth: 0, source: None };
+
+    pub(super) fn of(head: &RequestHead, base_path: &BasePath) -> Self {
+        Self {
+            language: language::preferred(head, &LANGUAGES),
+            depth: head.path().matches('/').count().saturating_sub(1),
+            source: source(head.host(), base_path),
+        }
+    }
+
+    /// Returns the beginning of a page, up to its content. Its icon is empty: browsers request
+    /// `/favicon.ico` otherwise, and each visit would be refused once.
+    pub(super) fn begin(&self, title: &str, purpose: Purpose) -> String {
+        let (language, title) = (self.language, escaped(title));
+        let mut text = format!(
+            "<!DOCTYPE html>\n<html lang=\"{language}\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <link rel=\"icon\" href=\"data:,\"><title>{title}</title>"
+        );
+        if self.source.is_some() {
+            let assets = format!("{}{}{}", root(self.depth), &ASSETS[1..], *VERSION);
+            text += &format!("<link rel=\"stylesheet\" href=\"{assets}/page.css\">");
+            if purpose == Purpose::Page {
+                text += &format!("<script type=\"module\" src=\"{assets}/app.js\"></script>");
+            }
+        }
+        text + "</head>\n<body><main>\n"
+    }
+
+    /// Returns the fields of a page.
+    pub(super) fn fields(&self) -> [(HeaderName, String); 4] {
+        [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+            (header::CONTENT_LANGUAGE, self.language.to_owned()),
+            (header::VARY, "Accept, Accept-Language, User-Agent".to_owned()),
+            (header::CONTENT_SECURITY_POLICY, self.policy()),
+        ]
+    }
+
+    /// Returns the policy of pages and of their assets, as a worker has the one of its script:
+    /// scripts and styles are assets, and nothing of another host is loaded. Names are escaped, so
+    /// it is a second defense.
+    pub(super) fn policy(&self) -> String {
+        let assets = self.source.as_ref().map_or_else(String::new, |source| {
+            format!(
+                "script-src {source} 'wasm-unsafe-eval'; style-src {source}; \
+                 worker-src {source}; connect-src 'self'; "
+            )
+        });
+        format!(
+            "default-src 'none'; {assets}img-src 'self' data:; form-action 'self'; \
+             base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+             trusted-types anyport"
+        )
+    }
 }
+
+/// Returns the assets as a source of a policy, for a client that used `authority`. A stored file is
+/// of the same origin, so the source names their path; without a scheme, it fits behind a proxy
+/// that ends TLS.
+fn source(authority: &str, base_path: &BasePath) -> Option<String> {
+    // An empty port is that of the scheme (RFC 3986 §3.2.3).
+    let authority = authority.strip_suffix(':').unwrap_or(authority);
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    match host_of(authority) {
+        _ if host.is_empty() => None,
+        Some(Err(_)) => None,
+        // A policy cannot name an IPv6 address, nor a label with an underscore (CSP3 §2.3.1).
+        _ if !host.split('.').all(is_label) => Some("'self'".to_owned()),
+        _ => Some(format!("{authority}{}", base_path.public(ASSETS))),
+    }
+}
+
+/// The path of the assets.
+pub(super) const ASSETS: &str = "/.anyport/page/";
 
 /// Returns the page for an error, whose `text` may have a line that begins with `hint: `.
-pub(super) fn of_error(
-    language: &'static str,
-    depth: usize,
-    status: StatusCode,
-    text: &str,
-) -> String {
+pub(super) fn of_error(frame: &Frame, status: StatusCode, text: &str) -> String {
+    let Frame { language, depth, .. } = *frame;
     let words = words(language);
     let (reason, hint) = text.split_once("\nhint: ").unwrap_or((text, ""));
     // Results of several files, each perhaps with a hint, are lines.
@@ -127,7 +184,7 @@ pub(super) fn of_error(
     let (reason, hint) = if is_list { (text, "") } else { (reason, hint) };
     let element = if is_list { "pre" } else { "p" };
     let (code, name) = (status.as_str(), name_of(status, language));
-    let mut page = begin(language, &format!("{code} {name}"));
+    let mut page = frame.begin(&format!("{code} {name}"), Purpose::Document);
     page.push_str(&format!(
         "<p class=\"code\">{code}</p>\n<h1>{name}</h1>\n<{element} lang=\"en\">{}</{element}>\n",
         escaped(reason.trim_end())
@@ -189,25 +246,52 @@ pub(super) fn escaped(text: &str) -> String {
     escaped
 }
 
-const STYLE: &str = include_str!("page.css");
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn frame(language: &'static str, depth: usize) -> Frame {
+        Frame { language, depth, source: source("h:1", &BasePath::NONE) }
+    }
+
     #[test]
-    fn the_policy_names_the_style_and_nothing_that_runs() {
-        let policy = policy(false);
-        assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-        let hash = policy.split("sha256-").nth(1).unwrap().split('\'').next().unwrap();
-        assert_eq!(hash.len(), 44, "base64 of 32 bytes: {policy}");
-        assert!(!STYLE.contains('<') && !policy.contains("unsafe"), "{policy}");
+    fn a_policy_names_the_assets_and_no_stored_file() {
+        let base = "/share".parse().unwrap();
+        for (authority, base, source) in [
+            ("files.lan:8331", &BasePath::NONE, "files.lan:8331/.anyport/page/"),
+            ("192.0.2.1", &base, "192.0.2.1/share/.anyport/page/"),
+            ("my_nas:8331", &BasePath::NONE, "'self'"),
+            ("[::1]:8331", &BasePath::NONE, "'self'"),
+        ] {
+            let policy =
+                Frame { source: super::source(authority, base), ..frame("en", 0) }.policy();
+            let directives = format!(
+                "default-src 'none'; script-src {source} 'wasm-unsafe-eval'; style-src {source}; \
+                 worker-src {source}; connect-src 'self'; "
+            );
+            assert!(policy.starts_with(&directives), "{policy}");
+        }
+    }
+
+    /// A policy is a list with semicolons, commas and spaces, so none of these may come from a
+    /// request.
+    #[test]
+    fn a_host_that_is_none_gets_a_page_without_a_script() {
+        for authority in
+            ["", ":1", "a b", "h;script-src *", "h,x", "*", "*.h", "h:x", "'self'", "h/"]
+        {
+            let frame = Frame { source: source(authority, &BasePath::NONE), ..frame("en", 0) };
+            let policy = frame.policy();
+            assert!(policy.starts_with("default-src 'none'; img-src "), "{authority}: {policy}");
+            let page = frame.begin("t", Purpose::Page);
+            assert!(!page.contains("<script") && !page.contains("stylesheet"), "{page}");
+        }
     }
 
     #[test]
     fn an_error_page_is_escaped_and_leads_back_to_the_files() {
         let text = "no such file: <b>\nhint: use \"a\"\n";
-        let page = of_error("en", 2, StatusCode::NOT_FOUND, text);
+        let page = of_error(&frame("en", 2), StatusCode::NOT_FOUND, text);
         for part in [
             "<p class=\"code\">404</p>\n<h1>Not Found</h1>",
             "<p lang=\"en\">no such file: &lt;b&gt;</p>",
@@ -217,15 +301,15 @@ mod tests {
             assert!(page.contains(part), "{part} in {page}");
         }
         let text = "a: no space\nhint: x\nb: no space\nhint: y\nc stored: 3 B\n";
-        let page = of_error("en", 2, StatusCode::CONFLICT, text);
+        let page = of_error(&frame("en", 2), StatusCode::CONFLICT, text);
         assert!(page.contains(&format!("<pre lang=\"en\">{}</pre>", text.trim_end())), "{page}");
         assert!(!page.contains("Hint"), "{page}");
         for (status, name) in [(409, "충돌"), (412, "조건이 맞지 않습니다")] {
-            let page = of_error("ko", 2, StatusCode::from_u16(status).unwrap(), "a");
+            let page = of_error(&frame("ko", 2), StatusCode::from_u16(status).unwrap(), "a");
             assert!(page.contains(&format!("<h1>{name}</h1>")), "{page}");
         }
         let text = "no such file";
-        let page = of_error("ko", 2, StatusCode::NOT_FOUND, text);
+        let page = of_error(&frame("ko", 2), StatusCode::NOT_FOUND, text);
         assert!(page.contains("<html lang=\"ko\">") && page.contains("파일 목록으로"), "{page}");
     }
 }

@@ -70,7 +70,7 @@ impl Exchange {
         self.persistent &= !ends;
         self.head(head, replies);
         if !self.asked.without_content {
-            replies.extend_from_slice(content.as_bytes());
+            replies.extend_from_slice(&content);
         }
         self.timed = None;
     }

@@ -15,15 +15,15 @@ use super::watch::Open;
 pub(super) type Body = UnsyncBoxBody<Piece, io::Error>;
 
 /// A short content that is in memory.
-pub(super) fn whole(content: String, open: Open) -> Body {
+pub(super) fn whole(content: Bytes, open: Open) -> Body {
     if content.is_empty() {
         return Empty::new().map_err(|never| match never {}).boxed_unsync();
     }
     if content.len() <= SHORT {
-        let piece = Piece::only(content.into(), FLOW.get(), open);
+        let piece = Piece::only(content, FLOW.get(), open);
         return Full::new(piece).map_err(|never| match never {}).boxed_unsync();
     }
-    flowing(stream::iter([Ok(Bytes::from(content))]), open)
+    flowing(stream::iter([Ok(content)]), open)
 }
 
 /// A content that is produced piece by piece.

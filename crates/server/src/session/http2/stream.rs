@@ -113,7 +113,7 @@ fn begun(
 fn whole(answer: Answer, asked: &Asked, mut open: Open) -> Response<Body> {
     let answer = answer.for_client(asked);
     open.answered(answer.head.status);
-    let content = if asked.without_content { String::new() } else { answer.content };
+    let content = if asked.without_content { bytes::Bytes::new() } else { answer.content };
     let mut response = Response::new(body::whole(content, open));
     set_head(&mut response, answer.head, asked);
     response

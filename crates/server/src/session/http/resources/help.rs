@@ -12,7 +12,7 @@ use crate::session::http::page::LANGUAGES;
 /// Sends the lines to type, in the language that the client prefers.
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let head = request.head;
-    let language = request.asked.language;
+    let language = request.asked.page.language;
     let base_path = request.context.config.base_path.as_str();
     let rights = request.context.grant.rights();
     let text = text(head.host(), base_path, language, rights, request.context.is_encrypted);

@@ -14,7 +14,7 @@ use super::upload::location_of;
 use crate::access::Operation;
 use crate::session::http::answer::{Form, JSON, TEXT_UTF8, VARY};
 use crate::session::http::handler::Request;
-use crate::session::http::page::{self, escaped};
+use crate::session::http::page::{self, Frame, Purpose, escaped};
 
 /// A listing that is being written.
 pub(crate) struct Page {
@@ -31,9 +31,7 @@ pub(crate) struct Page {
 /// The directory of a listing, as its page shows it.
 pub(super) struct Place {
     path: Option<FilePath>,
-    language: &'static str,
-    /// Number of directories in the path of the request.
-    depth: usize,
+    frame: Frame,
     /// The command that uploads a file; `None` if clients may not.
     command: Option<String>,
 }
@@ -51,16 +49,16 @@ impl Place {
         let below = if below.is_empty() { "/" } else { &below };
         let below = context.config.base_path.public(below);
         let command = may_write.then(|| format!("curl {token}-T FILE {scheme}://{host}{below}"));
-        Self { path, language: asked.language, depth: asked.depth, command }
+        Self { path, frame: asked.page.clone(), command }
     }
 
     /// Returns the beginning of a page: the path, a link to each directory above, and the form.
     fn begin(&self) -> String {
-        let words = page::words(self.language);
+        let words = page::words(self.frame.language);
         let names: Vec<String> =
             self.path.iter().flat_map(FilePath::components).map(shown).collect();
         let title = if names.is_empty() { words.files.to_owned() } else { names.join("/") };
-        let mut text = page::begin(self.language, &title);
+        let mut text = self.frame.begin(&title, Purpose::Page);
         text.push_str("<h1>");
         for (at, name) in std::iter::once(words.files.to_owned()).chain(names.clone()).enumerate() {
             let (name, above) = (escaped(&name), names.len() - at);
@@ -87,7 +85,7 @@ impl Place {
 
     /// Returns the head of the table.
     fn head(&self) -> String {
-        let words = page::words(self.language);
+        let words = page::words(self.frame.language);
         format!(
             "<table><thead><tr><th>{}</th><th class=\"s\">{}</th><th class=\"t\">{}</th></tr>\
              </thead><tbody>\n",
@@ -99,13 +97,13 @@ impl Place {
     fn row(&self, entry: &Entry) -> String {
         let (_, time, slash) = columns(entry);
         // At `/` and `/files` an entry may have the name of another resource.
-        let below = if self.path.is_none() && self.depth == 0 { "files/" } else { "" };
+        let below = if self.path.is_none() && self.frame.depth == 0 { "files/" } else { "" };
         let (link, name) = (entry.name.file_name().percent_encoded(), shown_name(entry));
         let class = if slash.is_empty() { "" } else { " class=\"d\"" };
         let size = entry.size.map_or_else(
             || "<td class=\"s\"></td>".to_owned(),
             |size| {
-                let bytes = page::words(self.language).bytes;
+                let bytes = page::words(self.frame.language).bytes;
                 format!("<td class=\"s\" title=\"{size} {bytes}\">{}</td>", format_bytes(size))
             },
         );
@@ -118,7 +116,7 @@ impl Place {
 
     /// Returns the end of a page.
     fn end(&self, has_rows: bool, end: &ListEnd) -> String {
-        let words = page::words(self.language);
+        let words = page::words(self.frame.language);
         let mut text = String::new();
         match &self.command {
             _ if has_rows => text.push_str("</tbody></table>\n"),
@@ -128,11 +126,11 @@ impl Place {
                 text.push_str(&format!("<p>{}</p>\n<pre>{command}</pre>\n", words.empty));
             }
         }
-        let left_out = if self.language == "ko" { korean(end) } else { end.words() };
+        let left_out = if self.frame.language == "ko" { korean(end) } else { end.words() };
         if let Some(left_out) = left_out {
             text.push_str(&format!("<p class=\"note\">{left_out}</p>\n"));
         }
-        let (root, more) = (page::root(self.depth), words.more);
+        let (root, more) = (page::root(self.frame.depth), words.more);
         text.push_str(&format!("<footer><a href=\"{root}help\">{more}</a></footer>\n"));
         text + page::END
     }
@@ -148,10 +146,7 @@ impl Page {
         let media = match self.form {
             Form::Text => TEXT_UTF8,
             Form::Json => JSON,
-            Form::Html => {
-                let has_form = self.place.command.is_some();
-                return page::fields(self.place.language, has_form).into();
-            }
+            Form::Html => return self.place.frame.fields().into(),
         };
         vec![(header::CONTENT_TYPE, media.to_owned()), (header::VARY, VARY.to_owned())]
     }
@@ -331,7 +326,10 @@ mod tests {
         let text = page.close(&ListEnd::default());
         assert!(text.contains("<p>No files yet.</p>\n<pre>curl -T FILE http://h/</pre>"), "{text}");
         assert!(text.contains("<form ") && !text.contains("<table>"), "{text}");
-        let mut page = Page::new(Form::Html, Place { language: "ko", ..place(None, 0) });
+        let mut page = Page::new(
+            Form::Html,
+            Place { frame: Frame { language: "ko", ..Frame::DEFAULT }, ..place(None, 0) },
+        );
         let text = page.close(&ListEnd { entries: 0, left_out: Some(2), links: None });
         assert!(text.contains("<p>아직 파일이 없습니다.</p>"), "{text}");
         assert!(text.contains("항목 2개") && !text.contains("<form "), "{text}");
@@ -339,6 +337,6 @@ mod tests {
 
     fn place(path: Option<&str>, depth: usize) -> Place {
         let path = path.map(|path| FilePath::parse(path).unwrap());
-        Place { path, language: "en", depth, command: None }
+        Place { path, frame: Frame { depth, ..Frame::DEFAULT }, command: None }
     }
 }

@@ -4,6 +4,7 @@
 //! knows which resources there are.
 
 mod archive;
+mod assets;
 mod changes;
 mod download;
 mod echo;
@@ -30,6 +31,7 @@ use anyport_proto::resumable::ietf::Fields;
 use crate::config::Config;
 use crate::session::Context;
 use crate::session::http::handler::{Opened, Request};
+use crate::session::http::page;
 use crate::session::route::{Route, RouteError};
 
 /// A resource: its path, and its properties that do not depend on the request.
@@ -128,6 +130,7 @@ static RESOURCES: &[Resource] = &[
         shown_as: Some("/pipe/KEY"),
         ..PLAIN
     },
+    Resource { path: page::ASSETS, open: assets::open, is_public: true, ..PLAIN },
     Resource {
         path: "/.anyport/",
         methods: resumable::methods,

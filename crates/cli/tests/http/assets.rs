@@ -1,0 +1,119 @@
+//! The scripts and the style sheet of pages, and the policy under which browsers use them.
+
+use anyport_testkit::harness::Server;
+use anyport_testkit::harness::http::{Response, curl_says, request};
+use anyport_testkit::harness::tokens::guarded;
+
+const BROWSER: &str = "Accept: text/html\n";
+
+/// Returns the URLs that a page loads, relative as they are.
+fn loaded(page: &str) -> Vec<&str> {
+    let of =
+        |before: &str| page.split_once(before).map(|(_, rest)| rest.split_once('"').unwrap().0);
+    ["<link rel=\"stylesheet\" href=\"", "<script type=\"module\" src=\""]
+        .iter()
+        .filter_map(|before| of(before))
+        .collect()
+}
+
+fn get(server: &Server, path: &str, fields: &str) -> Response {
+    request(server.port(), &format!("GET {path}"), fields, b"")
+}
+
+#[test]
+fn pages_load_their_assets_by_relative_urls_of_this_version() {
+    let server = Server::start(&[]);
+    std::fs::create_dir_all(server.dir().join("a/b")).unwrap();
+    let page = get(&server, "/", BROWSER).text();
+    let [style, script] = loaded(&page)[..] else { panic!("{page}") };
+    let directory = style.strip_suffix("page.css").unwrap();
+    assert_eq!(script, format!("{directory}app.js"));
+    assert!(directory.starts_with("./.anyport/page/"), "{directory}");
+    let below = get(&server, "/files/a/b/", BROWSER).text();
+    assert_eq!(loaded(&below), [style, script].map(|url| url.replacen("./", "../../../", 1)));
+    // An error is read, and needs no script.
+    let error = get(&server, "/files/none", BROWSER).text();
+    assert_eq!(loaded(&error), [style.replacen("./", "../", 1)]);
+    assert!(!page.contains("<style"), "{page}");
+}
+
+#[test]
+fn assets_are_immutable_compressed_where_accepted_and_have_the_policy_of_pages() {
+    let (server, _tokens) = guarded(&[]);
+    let page = get(&server, "/files/none", BROWSER);
+    let policy = page.field("Content-Security-Policy");
+    let text = page.text();
+    let style = loaded(&text)[0].strip_prefix("..").unwrap();
+    for (path, media) in [
+        (style.to_owned(), "text/css; charset=utf-8"),
+        (style.replace("page.css", "app.js"), "text/javascript; charset=utf-8"),
+    ] {
+        let plain = get(&server, &path, "");
+        assert_eq!((plain.status(), plain.field("Content-Type")), (200, media), "{}", plain.head);
+        for (name, value) in [
+            ("Cache-Control", "public, max-age=31536000, immutable"),
+            ("Vary", "Accept-Encoding"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Security-Policy", policy),
+            ("Content-Encoding", ""),
+        ] {
+            assert_eq!(plain.field(name), value, "{path}: {name}");
+        }
+        let coded = get(&server, &path, "Accept-Encoding: br, gzip\n");
+        assert_eq!(coded.field("Content-Encoding"), "gzip", "{}", coded.head);
+        assert!(coded.content.starts_with(&[0x1f, 0x8b]), "{}", coded.head);
+        let head = request(server.port(), &format!("HEAD {path}"), "", b"");
+        assert_eq!(head.field("Content-Length"), plain.content.len().to_string());
+        assert!(head.content.is_empty() && head.status() == 200);
+        let url = server.url("http", &path[1..]);
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            let Some((text, status)) = curl_says(&[version, "--compressed", &url]) else { return };
+            assert_eq!((text.as_bytes(), status), (&*plain.content, 200), "{version}");
+        }
+    }
+    // Those of another version are gone, and those that the browser has are still right.
+    let other = format!("/.anyport/page/0123456789abcdef/{}", style.rsplit_once('/').unwrap().1);
+    let version = style.rsplit_once('/').unwrap().0;
+    for path in [&other, &format!("{version}/none.js"), &format!("{version}/../app.js"), version] {
+        let answer = get(&server, path, "");
+        let found = (answer.status(), answer.field("Cache-Control"));
+        assert_eq!(found, (404, "no-store"), "{path}: {}", answer.text());
+    }
+    assert_eq!(request(server.port(), &format!("POST {style}"), "", b"x").status(), 405);
+    // What is stored under the name of the assets is no asset.
+    assert_eq!(get(&server, "/.anyport/x", "").status(), 401);
+}
+
+#[test]
+fn the_policy_names_the_assets_of_the_host_that_the_browser_uses() {
+    let server = Server::start(&["--base-path", "/share", "--trusted-proxy", "127.0.0.1"]);
+    for (fields, source) in [
+        ("", "a/share/.anyport/page/"),
+        ("X-Forwarded-Host: files.example:8443\n", "files.example:8443/share/.anyport/page/"),
+    ] {
+        let fields = format!("{BROWSER}{fields}X-Forwarded-For: 127.0.0.2\n");
+        for path in ["/share/", "/share/none"] {
+            let answer = get(&server, path, &fields);
+            let expected = format!(
+                "default-src 'none'; script-src {source} 'wasm-unsafe-eval'; \
+                 style-src {source}; worker-src {source}; connect-src 'self'; \
+                 img-src 'self' data:; form-action 'self'; base-uri 'none'; \
+                 frame-ancestors 'none'; require-trusted-types-for 'script'; \
+                 trusted-types anyport"
+            );
+            assert_eq!(answer.field("Content-Security-Policy"), expected, "{}", answer.head);
+        }
+    }
+}
+
+/// A browser that shows the page of before an upgrade asks for this one when it loads it again.
+#[test]
+fn a_page_is_never_used_from_a_cache_unasked() {
+    let server = Server::start(&[]);
+    std::fs::create_dir(server.dir().join("d")).unwrap();
+    for path in ["/", "/files/d/"] {
+        let page = get(&server, path, BROWSER);
+        assert_eq!(page.field("Cache-Control"), "no-cache", "{}", page.head);
+        assert_eq!((page.field("ETag"), page.field("Last-Modified")), ("", ""), "{}", page.head);
+    }
+}

@@ -1,0 +1,92 @@
+//! Tests of the assets as a whole: what they are, what they may contain, and how large they are.
+
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+
+use super::*;
+
+/// Bytes that a first visit may transfer (60 KB).
+const BUDGET: usize = 60_000;
+
+#[test]
+fn the_assets_are_the_files_of_the_directory_each_with_a_type() {
+    let web = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+    let names = std::fs::read_dir(web).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.retain(|name| !name.ends_with(".d.ts"));
+    names.sort();
+    let assets: Vec<&str> = ASSETS.iter().map(|asset| asset.name).collect();
+    assert_eq!(assets, names);
+    for asset in ASSETS.iter() {
+        assert_ne!(asset.media, UNKNOWN, "{}: add its type to media()", asset.name);
+        assert!(std::ptr::eq(find(asset.name).unwrap(), asset));
+        assert_eq!(asset.name, asset.name.to_ascii_lowercase().replace(' ', "-"));
+    }
+    for name in ["app.js", "page.css"] {
+        assert!(find(name).is_some(), "pages link {name}");
+    }
+    assert!(find("../Cargo.toml").is_none());
+}
+
+#[test]
+fn the_version_is_16_hexadecimal_digits() {
+    assert!(VERSION.len() == 16 && VERSION.bytes().all(|byte| byte.is_ascii_hexdigit()));
+}
+
+#[test]
+fn all_assets_together_are_at_most_60_kb_compressed() {
+    let sizes: Vec<_> = ASSETS.iter().map(|asset| (asset.gzip().len(), asset.name)).collect();
+    for asset in ASSETS.iter() {
+        let mut content = Vec::new();
+        GzDecoder::new(asset.gzip()).read_to_end(&mut content).unwrap();
+        assert_eq!(content, asset.content, "{}", asset.name);
+    }
+    let sum: usize = sizes.iter().map(|(size, _)| size).sum();
+    println!("{sum} bytes: {sizes:?}");
+    assert!(sum <= BUDGET, "{sum} bytes: {sizes:?}");
+}
+
+/// The Content-Security-Policy forbids most of these too; here the author sees it at once.
+#[test]
+fn scripts_build_no_markup_run_no_text_and_load_nothing_from_other_hosts() {
+    for asset in ASSETS.iter().filter(|asset| asset.name.ends_with(".js")) {
+        let text = std::str::from_utf8(asset.content).unwrap();
+        for word in FORBIDDEN {
+            assert!(!text.contains(word), "{} contains {word}", asset.name);
+        }
+        // Names of XML namespaces are never loaded.
+        let text = text.replace("http://www.w3.org/", "");
+        for scheme in ["http://", "https://", "'//", "\"//", "`//"] {
+            for (at, _) in text.match_indices(scheme) {
+                let host = text[at + scheme.len()..].chars().next().unwrap_or(' ');
+                // A scheme before a variable, and a scheme alone, name no host.
+                let is_none = !host.is_ascii_alphanumeric();
+                assert!(
+                    is_none,
+                    "{} names a host: {}",
+                    asset.name,
+                    &text[at..].lines().next().unwrap()
+                );
+            }
+        }
+        let is_short = |line: &str| line.chars().count() <= 100;
+        assert!(text.lines().all(is_short), "{} has a line beyond 100 columns", asset.name);
+    }
+    assert!(!STYLE.contains("url(") && !STYLE.contains("@import"), "the style sheet loads a file");
+}
+
+const FORBIDDEN: [&str; 12] = [
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "createContextualFragment",
+    "DOMParser",
+    "document.write",
+    "eval(",
+    "new Function",
+    "setAttribute('style'",
+    "srcdoc",
+    "serviceWorker",
+    "javascript:",
+];
