@@ -1,0 +1,147 @@
+// @ts-check
+// Everything that people read, in English and Korean. `{n}` is a value, and `{n?file:files}` one of
+// two words: the first if n is 1.
+
+/** @type {Record<string, [english: string, korean: string]>} */
+const words = {
+  // The frame.
+  'files': ['Files', '파일'],
+  'encrypted': ['Encrypted', '암호화됨'],
+  'not.encrypted': ['Not encrypted', '암호화 안 됨'],
+  'use.https': ['Switch to the encrypted address', '암호화된 주소로 바꾸기'],
+  'room': ['Room', '대화방'],
+  'connect': ['Connect', '연결 방법'],
+  'sign.out': ['Sign out', '로그아웃'],
+  'language': ['한국어', 'English'],
+  'close': ['Close', '닫기'],
+  'cancel': ['Cancel', '취소'],
+  'copy': ['Copy', '복사'],
+  'copied': ['Copied', '복사했습니다'],
+  'copy.failed': ['Select and copy it', '선택해서 복사하세요'],
+  'path': ['Path', '경로'],
+  'skip': ['Skip to the files', '파일 목록으로 건너뛰기'],
+
+  // Sizes and times.
+  'seconds': ['{n} s', '{n}초'],
+  'minutes.seconds': ['{m} min {s} s', '{m}분 {s}초'],
+  'hours.minutes': ['{h} h {m} min', '{h}시간 {m}분'],
+  'days.hours': ['{d} days {h} h', '{d}일 {h}시간'],
+  'now': ['just now', '방금'],
+
+  // The send strip.
+  'choose': ['Choose files', '파일 선택'],
+  'or.drop': ['or drop them anywhere', '또는 아무 곳에나 끌어다 놓으세요'],
+  'folder': ['folder', '폴더'],
+  'choose.folder': ['Choose a folder', '폴더 선택'],
+  'drop.here': ['Drop to send to {place}', '놓으면 {place}에 보냅니다'],
+  'drop.server': ['Drop to send', '놓으면 보냅니다'],
+  'paste.name': ['Pasted {time}', '붙여넣기 {time}'],
+
+  // The files.
+  'name': ['Name', '이름'],
+  'size': ['Size', '크기'],
+  'modified': ['Modified', '수정한 때'],
+  'empty': ['No files yet.', '아직 파일이 없습니다.'],
+  'from.terminal': ['From a terminal:', '터미널에서:'],
+  'loading': ['Loading…', '불러오는 중…'],
+  'filter': ['Filter {n} entries', '항목 {n}개에서 찾기'],
+  'no.match': ['Nothing matches “{text}”.', '“{text}”에 맞는 항목이 없습니다.'],
+  'count.files': ['{n} {n?file:files}', '파일 {n}개'],
+  'count.folders': ['{n} {n?folder:folders}', '폴더 {n}개'],
+  'more.rows': ['Show {n} more', '{n}개 더 보기'],
+  'left.out': ['{n} {n?entry is:entries are} not shown.', '표시하지 않은 항목 {n}개'],
+  'new.folder': ['New folder', '새 폴더'],
+  'new.folder.name': ['Name of the new folder', '새 폴더 이름'],
+  'create': ['Create', '만들기'],
+  'download.all': ['Download all', '모두 내려받기'],
+  'selected': ['{n} selected', '{n}개 선택'],
+  'select': ['Select {name}', '{name} 선택'],
+  'select.all': ['Select all', '모두 선택'],
+  'clear': ['Clear selection', '선택 해제'],
+  'download': ['Download', '내려받기'],
+  'download.zip': ['Download zip', 'zip으로 내려받기'],
+  'too.many': ['Too many for one zip: select fewer, or download the whole folder.',
+    '한 zip에 담기에는 너무 많습니다. 더 적게 선택하거나 폴더 전체를 내려받으세요.'],
+  'rename': ['Rename', '이름 바꾸기'],
+  'rename.of': ['New name of {name}', '{name}의 새 이름'],
+  'delete': ['Delete', '삭제'],
+  'delete.sure': ['Delete {n} now', '{n}개 삭제 확인'],
+  'deleted': ['{n} deleted', '{n}개를 삭제했습니다'],
+  'renamed': ['Renamed to {name}', '이름을 {name}(으)로 바꿨습니다'],
+  'created': ['Folder {name} created', '{name} 폴더를 만들었습니다'],
+  'bad.name': ['A name has no slash and is not “.” or “..”.',
+    '이름에는 슬래시를 쓸 수 없고 “.”이나 “..”도 쓸 수 없습니다.'],
+  'share': ['Share', '공유'],
+  'receiving': ['receiving', '받는 중'],
+  'sorted.up': ['sorted, ascending', '오름차순 정렬'],
+  'exact.bytes': ['{n} bytes', '{n}바이트'],
+  'not.found': ['This folder does not exist.', '이 폴더는 없습니다.'],
+  'to.top': ['Back to the files', '파일 목록으로'],
+  'retry': ['Try again', '다시 시도'],
+
+  // Rights.
+  'token': ['Token', '토큰'],
+  'token.enter': ['Enter the token that you received for this server.',
+    '이 서버를 위해 받은 토큰을 입력하세요.'],
+  'token.show': ['Show', '보기'],
+  'token.hide': ['Hide', '가리기'],
+  'continue': ['Continue', '계속'],
+  'token.wrong': ['This token is not valid here. Check that it is complete.',
+    '여기서 쓸 수 없는 토큰입니다. 빠진 글자가 없는지 확인하세요.'],
+  'token.often': ['Too many attempts. Wait a minute, then try again.',
+    '너무 여러 번 시도했습니다. 1분 뒤에 다시 시도하세요.'],
+  'token.ended': ['You were signed out. Enter the token to continue.',
+    '로그아웃되었습니다. 계속하려면 토큰을 입력하세요.'],
+  'token.plain': ['This connection is not encrypted: others on the network can read the token.',
+    '이 연결은 암호화되지 않아, 같은 네트워크의 다른 사람이 토큰을 읽을 수 있습니다.'],
+  'thanks': ['Thank you, that is all.', '고맙습니다. 모두 받았습니다.'],
+  'nothing.allowed': ['This token allows nothing on this page.',
+    '이 토큰으로 이 페이지에서 할 수 있는 일이 없습니다.'],
+
+  // Trouble.
+  'offline': ['Connection lost. Uploads continue when it returns.',
+    '연결이 끊어졌습니다. 다시 연결되면 업로드를 이어서 합니다.'],
+  'offline.read': ['Connection lost. Trying again.', '연결이 끊어졌습니다. 다시 연결하는 중입니다.'],
+  'stopped.code': ['The server answered {status}.', '서버가 {status}(으)로 응답했습니다.'],
+
+  // Uploads.
+
+  // The room, the connect sheet, and the share sheet.
+};
+
+/** @type {'en' | 'ko'} */
+export let language = read();
+
+/** @returns {'en' | 'ko'} */
+function read() {
+  let kept = null;
+  try {
+    kept = localStorage.getItem('anyport-language');
+  } catch { /* Without storage the choice lasts as long as the page. */ }
+  return (kept ?? document.documentElement.lang).startsWith('ko') ? 'ko' : 'en';
+}
+
+/** Chooses the language; the views are built again by the listener of `language` on document.
+ * @param {'en' | 'ko'} chosen */
+export function setLanguage(chosen) {
+  language = chosen;
+  try {
+    localStorage.setItem('anyport-language', chosen);
+  } catch { /* As above. */ }
+  document.documentElement.lang = chosen;
+  document.dispatchEvent(new Event('language'));
+}
+
+/**
+ * Returns a text in the chosen language.
+ * @param {string} key
+ * @param {Record<string, string | number>} [values]
+ * @returns {string}
+ */
+export function t(key, values = {}) {
+  const text = words[key]?.[language === 'ko' ? 1 : 0] ?? key;
+  return text.replace(/\{(\w+)(?:\?([^:}]*):([^}]*))?\}/g, (_, name, one, many) => {
+    const value = values[name] ?? '';
+    return one === undefined ? String(value) : String(value) === '1' ? one : many;
+  });
+}
