@@ -8,6 +8,10 @@
 /** The root of the server, also below a path of a proxy. */
 export const root = new URL('../../../', import.meta.url);
 
+/** The URL of the directory that uploads go to and files are in: a drop box is its own one. */
+export const base = document.querySelector('main')?.dataset.drop === undefined
+  ? new URL('files/', root) : new URL('./', location.href);
+
 /** `signedout` when a request got 401, `session` when the session was read again. */
 export const events = new EventTarget();
 
@@ -102,10 +106,44 @@ export function may(right) {
   return session.rights.includes(right);
 }
 
-/** Returns a path of the files as part of a URL. @param {string} path */
+/**
+ * Returns a path of the files as part of a URL. A byte that is not UTF-8 is a lone surrogate in a
+ * path, U+DC80 to U+DCFF, as Python's `surrogateescape` has it.
+ * @param {string} path
+ */
 export function encodePath(path) {
-  // The rest of what a path may not have is escaped by encodeURIComponent; these are as the server
-  // writes them.
-  return path.split('/').map(part => encodeURIComponent(part)
-    .replace(/[!'()*]/g, c => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)).join('/');
+  return path.split('/').map(part => part.split(/([\udc80-\udcff])/u).map(piece =>
+    /^[\udc80-\udcff]$/u.test(piece) ? hex(piece.charCodeAt(0) - 0xdc00)
+      : encodeURIComponent(piece.replace(/\p{Cs}/gu, '\ufffd'))
+        .replace(/[!'()*]/g, c => hex(c.charCodeAt(0)))).join('')).join('/');
+}
+
+/** @param {number} byte */
+const hex = byte => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+
+/** Returns the path that `encodePath` wrote. @param {string} encoded */
+export function decodePath(encoded) {
+  return encoded.replace(/(?:%[0-9a-f]{2})+/gi, run => {
+    let text = '';
+    for (let at = 0; at < run.length;) {
+      let length = 12;
+      for (; length > 0; length -= 3) {
+        try {
+          const bytes = run.slice(at, at + length);
+          const character = decodeURIComponent(bytes);
+          // A shorter run at the end, or more than one character, is found at its own length.
+          if (bytes.length === length && [...character].length === 1) {
+            text += character;
+            break;
+          }
+        } catch { /* Not UTF-8 at this length. */ }
+      }
+      if (length === 0) {
+        text += String.fromCharCode(0xdc00 + parseInt(run.slice(at + 1, at + 3), 16));
+        length = 3;
+      }
+      at += length;
+    }
+    return text;
+  });
 }

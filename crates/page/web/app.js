@@ -1,3 +1,478 @@
 // @ts-check
-// The entry of the page. Without it the same address is a form and a table.
-export {};
+// The frame: rights, navigation, what is sent and where to, and the views of the other modules.
+import {
+  ApiError, base, decodePath, encodePath, events, may, refresh, root, session, signIn, signOut,
+} from './api.js';
+import { announce, bdi, button, fill, h, icon, sheet, visible } from './dom.js';
+import { filesView, join, nameOf, sentence, urlOf } from './files.js';
+import { live } from './live.js';
+import { transfersView } from './transfers.js';
+import { queue } from './uploads.js';
+import { language, setLanguage, t } from './words.js';
+
+/** @typedef {{ file: globalThis.File, path: string, handle?: FileSystemFileHandle }} Chosen */
+
+const main = document.querySelector('main') ?? document.body.appendChild(h('main'));
+/** A drop box: it is sent to, and shows nothing else. */
+const isDrop = main.dataset.drop !== undefined;
+let directory = isDrop ? '' : directoryOf(location.pathname);
+let views = new AbortController();
+/** @type {ReturnType<typeof filesView> | null} */ let files = null;
+let isOffline = false;
+let unread = 0;
+let isRoomOpen = false;
+
+/** Returns the directory of an address of this page. @param {string} pathname */
+function directoryOf(pathname) {
+  const below = pathname.slice(root.pathname.length).replace(/^files(\/|$)/, '');
+  return decodePath(below.replace(/\/+$/, ''));
+}
+
+/** @param {string} path */
+const addressOf = path => path ? urlOf(path, true) : root.href;
+
+/** Rights on files may be for one directory only. */
+const isInScope = () => session.scope === null || directory === session.scope
+  || directory.startsWith(`${session.scope}/`);
+const maySend = () => isDrop || may('write') && isInScope();
+const mayRead = () => !isDrop && may('read');
+const needsToken = () => !isDrop && session.token_required && session.rights.length === 0;
+
+// The frame.
+
+const bar = h('header', { class: 'topbar' });
+const title = h('h1', { class: 'hidden' });
+const trouble = h('p', { class: 'trouble', role: 'status', hidden: true });
+const pane = h('aside', { class: 'room-pane', hidden: true });
+
+/** Builds all views, at the start and when language or rights change. */
+function mount() {
+  views.abort();
+  views = new AbortController();
+  files = null;
+  document.body.className = isRoomOpen ? 'app with-room' : 'app';
+  main.className = 'app';
+  if (!bar.isConnected) main.before(h('a', { class: 'skip', href: '#files' }, t('skip')), bar);
+  if (!pane.isConnected) main.after(pane);
+  const needs = needsToken();
+  drawBar();
+  if (needs) return void tokenView();
+  const thanks = h('p', { class: 'thanks', hidden: true }, t('thanks'));
+  if (mayRead()) {
+    files = filesView({ signal: views.signal, open: go, share: openShare, sending });
+  }
+  fill(main, title, trouble, maySend() && strip(), maySend() && transfersView(queue, views.signal),
+    !mayRead() && thanks, files?.element,
+    !mayRead() && !maySend() && h('p', { class: 'headline' }, t('nothing.allowed')),
+    session.signed_in && !isDrop && account());
+  drawTrouble();
+  if (!mayRead()) {
+    const done = () => {
+      const items = queue.items;
+      thanks.hidden = !(items.length && items.every(({ state }) =>
+        state === 'done' || state === 'cancelled'));
+    };
+    queue.addEventListener('change', done, { signal: views.signal });
+    done();
+  }
+  void files?.show(directory);
+  if (isRoomOpen) void drawRoom();
+  drawTitle();
+}
+
+function drawTitle() {
+  title.textContent = directory ? visible(nameOf(directory)) : t('files');
+  document.title = directory ? visible(directory) : t('files');
+}
+
+function drawBar() {
+  const needs = needsToken();
+  const other = language === 'ko' ? 'en' : 'ko';
+  fill(bar, needs || isDrop || !mayRead() ? h('span') : crumbs(),
+    h('div', { class: 'actions' },
+      security(),
+      !needs && !isDrop && session.room && may('talk') && roomButton(),
+      !needs && !isDrop && button(t('connect'), openConnect, { class: 'quiet', icon: 'terminal' }),
+      button(t('language'), () => setLanguage(other), { class: 'quiet', lang: other,
+        icon: 'globe' })));
+}
+
+function security() {
+  const secure = session.encrypted || location.protocol === 'https:';
+  const words = [icon(secure ? 'lock' : 'unlock'), h('span', null,
+    t(secure ? 'encrypted' : 'not.encrypted'))];
+  return !secure && session.tls_here
+    ? h('a', { class: 'quiet security', href: httpsAddress(), title: t('use.https') }, words)
+    : h('span', { class: 'quiet security' }, words);
+}
+
+/** @returns {string} */
+const httpsAddress = () => location.href.replace(/^http:/, 'https:');
+
+function crumbs() {
+  const names = directory ? directory.split('/') : [];
+  const steps = names.map((name, at) => ({ name, path: names.slice(0, at + 1).join('/') }));
+  // In a deep directory the way back is the top and the two above; the others are behind "…".
+  const cut = steps.length > 3 ? steps.splice(0, steps.length - 2).at(-1) : null;
+  /** @param {string} path @param {import('./dom.js').Child} label */
+  const link = (path, label) => h('li', null, path === directory
+    ? h('span', { 'aria-current': 'page' }, label)
+    : h('a', { href: addressOf(path), on: { click: event => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      go(path);
+    } } }, label));
+  return h('nav', { 'aria-label': t('path') }, h('ol', null,
+    link('', t('files')), cut && link(cut.path, '…'),
+    steps.map(({ name, path }) => link(path, bdi(name)))));
+}
+
+function account() {
+  return h('footer', null, session.user && h('span', null, bdi(session.user)),
+    button(t('sign.out'), async () => {
+      try {
+        await signOut();
+      } catch (error) {
+        announce(sentence(error));
+      }
+      mount();
+    }, { class: 'quiet', icon: 'signout' }));
+}
+
+function drawTrouble() {
+  trouble.hidden = !isOffline;
+  fill(trouble, isOffline && t(maySend() ? 'offline' : 'offline.read'));
+}
+
+/** @param {boolean} offline */
+function setOffline(offline) {
+  if (isOffline === offline) return;
+  isOffline = offline;
+  drawTrouble();
+}
+
+// Navigation: an upload must not end, so other directories are shown in the same page.
+
+history.scrollRestoration = 'manual';
+
+/** @param {string} path */
+function go(path) {
+  history.replaceState({ top: scrollY }, '');
+  history.pushState({ top: 0 }, '', addressOf(path));
+  void arrive(path, 0);
+}
+
+/** @param {string} path @param {number} top */
+async function arrive(path, top) {
+  directory = path;
+  if (!files || needsToken()) return mount();
+  drawBar();
+  drawTitle();
+  const had = maySend() === Boolean(main.querySelector('.strip'));
+  if (!had) return mount();
+  await files.show(path);
+  scrollTo(0, top);
+  files.element.focus({ preventScroll: true });
+  announce(path ? visible(nameOf(path)) : t('files'));
+}
+
+addEventListener('popstate', event => {
+  if (!isDrop) void arrive(directoryOf(location.pathname), event.state?.top ?? 0);
+});
+
+// What is sent.
+
+/** @param {Chosen[]} chosen */
+function send(chosen) {
+  if (chosen.length && maySend()) queue.add(chosen, directory);
+}
+
+/** Returns the paths that this page uploads. @returns {Set<string>} */
+function sending() {
+  return new Set(queue.items.filter(({ state }) => state !== 'done' && state !== 'cancelled')
+    .map(item => join(item.directory, item.path)));
+}
+
+/** @param {HTMLInputElement} input */
+function chosenIn(input) {
+  send(Array.from(input.files ?? [], file => ({ file, path: file.webkitRelativePath || file.name })));
+  // The same file again is a change too.
+  input.value = '';
+}
+
+function strip() {
+  const input = h('input', { type: 'file', multiple: true, class: 'hidden', on: {
+    change: () => chosenIn(input) } });
+  const folder = h('input', { type: 'file', multiple: true, class: 'hidden', webkitdirectory: true,
+    'aria-label': t('choose.folder'), on: { change: () => chosenIn(folder) } });
+  return h('section', { class: 'strip', 'aria-label': t('choose') },
+    h('label', { class: 'primary' }, input, icon('upload'), h('span', null, t('choose'))),
+    h('span', { class: 'hint' }, t('or.drop')),
+    'webkitdirectory' in folder
+      && h('label', { class: 'quiet folder' }, folder, icon('folder'), h('span', null, t('folder'))));
+}
+
+/** Reads a dropped entry, a folder with all that is below. @param {FileSystemEntry} entry
+ * @param {string} path @returns {AsyncGenerator<Chosen>} */
+async function* readEntry(entry, path) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) =>
+      /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
+    yield { file, path };
+    return;
+  }
+  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
+  for (;;) {
+    // Each call returns some entries, the last one none.
+    /** @type {FileSystemEntry[]} */
+    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (entries.length === 0) return;
+    for (const below of entries) yield* readEntry(below, `${path}/${below.name}`);
+  }
+}
+
+/** The same by handles, by which an upload continues after a reload.
+ * @param {FileSystemHandle} handle @param {string} path @returns {AsyncGenerator<Chosen>} */
+async function* readHandle(handle, path) {
+  if (handle.kind === 'file') {
+    const file = /** @type {FileSystemFileHandle} */ (handle);
+    yield { file: await file.getFile(), path, handle: file };
+    return;
+  }
+  const below = /** @type {{ values(): AsyncIterable<FileSystemHandle> }} */ (
+    /** @type {unknown} */ (handle));
+  for await (const entry of below.values()) yield* readHandle(entry, `${path}/${entry.name}`);
+}
+
+/** @param {DataTransfer} data */
+async function sendDropped(data) {
+  // Both must be asked for before the event ends.
+  const items = Array.from(data.items).filter(item => item.kind === 'file').map(item => ({
+    handle: /** @type {{ getAsFileSystemHandle?: () => Promise<FileSystemHandle | null> }} */ (
+      /** @type {unknown} */ (item)).getAsFileSystemHandle?.().catch(() => null),
+    entry: item.webkitGetAsEntry?.() ?? null,
+    file: item.getAsFile(),
+  }));
+  /** @type {Chosen[]} */ let found = [];
+  const target = directory;
+  const flush = () => {
+    if (found.length) queue.add(found, target);
+    found = [];
+  };
+  for (const { handle: asked, entry, file } of items) {
+    const handle = await asked;
+    try {
+      const read = handle ? readHandle(handle, handle.name) : entry ? readEntry(entry, entry.name)
+        : null;
+      if (!read) {
+        if (file) found.push({ file, path: file.name });
+        continue;
+      }
+      for await (const one of read) {
+        // Sending begins while a large folder is still read.
+        if (found.push(one) >= 100) flush();
+      }
+    } catch (error) {
+      announce(String(error));
+    }
+  }
+  flush();
+}
+
+const target = h('div', { class: 'drop', hidden: true }, h('p', null));
+
+/** @param {DragEvent} event */
+const hasFiles = event => Array.from(event.dataTransfer?.types ?? []).includes('Files');
+
+let leaving = 0;
+/** @param {boolean} show */
+function showTarget(show) {
+  clearTimeout(leaving);
+  if (show && target.hidden) {
+    const place = directory ? nameOf(directory) : location.host;
+    fill(target, h('p', null, icon('upload'), h('span', null,
+      isDrop ? t('drop.send') : t('drop.here', { place: visible(place) }))));
+  }
+  if (!target.isConnected) document.body.append(target);
+  target.hidden = !show;
+}
+
+function listenForFiles() {
+  for (const type of ['dragenter', 'dragover']) {
+    document.addEventListener(type, event => {
+      const drag = /** @type {DragEvent} */ (event);
+      if (!hasFiles(drag) || needsToken()) return;
+      // Also without the right: a browser would leave the page to show the file.
+      drag.preventDefault();
+      if (drag.dataTransfer) drag.dataTransfer.dropEffect = maySend() ? 'copy' : 'none';
+      showTarget(maySend());
+      // Some browsers send no dragleave at the edge of the window; dragover comes all the time.
+      leaving = window.setTimeout(() => showTarget(false), 400);
+    });
+  }
+  document.addEventListener('dragleave', event => {
+    if (event.relatedTarget === null) showTarget(false);
+  });
+  document.addEventListener('drop', event => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    showTarget(false);
+    if (event.dataTransfer && maySend() && !needsToken()) void sendDropped(event.dataTransfer);
+  });
+  document.addEventListener('paste', event => {
+    const pasted = Array.from(event.clipboardData?.files ?? []);
+    if (pasted.length === 0 || needsToken() || !maySend()) return;
+    event.preventDefault();
+    const time = new Date(Date.now() - new Date().getTimezoneOffset() * 60_000).toISOString()
+      .slice(0, 19).replace('T', ' ').replaceAll(':', '.');
+    send(pasted.map(file => ({ file,
+      // A screenshot is always image.png.
+      path: /^image\.\w+$/.test(file.name)
+        ? `${t('paste.name', { time })}${file.name.slice(5)}` : file.name })));
+  });
+}
+
+// Token entry.
+
+/** @param {string} [reason] */
+function tokenView(reason) {
+  const input = h('input', { type: 'password', name: 'token', required: true, autofocus: true,
+    autocomplete: 'current-password', spellcheck: 'false', autocapitalize: 'off', id: 'token' });
+  const error = h('p', { class: 'refusal', role: 'alert' }, reason);
+  const submit = h('button', { class: 'primary' }, h('span', null, t('continue')));
+  const show = button(t('token.show'), () => {
+    const hidden = input.type === 'text';
+    input.type = hidden ? 'password' : 'text';
+    const label = show.querySelector('span');
+    if (label) label.textContent = t(hidden ? 'token.show' : 'token.hide');
+  }, { class: 'quiet' });
+  const plain = location.protocol === 'http:'
+    && !/^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/.test(location.hostname);
+  document.title = title.textContent = t('token');
+  fill(main, title, h('form', { class: 'token', on: { submit: async event => {
+    event.preventDefault();
+    submit.disabled = true;
+    try {
+      await signIn(input.value.trim());
+      start();
+      queue.resumeAll();
+    } catch (refused) {
+      submit.disabled = false;
+      const status = refused instanceof ApiError ? refused.status : 0;
+      error.textContent = status === 401 ? t('token.wrong') : status === 429 ? t('token.often')
+        : sentence(refused);
+      input.select();
+    }
+  } } },
+    h('label', { for: 'token' }, t('token.enter')),
+    plain && h('p', { class: 'warning' }, t('token.plain'), ' ', session.tls_here
+      && h('a', { href: httpsAddress() }, t('use.https'))),
+    h('div', { class: 'field' }, input, show), submit, error));
+  input.focus();
+}
+
+events.addEventListener('signedout', async () => {
+  if (isDrop || main.querySelector('.token')) return;
+  await refresh().catch(() => {});
+  if (!needsToken()) return;
+  mount();
+  tokenView(t('token.ended'));
+});
+
+// Sheets and the room, loaded when they are asked for.
+
+async function openConnect() {
+  const { connectSheet } = await import('./connect.js');
+  sheet(t('connect'), connectSheet());
+}
+
+/** @param {{ path: string, name: string, kind: string }} entry */
+async function openShare(entry) {
+  const { shareSheet } = await import('./share.js');
+  sheet(t('share'), shareSheet(entry));
+}
+
+function roomButton() {
+  const element = button(t('room'), () => openRoom(!isRoomOpen), { class: 'quiet room-button',
+    icon: 'chat', 'aria-expanded': String(isRoomOpen) });
+  if (unread) {
+    element.append(h('span', { class: 'badge' }, h('span', { 'aria-hidden': 'true' }, unread),
+      h('span', { class: 'hidden' }, t('unread', { n: unread }))));
+  }
+  return element;
+}
+
+const narrow = matchMedia('(max-width: 1099.9px)');
+
+/** @param {boolean} open */
+function openRoom(open) {
+  isRoomOpen = open;
+  document.body.classList.toggle('with-room', open);
+  drawBar();
+  void drawRoom();
+  const opener = bar.querySelector('.room-button');
+  if (!open && opener instanceof HTMLElement) opener.focus();
+}
+
+async function drawRoom() {
+  pane.hidden = !isRoomOpen;
+  setInert();
+  if (!isRoomOpen) return pane.replaceChildren();
+  const { roomView } = await import('./room.js');
+  if (!isRoomOpen) return;
+  pane.setAttribute('aria-label', t('room'));
+  fill(pane, h('header', null, h('h2', null, t('room')),
+    button(t('close'), () => openRoom(false), { class: 'quiet', icon: 'close' })),
+  roomView(views.signal));
+  const input = pane.querySelector('input, textarea');
+  if (input instanceof HTMLElement) input.focus();
+}
+
+/** On a narrow page the room is a sheet over everything else. */
+function setInert() {
+  const covered = isRoomOpen && narrow.matches;
+  main.inert = bar.inert = covered;
+}
+narrow.addEventListener('change', setInert);
+pane.addEventListener('keydown', event => {
+  if (event.key === 'Escape') openRoom(false);
+});
+
+document.addEventListener('unread', event => {
+  unread = /** @type {CustomEvent} */ (event).detail;
+  const old = bar.querySelector('.room-button');
+  old?.replaceWith(roomButton());
+});
+
+// The start.
+
+live.addEventListener('lost', () => setOffline(true));
+live.addEventListener('open', () => setOffline(false));
+queue.addEventListener('change', () => {
+  // A drop box has no other connection that could say so.
+  if (isDrop) setOffline(queue.items.some(({ state }) => state === 'offline'));
+});
+queue.addEventListener('stored', () => {
+  if (!live.connected) void files?.load();
+});
+document.addEventListener('language', mount);
+
+function start() {
+  const scope = session.scope;
+  if (!isDrop && scope !== null && !isInScope()) {
+    // Above it there is only the way to it.
+    directory = scope;
+    history.replaceState({ top: 0 }, '', addressOf(directory));
+  }
+  if (language !== document.documentElement.lang) document.documentElement.lang = language;
+  mount();
+}
+
+listenForFiles();
+try {
+  if (!isDrop) await refresh();
+  start();
+} catch (error) {
+  // The page without JavaScript stays: it works.
+  main.prepend(h('p', { class: 'trouble', role: 'alert' }, sentence(error)));
+}

@@ -59,7 +59,9 @@ function isSafe(name, value) {
   }
 }
 
-const CONTROLS = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const CONTROLS = new RegExp('[\\0-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e'
+  // The last are bytes that are not UTF-8, as `decodePath` of api.js returns them.
+  + '\\u2066-\\u2069\\ufeff]|[\\udc80-\\udcff](?<![\\ud800-\\udbff].)', 'g');
 
 /**
  * Returns text of a peer with a visible form of each control and of each mark that changes the
@@ -70,6 +72,7 @@ export function visible(text) {
   return text.replace(CONTROLS, c => {
     const code = c.charCodeAt(0);
     if (code < 32) return String.fromCharCode(0x2400 + code);
+    if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
     return code === 127 ? '\u2421' : `\\u${code.toString(16).padStart(4, '0')}`;
   });
 }
