@@ -4,8 +4,9 @@ import {
   ApiError, base, decodePath, encodePath, events, may, refresh, root, session, signIn, signOut,
 } from './api.js';
 import { announce, bdi, button, fill, h, icon, sheet, visible } from './dom.js';
-import { filesView, join, nameOf, sentence, urlOf } from './files.js';
+import { filesView, isLive, join, nameOf, sentence, urlOf } from './files.js';
 import { live } from './live.js';
+import { roomView } from './room.js';
 import { transfersView } from './transfers.js';
 import { queue } from './uploads.js';
 import { language, setLanguage, t } from './words.js';
@@ -52,14 +53,15 @@ function mount() {
   files = null;
   document.body.className = isRoomOpen ? 'app with-room' : 'app';
   main.className = 'app';
-  if (!bar.isConnected) main.before(h('a', { class: 'skip', href: '#files' }, t('skip')), bar);
+  if (!bar.isConnected) main.before(bar);
   if (!pane.isConnected) main.after(pane);
   const needs = needsToken();
   drawBar();
   if (needs) return void tokenView();
   const thanks = h('p', { class: 'thanks', hidden: true }, t('thanks'));
   if (mayRead()) {
-    files = filesView({ signal: views.signal, open: go, share: openShare, sending });
+    files = filesView({ signal: views.signal, open: go, share: openShare, sending,
+      reached });
   }
   fill(main, title, trouble, maySend() && strip(), maySend() && transfersView(queue, views.signal),
     !mayRead() && thanks, files?.element,
@@ -76,7 +78,7 @@ function mount() {
     done();
   }
   void files?.show(directory);
-  if (isRoomOpen) void drawRoom();
+  if (isRoomOpen) drawRoom();
   drawTitle();
 }
 
@@ -88,7 +90,7 @@ function drawTitle() {
 function drawBar() {
   const needs = needsToken();
   const other = language === 'ko' ? 'en' : 'ko';
-  fill(bar, needs || isDrop || !mayRead() ? h('span') : crumbs(),
+  fill(bar, !needs && mayRead() && h('a', { class: 'skip', href: '#files' }, t('skip')), needs || isDrop || !mayRead() ? h('span') : crumbs(),
     h('div', { class: 'actions' },
       security(),
       !needs && !isDrop && session.room && may('talk') && roomButton(),
@@ -144,10 +146,11 @@ function drawTrouble() {
   fill(trouble, isOffline && t(maySend() ? 'offline' : 'offline.read'));
 }
 
-/** @param {boolean} offline */
-function setOffline(offline) {
-  if (isOffline === offline) return;
-  isOffline = offline;
+/** Says whether the server answers: the WebSocket, a list, or an upload knows it first.
+ * @param {boolean} isReached */
+function reached(isReached) {
+  if (isOffline === !isReached) return;
+  isOffline = !isReached;
   drawTrouble();
 }
 
@@ -355,7 +358,6 @@ function tokenView(reason) {
     try {
       await signIn(input.value.trim());
       start();
-      queue.resumeAll();
     } catch (refused) {
       submit.disabled = false;
       const status = refused instanceof ApiError ? refused.status : 0;
@@ -409,17 +411,15 @@ function openRoom(open) {
   isRoomOpen = open;
   document.body.classList.toggle('with-room', open);
   drawBar();
-  void drawRoom();
+  drawRoom();
   const opener = bar.querySelector('.room-button');
   if (!open && opener instanceof HTMLElement) opener.focus();
 }
 
-async function drawRoom() {
+function drawRoom() {
   pane.hidden = !isRoomOpen;
   setInert();
   if (!isRoomOpen) return pane.replaceChildren();
-  const { roomView } = await import('./room.js');
-  if (!isRoomOpen) return;
   pane.setAttribute('aria-label', t('room'));
   fill(pane, h('header', null, h('h2', null, t('room')),
     button(t('close'), () => openRoom(false), { class: 'quiet', icon: 'close' })),
@@ -446,14 +446,18 @@ document.addEventListener('unread', event => {
 
 // The start.
 
-live.addEventListener('lost', () => setOffline(true));
-live.addEventListener('open', () => setOffline(false));
+live.addEventListener('lost', () => reached(false));
+addEventListener('offline', () => reached(false));
+live.addEventListener('open', () => {
+  reached(true);
+  queue.wake();
+});
 queue.addEventListener('change', () => {
   // A drop box has no other connection that could say so.
-  if (isDrop) setOffline(queue.items.some(({ state }) => state === 'offline'));
+  if (isDrop) reached(!queue.items.some(({ state }) => state === 'offline'));
 });
 queue.addEventListener('stored', () => {
-  if (!live.connected) void files?.load();
+  if (!live.connected || !isLive(directory)) void files?.load();
 });
 document.addEventListener('language', mount);
 

@@ -38,12 +38,15 @@ export const parentOf = path => path.slice(0, Math.max(0, path.lastIndexOf('/'))
 /** @param {string} path */
 export const nameOf = path => path.slice(path.lastIndexOf('/') + 1);
 
+/** Whether the WebSocket, whose messages are UTF-8, can name a directory. @param {string} path */
+export const isLive = path => !/[\udc80-\udcff](?<![\ud800-\udbff].)/.test(path);
+
 /** Lists a directory: by the WebSocket, or if its path is not UTF-8, by a request.
  * @param {string} path @returns {Promise<{ files: File[], leftOut: number }>} */
 async function list(path) {
   /** @type {Listed[] & { left_out?: number | unknown[] }} */
   let entries;
-  if (/[\udc80-\udcff](?<![\ud800-\udbff].)/.test(path)) {
+  if (!isLive(path)) {
     live.watch(null);
     const response = await request(urlOf(path, true));
     const listing = await response.json();
@@ -66,7 +69,8 @@ async function list(path) {
 
 /**
  * @param {{ signal: AbortSignal, open: (path: string) => void,
- *   share: (entry: { path: string, name: string, kind: string }) => void, sending: () => Set<string> }} page
+ *   share: (entry: { path: string, name: string, kind: string }) => void, sending: () => Set<string>,
+ *   reached: (reached: boolean) => void }} page
  *   `sending` has the paths that this page uploads itself: they are rows of the transfers.
  */
 export function filesView(page) {
@@ -74,6 +78,8 @@ export function filesView(page) {
   /** @type {File[]} */ let files = [];
   let leftOut = 0;
   let loaded = false;
+  /** The directory was changed, and its list is not there after a while. */
+  let isPending = false;
   /** @type {ApiError | null} */ let failure = null;
   let filter = '';
   let limit = ROWS;
@@ -99,7 +105,7 @@ export function filesView(page) {
   const folderForm = h('div');
   const refusal = h('p', { class: 'refusal', role: 'alert' });
   const box = h('input', { type: 'checkbox', 'aria-label': t('select.all'), on: { change: () => {
-    for (const file of box.checked ? drawn : files) {
+    for (const file of box.checked ? sorted() : files) {
       if (box.checked) selected.add(file.path); else selected.delete(file.path);
     }
     draw();
@@ -131,22 +137,28 @@ export function filesView(page) {
     draw();
   }
 
-  /** @type {{ of?: File[], key?: string, shown: File[] }} */ let cache = { shown: [] };
+  /** The list by name, which is slow for 10,000 entries, and as it was drawn the last time.
+   * @type {{ of?: File[], named: File[], key?: string, shown: File[] }} */
+  let cache = { named: [], shown: [] };
 
   function sorted() {
-    const key = `${order.by} ${order.down} ${filter}`;
-    if (cache.of === files && cache.key === key) return cache.shown;
-    const names = new Intl.Collator(language, { numeric: true });
-    const wanted = filter.normalize().toLocaleLowerCase().trim();
-    const shown = wanted === '' ? [...files] : files.filter(file =>
-      file.name.normalize().toLocaleLowerCase().includes(wanted));
+    if (cache.of !== files) {
+      const { compare } = new Intl.Collator(language, { numeric: true });
+      const named = [...files].sort((a, b) => compare(a.name, b.name));
+      cache = { of: files, named, shown: [] };
+    }
     const { by, down } = order;
+    const key = `${by} ${down} ${filter}`;
+    if (cache.key === key) return cache.shown;
+    const wanted = fold(filter.trim());
+    const shown = cache.named.filter(({ name }) => fold(name).includes(wanted));
+    if (by === 'name' && down) shown.reverse();
     shown.sort((a, b) => {
       if (a.folder !== b.folder) return a.folder ? -1 : 1;
-      const difference = by === 'name' || (by === 'size' && a.folder) ? 0 : a[by] - b[by];
-      return (difference || names.compare(a.name, b.name)) * (down ? -1 : 1);
+      return by === 'name' ? 0 : (a[by] - b[by]) * (down ? -1 : 1);
     });
-    cache = { of: files, key, shown };
+    cache.key = key;
+    cache.shown = shown;
     return shown;
   }
 
@@ -204,7 +216,7 @@ export function filesView(page) {
     head.hidden = matching === 0;
     element.classList.toggle('selecting', selected.size > 0);
     if (selected.size) drawSelection();
-    box.checked = selected.size > 0 && drawn.every(file => selected.has(file.path));
+    box.checked = selected.size > 0 && sorted().every(file => selected.has(file.path));
     box.indeterminate = selected.size > 0 && !box.checked;
     for (const { by, cell } of heads) {
       cell.setAttribute('aria-sort',
@@ -220,12 +232,14 @@ export function filesView(page) {
 
   /** @param {boolean} nothing @param {number} matching */
   function drawEmpty(nothing, matching) {
-    const state = failure ? `failure ${failure.code}` : nothing ? 'nothing'
+    const state = isPending ? 'pending' : failure ? `failure ${failure.code}` : nothing ? 'nothing'
       : matching === 0 && filter ? `filter ${filter}` : '';
     empty.hidden = state === '';
     if (empty.dataset.state === state) return;
     empty.dataset.state = state;
-    if (failure) {
+    if (isPending) {
+      fill(empty, h('p', { class: 'muted' }, t('loading')));
+    } else if (failure) {
       fill(empty, h('p', { class: 'headline' },
         failure.status === 404 || failure.code === 'not-found' ? t('not.found')
           : visible(failure.message)),
@@ -395,7 +409,7 @@ export function filesView(page) {
       return h('a', { class: 'quiet', href: urlOf(only.path), download: only.name },
         icon('download'), h('span', null, t('download')));
     }
-    const names = chosen.map(({ name }) => `&name=${encodePath(name)}`).join('');
+    const names = chosen.length === files.length ? '' : chosen.map(({ name }) => `&name=${encodePath(name)}`).join('');
     const href = chosen.length === 1 && only ? `${urlOf(only.path, true)}?zip`
       : `${directory ? urlOf(directory, true) : root.href}?zip${names}`;
     const link = h('a', { class: 'quiet', href, download: '', on: { click: event => {
@@ -550,23 +564,31 @@ export function filesView(page) {
   // Loading.
 
   let turn = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ let retry;
 
   /** Lists the directory again; only the last call draws. */
   async function load() {
     const mine = ++turn;
+    clearTimeout(retry);
     try {
       const listing = await list(directory);
       if (mine !== turn) return;
       ({ files, leftOut } = listing);
       failure = null;
+      page.reached(true);
     } catch (error) {
-      if (mine !== turn) return;
-      // Without a connection the last list remains, and the page says why it may be old.
-      if (!(error instanceof ApiError) || error.code === 'offline') return;
+      if (mine !== turn || !(error instanceof ApiError)) return;
+      if (error.code === 'offline') {
+        // The last list remains, and the page says why it may be old.
+        page.reached(false);
+        retry = setTimeout(load, 3000);
+        return;
+      }
       failure = error;
       files = [];
     }
     loaded = true;
+    isPending = false;
     draw();
   }
 
@@ -582,7 +604,11 @@ export function filesView(page) {
       if (time.textContent !== words) time.textContent = words;
     }
   }, 30_000);
-  page.signal.addEventListener('abort', () => clearInterval(clock));
+  page.signal.addEventListener('abort', () => {
+    turn += 1;
+    clearTimeout(retry);
+    clearInterval(clock);
+  });
 
   element.addEventListener('keydown', event => {
     if (event.key === 'Escape' && selected.size) clear();
@@ -603,11 +629,23 @@ export function filesView(page) {
       fill(folderForm);
       refusal.textContent = '';
       element.setAttribute('aria-busy', 'true');
+      isPending = true;
+      const slow = setTimeout(() => {
+        if (!isPending) return;
+        files = [];
+        failure = null;
+        loaded = true;
+        draw();
+      }, 400);
       await load();
+      if (!isPending) clearTimeout(slow);
       element.removeAttribute('aria-busy');
     },
   };
 }
+
+/** @param {string} text */
+const fold = text => text.normalize().toLocaleLowerCase();
 
 /** @param {string} directory @param {string} name */
 export const join = (directory, name) => directory ? `${directory}/${name}` : name;
