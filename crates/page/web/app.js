@@ -131,14 +131,8 @@ function crumbs() {
 
 function account() {
   return h('footer', null, session.user && h('span', null, bdi(session.user)),
-    button(t('sign.out'), async () => {
-      try {
-        await signOut();
-      } catch (error) {
-        announce(sentence(error));
-      }
-      mount();
-    }, { class: 'quiet', icon: 'signout' }));
+    button(t('sign.out'), () => void signOut().catch(error => announce(sentence(error))),
+      { class: 'quiet', icon: 'signout' }));
 }
 
 function drawTrouble() {
@@ -357,7 +351,6 @@ function tokenView(reason) {
     submit.disabled = true;
     try {
       await signIn(input.value.trim());
-      start();
     } catch (refused) {
       submit.disabled = false;
       const status = refused instanceof ApiError ? refused.status : 0;
@@ -376,9 +369,15 @@ function tokenView(reason) {
 events.addEventListener('signedout', async () => {
   if (isDrop || main.querySelector('.token')) return;
   await refresh().catch(() => {});
-  if (!needsToken()) return;
-  mount();
-  tokenView(t('token.ended'));
+  if (needsToken()) tokenView(t('token.ended'));
+});
+
+let shown = '';
+events.addEventListener('session', () => {
+  const { token_required: isRequired, user, rights, scope, signed_in: isSignedIn } = session;
+  const now = JSON.stringify([isRequired, user, rights, scope, isSignedIn]);
+  if (now !== shown) start();
+  shown = now;
 });
 
 // Sheets and the room, loaded when they are asked for.
@@ -474,8 +473,8 @@ function start() {
 
 listenForFiles();
 try {
-  if (!isDrop) await refresh();
-  start();
+  if (isDrop) start();
+  else await refresh();
 } catch (error) {
   // The page without JavaScript stays: it works.
   main.prepend(h('p', { class: 'trouble', role: 'alert' }, sentence(error)));

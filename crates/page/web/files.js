@@ -240,10 +240,8 @@ export function filesView(page) {
     if (isPending) {
       fill(empty, h('p', { class: 'muted' }, t('loading')));
     } else if (failure) {
-      fill(empty, h('p', { class: 'headline' },
-        failure.status === 404 || failure.code === 'not-found' ? t('not.found')
-          : visible(failure.message)),
-        failure.hint && h('p', { class: 'muted' }, visible(failure.hint)),
+      const isGone = failure.status === 404 || failure.code === 'not-found';
+      fill(empty, h('p', { class: 'headline' }, isGone ? t('not.found') : sentence(failure)),
         h('p', null, directory ? button(t('to.top'), () => page.open(''))
           : button(t('retry'), () => void load())));
     } else if (nothing) {
@@ -256,15 +254,17 @@ export function filesView(page) {
   function terminal() {
     const command = session.commands.curl;
     if (!command) return null;
-    // The address of the server is the end of the command: uploads go to this directory.
-    const line = directory && command.endsWith('/') ? `${command}${encodePath(directory)}/` : command;
+    // The command ends in the directory to which the rights are limited, or the top.
+    const below = directory.slice(session.scope ? session.scope.length + 1 : 0);
+    const line = below && command.endsWith('/') ? `${command}${encodePath(below)}/` : command;
     return h('p', { class: 'terminal' }, h('span', { class: 'muted' }, t('from.terminal')),
       h('code', null, visible(line)), copyButton(line));
   }
 
   /** @param {File} file */
   function fileRow(file) {
-    const state = `${file.folder} ${file.size} ${file.time} ${renaming === file.path}`;
+    // What is typed stays while the file changes.
+    const state = renaming === file.path ? 'naming' : `${file.folder} ${file.size} ${file.time}`;
     let known = rows.get(file.path);
     if (!known || known.state !== state) {
       const focused = known?.row.contains(document.activeElement)
@@ -559,7 +559,7 @@ export function filesView(page) {
     return scope === null || directory === scope || directory.startsWith(`${scope}/`);
   }
   const canWrite = () => may('write') && isInScope();
-  const canRename = () => canWrite() && may('delete') && session.renames !== false;
+  const canRename = () => canWrite() && may('delete');
 
   // Loading.
 
