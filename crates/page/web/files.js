@@ -34,8 +34,6 @@ export function urlOf(path, folder = false) {
 }
 
 /** @param {string} path */
-export const parentOf = path => path.slice(0, Math.max(0, path.lastIndexOf('/')));
-/** @param {string} path */
 export const nameOf = path => path.slice(path.lastIndexOf('/') + 1);
 
 /** Whether the WebSocket, whose messages are UTF-8, can name a directory. @param {string} path */

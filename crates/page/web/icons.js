@@ -11,7 +11,6 @@ export const icons = {
   download: 'M12 4v12M7 11l5 5 5-5M4 16v3a1 1 0 0 0 1 1h14a1 1 0 0 0 1-1v-3',
   trash: 'M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5',
   pencil: 'M4 20l1-4L16 5l3 3L8 19l-4 1zM14 7l3 3',
-  plus: 'M12 5v14M5 12h14',
   close: 'M6 6l12 12M18 6L6 18',
   check: 'M5 12.5l4.5 4.5L19 7.5',
   lock: 'M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3',
@@ -21,7 +20,6 @@ export const icons = {
   globe: 'M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM3 12h18M12 3c-5 5-5 13 0 18M12 3c5 5 5 13 0 18',
   up: 'M6 15l6-6 6 6',
   down: 'M6 9l6 6 6-6',
-  right: 'M9 6l6 6-6 6',
   search: 'M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM15.5 15.5L20 20',
   more: 'M5.5 12h.01M12 12h.01M18.5 12h.01',
   pause: 'M9 6v12M15 6v12',
@@ -31,11 +29,8 @@ export const icons = {
     + '11 18.7l1-1',
   copy: 'M9 9h11v11H9zM5 15H4V4h11v1',
   qr: 'M4 4h6v6H4zM14 4h6v6h-6zM4 14h6v6H4zM14 14h2v2M20 14v2M14 20h2M18 18h2v2',
-  people: 'M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20c0-4 3-6 6.5-6s6.5 2 6.5 6'
-    + 'M16 4.5a3.5 3.5 0 0 1 0 6M18 14.5c2 .8 3.5 2.7 3.5 5.5',
   key: 'M8 20a4 4 0 1 1 3-6.7L20 4.5M16 8.5l3 3',
   alert: 'M12 4L2.5 20h19zM12 10v4.5M12 17.3v.01',
   share: 'M12 14V3M8 7l4-4 4 4M7 11H5v10h14V11h-2',
   signout: 'M14 4H5v16h9M10 12h11M17 8l4 4-4 4',
-  info: 'M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM12 11v5.5M12 7.7v.01',
 };

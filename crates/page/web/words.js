@@ -75,7 +75,6 @@ const words = {
   'share': ['Share', '공유'],
   'of': ['{done} of {size}', '{size} 중 {done}'],
   'receiving': ['receiving', '받는 중'],
-  'sorted.up': ['sorted, ascending', '오름차순 정렬'],
   'exact.bytes': ['{n} bytes', '{n}바이트'],
   'not.found': ['This folder does not exist.', '이 폴더는 없습니다.'],
   'to.top': ['Back to the files', '파일 목록으로'],
