@@ -90,7 +90,8 @@ function drawTitle() {
 function drawBar() {
   const needs = needsToken();
   const other = language === 'ko' ? 'en' : 'ko';
-  fill(bar, !needs && mayRead() && h('a', { class: 'skip', href: '#files' }, t('skip')), needs || isDrop || !mayRead() ? h('span') : crumbs(),
+  fill(bar, !needs && mayRead() && h('a', { class: 'skip', href: '#files' }, t('skip')),
+    needs || isDrop || !mayRead() ? h('span') : crumbs(),
     h('div', { class: 'actions' },
       security(),
       !needs && !isDrop && session.room && may('talk') && roomButton(),
@@ -192,7 +193,8 @@ function sending() {
 
 /** @param {HTMLInputElement} input */
 function chosenIn(input) {
-  send(Array.from(input.files ?? [], file => ({ file, path: file.webkitRelativePath || file.name })));
+  send(Array.from(input.files ?? [], file =>
+    ({ file, path: file.webkitRelativePath || file.name })));
   // The same file again is a change too.
   input.value = '';
 }
@@ -206,7 +208,8 @@ function strip() {
     h('label', { class: 'primary' }, input, icon('upload'), h('span', null, t('choose'))),
     h('span', { class: 'hint' }, t('or.drop')),
     'webkitdirectory' in folder
-      && h('label', { class: 'quiet folder' }, folder, icon('folder'), h('span', null, t('folder'))));
+      && h('label', { class: 'quiet folder' }, folder, icon('folder'),
+        h('span', null, t('folder'))));
 }
 
 /** Reads a dropped entry, a folder with all that is below. @param {FileSystemEntry} entry
@@ -276,7 +279,7 @@ async function sendDropped(data) {
   flush();
 }
 
-const target = h('div', { class: 'drop', hidden: true }, h('p', null));
+const target = h('div', { class: 'drop', role: 'status', hidden: true });
 
 /** @param {DragEvent} event */
 const hasFiles = event => Array.from(event.dataTransfer?.types ?? []).includes('Files');

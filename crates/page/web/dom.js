@@ -50,7 +50,7 @@ export function fill(element, ...children) {
 
 /** @param {string} name @param {unknown} value */
 function isSafe(name, value) {
-  if (/^(on|style$|srcdoc$)/i.test(name)) return false;
+  if (/^(on|style$)/i.test(name)) return false;
   if (!/^(href|src|action|formaction)$/i.test(name)) return true;
   try {
     return /^https?:$/.test(new URL(String(value), document.baseURI).protocol);

@@ -7,7 +7,8 @@ import { live } from './live.js';
 import { language, t } from './words.js';
 
 /** @typedef {{ path: string, name: string, folder: boolean, size: number, time: number }} File
- * @typedef {{ name: string, name_raw?: string, kind: string, size?: number, mtime?: number }} Listed
+ * @typedef {{ name: string, name_raw?: string, kind: string, size?: number,
+ *   mtime?: number }} Listed
  * @typedef {{ name: string, bytes: number, size: number | null }} Transfer */
 
 /** Rows that are drawn at first, and further ones for each "Show more": 10,000 rows are slow. */
@@ -18,7 +19,8 @@ const FILTER_FROM = 20;
 const MOST_QUERY = 7000;
 
 /** What browsers show by themselves: opened in another tab, as uploads end with this one. */
-const SHOWN = /\.(png|jpe?g|gif|webp|avif|bmp|svg|pdf|txt|md|log|json|xml|html?|mp4|webm|mov|mp3|ogg|wav|flac|m4a|opus)$/i;
+const SHOWN = new RegExp('\\.(png|jpe?g|gif|webp|avif|bmp|svg|pdf|txt|md|log|json|xml|html?'
+  + '|mp4|webm|mov|mp3|ogg|wav|flac|m4a|opus)$', 'i');
 
 /** @type {{ by: 'name' | 'size' | 'time', down: boolean }} */
 const order = { by: 'name', down: false };
@@ -67,8 +69,8 @@ async function list(path) {
 
 /**
  * @param {{ signal: AbortSignal, open: (path: string) => void,
- *   share: (entry: { path: string, name: string, kind: string }) => void, sending: () => Set<string>,
- *   reached: (reached: boolean) => void }} page
+ *   share: (entry: { path: string, name: string, kind: string }) => void,
+ *   sending: () => Set<string>, reached: (reached: boolean) => void }} page
  *   `sending` has the paths that this page uploads itself: they are rows of the transfers.
  */
 export function filesView(page) {
@@ -92,7 +94,8 @@ export function filesView(page) {
   const search = h('input', { type: 'search', autocomplete: 'off', spellcheck: 'false',
     on: { input: () => { filter = search.value; limit = ROWS; draw(); } } });
   const summary = h('p', { class: 'summary' });
-  const newFolder = button(t('new.folder'), () => askFolder(), { class: 'quiet', icon: 'newfolder' });
+  const newFolder = button(t('new.folder'), () => askFolder(),
+    { class: 'quiet', icon: 'newfolder' });
   const share = button(t('share'), () => page.share({ path: directory, name: nameOf(directory),
     kind: 'directory' }), { class: 'quiet', icon: 'share' });
   const all = h('a', { class: 'quiet', download: '' }, icon('download'),
@@ -120,9 +123,9 @@ export function filesView(page) {
   const more = button('', () => { limit += ROWS; draw(); }, { class: 'more' });
   const note = h('p', { class: 'muted small' });
   const empty = h('div', { class: 'empty' });
-  const element = h('section', { class: 'list', tabindex: '-1', 'aria-label': t('files'), hidden: true,
-    id: 'files' }, h('div', { class: 'above' }, tools, bar), folderForm, refusal, empty, table, more,
-    note);
+  const element = h('section',
+    { class: 'list', tabindex: '-1', 'aria-label': t('files'), hidden: true, id: 'files' },
+    h('div', { class: 'above' }, tools, bar), folderForm, refusal, empty, table, more, note);
 
   /** @param {'name' | 'size' | 'time'} by */
   function sort(by) {
@@ -285,7 +288,8 @@ export function filesView(page) {
   /** @param {File} file */
   function makeRow(file) {
     const shown = visible(file.name);
-    const box = h('input', { type: 'checkbox', class: 'box', 'aria-label': t('select', { name: shown }),
+    const box = h('input', { type: 'checkbox', class: 'box',
+      'aria-label': t('select', { name: shown }),
       on: { click: event => choose(file, box.checked, event.shiftKey) } });
     const link = h('a', {
       class: 'open', href: urlOf(file.path, file.folder),
@@ -319,8 +323,9 @@ export function filesView(page) {
     } },
       h('td', { class: 'pick' }, h('label', null, box, icon(file.folder ? 'folder' : 'file'))),
       h('td', { class: 'name' }, renaming === file.path ? renameForm(file) : link),
-      h('td', { class: 'size', title: file.folder ? null : t('exact.bytes', { n: count(file.size) }) },
-        file.folder ? '' : bytes(file.size)),
+      file.folder ? h('td', { class: 'size' })
+        : h('td', { class: 'size', title: t('exact.bytes', { n: count(file.size) }) },
+          bytes(file.size)),
       h('td', { class: 'time' }, h('time', {
         datetime: date.toISOString(), title: exact(date) }, ago(date))));
     return { row, box };
@@ -407,7 +412,8 @@ export function filesView(page) {
       return h('a', { class: 'quiet', href: urlOf(only.path), download: only.name },
         icon('download'), h('span', null, t('download')));
     }
-    const names = chosen.length === files.length ? '' : chosen.map(({ name }) => `&name=${encodePath(name)}`).join('');
+    const names = chosen.length === files.length ? ''
+      : chosen.map(({ name }) => `&name=${encodePath(name)}`).join('');
     const href = chosen.length === 1 && only ? `${urlOf(only.path, true)}?zip`
       : `${directory ? urlOf(directory, true) : root.href}?zip${names}`;
     const link = h('a', { class: 'quiet', href, download: '', on: { click: event => {
