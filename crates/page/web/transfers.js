@@ -221,7 +221,7 @@ function described(item) {
   if (state === 'done') return result(item);
   if (state === 'refused') return error ? reason(error) : t('error.refused');
   if (state === 'needs-file') {
-    const values = { name: visible(item.name), percent: percent(size ? item.bytes / size : 0) };
+    const values = { name: visible(middle(item.name)), percent: percent(size ? item.bytes / size : 0) };
     return t(item.handle ? 'allow.again' : 'add.again', values);
   }
   if (state === 'sending') {
@@ -249,7 +249,9 @@ function reason({ kind, message, hint, status }) {
   const isOurs = kind === 'changed' || kind === 'differs';
   const text = !isOurs && message ? message
     : !isOurs && status ? t('stopped.code', { status }) : t(`error.${kind}`);
-  const sentence = visible(text.charAt(0).toUpperCase() + text.slice(1));
+  // Messages of the server begin in lower case, some with the name of the file.
+  const sentence = visible(/^[a-z]+ [a-z]/.test(text) && !text.includes(' exists ')
+    ? text.charAt(0).toUpperCase() + text.slice(1) : text);
   return hint && kind !== 'differs' ? `${sentence} (${visible(hint)})` : sentence;
 }
 
