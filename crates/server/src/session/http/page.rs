@@ -79,6 +79,8 @@ pub(crate) struct Frame {
     pub(super) language: &'static str,
     /// Number of directories in the path of the request.
     pub(super) depth: usize,
+    /// The path is that of a directory.
+    pub(super) is_directory: bool,
     /// The assets as a source of `Content-Security-Policy`; `None` if the request names no host
     /// that can be one. The page is then without them.
     pub(super) source: Option<String>,
@@ -95,14 +97,21 @@ pub(super) enum Purpose {
 
 impl Frame {
     /// The frame of a request that could not be parsed.
-    pub(super) const DEFAULT: Self = Self { language: LANGUAGES[0], depth: 0, source: None };
+    pub(super) const DEFAULT: Self =
+        Self { language: LANGUAGES[0], depth: 0, is_directory: false, source: None };
 
     pub(super) fn of(head: &RequestHead, base_path: &BasePath) -> Self {
         Self {
             language: language::preferred(head, &LANGUAGES),
             depth: head.path().matches('/').count().saturating_sub(1),
+            is_directory: head.path().ends_with('/'),
             source: source(head.host(), base_path),
         }
+    }
+
+    /// Returns whether the request names a valid host.
+    pub(super) fn has_host(&self) -> bool {
+        self.source.is_some()
     }
 
     /// Returns the beginning of a page, up to its content. Its icon is empty: browsers request
@@ -115,7 +124,7 @@ impl Frame {
              <link rel=\"icon\" href=\"data:,\"><title>{title}</title>"
         );
         if self.source.is_some() {
-            let assets = format!("{}{}{}", root(self.depth), &ASSETS[1..], *VERSION);
+            let assets = format!("{}{}{}", root(self.depth), &ASSETS[1..], VERSION);
             text += &format!("<link rel=\"stylesheet\" href=\"{assets}/page.css\">");
             if purpose == Purpose::Page {
                 text += &format!("<script type=\"module\" src=\"{assets}/app.js\"></script>");
@@ -184,7 +193,12 @@ pub(super) fn of_error(frame: &Frame, status: StatusCode, text: &str) -> String 
     let (reason, hint) = if is_list { (text, "") } else { (reason, hint) };
     let element = if is_list { "pre" } else { "p" };
     let (code, name) = (status.as_str(), name_of(status, language));
-    let mut page = frame.begin(&format!("{code} {name}"), Purpose::Document);
+    // The script shows a directory that does not exist as one, so a person stays in the page.
+    let purpose = match status {
+        StatusCode::NOT_FOUND if frame.is_directory => Purpose::Page,
+        _ => Purpose::Document,
+    };
+    let mut page = frame.begin(&format!("{code} {name}"), purpose);
     page.push_str(&format!(
         "<p class=\"code\">{code}</p>\n<h1>{name}</h1>\n<{element} lang=\"en\">{}</{element}>\n",
         escaped(reason.trim_end())
@@ -251,7 +265,7 @@ mod tests {
     use super::*;
 
     fn frame(language: &'static str, depth: usize) -> Frame {
-        Frame { language, depth, source: source("h:1", &BasePath::NONE) }
+        Frame { language, depth, is_directory: false, source: source("h:1", &BasePath::NONE) }
     }
 
     #[test]

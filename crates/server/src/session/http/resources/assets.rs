@@ -13,7 +13,7 @@ use crate::session::http::handler::{Opened, Request};
 pub(super) fn open(request: &Request<'_>) -> Opened {
     let Request { head, rest, asked, .. } = *request;
     let (version, name) = rest.split_once('/').unwrap_or_default();
-    let Some(asset) = anyport_page::find(name).filter(|_| version == *VERSION) else {
+    let Some(asset) = anyport_page::find(name).filter(|_| version == VERSION) else {
         let refusal = Refusal::new(RefusalCode::NotFound, "not a file of this page")
             .with_hint("reload the page: the server may have been upgraded");
         // After an upgrade back it exists again.
@@ -21,7 +21,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
         return Opened::Answer(answer.with(header::CACHE_CONTROL, "no-store"));
     };
     let (content, coding) = match accepts(head, "gzip") {
-        true => (asset.gzip(), Some("gzip")),
+        true => (asset.gzip, Some("gzip")),
         false => (asset.content, None),
     };
     let answer = Answer::content(StatusCode::OK, asset.media, Bytes::from_static(content))
