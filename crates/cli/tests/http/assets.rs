@@ -1,8 +1,8 @@
 //! The scripts and the style sheet of pages, and the policy under which browsers use them.
 
-use anyport_testkit::harness::Server;
 use anyport_testkit::harness::http::{Response, curl_says, request};
 use anyport_testkit::harness::tokens::guarded;
+use anyport_testkit::harness::{Running, Server, node_with};
 
 const BROWSER: &str = "Accept: text/html\n";
 
@@ -34,6 +34,9 @@ fn pages_load_their_assets_by_relative_urls_of_this_version() {
     // An error is read, and needs no script.
     let error = get(&server, "/files/none", BROWSER).text();
     assert_eq!(loaded(&error), [style.replacen("./", "../", 1)]);
+    // A directory that does not exist is one to go on from.
+    let error = get(&server, "/files/none/", BROWSER).text();
+    assert_eq!(loaded(&error), [style, script].map(|url| url.replacen("./", "../../", 1)));
     assert!(!page.contains("<style"), "{page}");
 }
 
@@ -117,3 +120,42 @@ fn a_page_is_never_used_from_a_cache_unasked() {
         assert_eq!((page.field("ETag"), page.field("Last-Modified")), ("", ""), "{}", page.head);
     }
 }
+
+/// jsQR draws the path of the image and reads the code, as a phone does.
+#[test]
+fn a_qr_code_is_the_address_that_the_client_used() {
+    let server = Server::start(&["--base-path", "/share"]);
+    let long = format!("/files/{}", "x".repeat(430));
+    for (query, address) in [
+        ("", "http://a/share/".to_owned()),
+        ("?path=%2Ffiles%2Fa%2520b%2F%ED%8C%8C", "http://a/share/files/a%20b/%ED%8C%8C".to_owned()),
+        (&format!("?path={long}"), format!("http://a/share{long}")),
+    ] {
+        let answer = get(&server, &format!("/share/.anyport/qr.svg{query}"), "");
+        let fields = ["Content-Type", "Cache-Control", "X-Content-Type-Options"];
+        assert_eq!(fields.map(|name| answer.field(name)), ["image/svg+xml", "no-store", "nosniff"]);
+        assert_eq!(answer.field("Content-Security-Policy"), "sandbox; default-src 'none'");
+        let Some(mut node) = node_with("jsqr") else { return };
+        node.arg(READ_QR).arg(answer.text());
+        assert_eq!(Running::start(node, None).outcome().succeeds().stdout, address, "{query}");
+    }
+    let forwarded = ["?path=files", "?path=http://other.example/", "?x=1"];
+    let long = format!("?path=/{}", "x".repeat(500));
+    for query in forwarded.into_iter().chain([&*long]) {
+        let answer = get(&server, &format!("/share/.anyport/qr.svg{query}"), "");
+        assert_eq!(answer.status(), 400, "{query}: {}", answer.text());
+    }
+}
+
+const READ_QR: &str = r#"
+    import jsQR from 'jsqr';
+    const svg = process.argv[1], scale = 4, side = scale * svg.match(/viewBox="0 0 (\d+)/)[1];
+    const pixels = new Uint8ClampedArray(side * side * 4).fill(255);
+    const [, white, dark] = svg.match(/ d="([^"]*)"[^]* d="([^"]*)"/);
+    if (white !== `M0 0h${side / scale}v${side / scale}h-${side / scale}z`) throw new Error(white);
+    for (const [, x, y, width] of dark.matchAll(/M(\d+) (\d+)h(\d+)v1h-\d+z/g))
+      for (let row = y * scale; row < (+y + 1) * scale; row++)
+        for (let at = x * scale; at < (+x + +width) * scale; at++)
+          pixels.fill(0, 4 * (row * side + at), 4 * (row * side + at) + 3);
+    process.stdout.write(jsQR.default?.(pixels, side, side)?.data ?? jsQR(pixels, side, side).data);
+"#;

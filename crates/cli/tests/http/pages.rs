@@ -133,6 +133,22 @@ fn a_listing_has_a_form_only_where_clients_may_upload() {
     }
 }
 
+/// A guest sees the form and nothing of others, whether the directory exists or not.
+#[test]
+fn a_browser_that_may_only_upload_gets_the_form_alone() {
+    let server = Server::start(&["--upload-only"]);
+    std::fs::create_dir(server.dir().join("d")).unwrap();
+    std::fs::write(server.dir().join("d/secret"), b"x").unwrap();
+    for path in ["/", "/files/d/"] {
+        let answer = get(&server, path, BROWSER);
+        let page = answer.text();
+        assert_eq!((answer.status(), answer.field("Cache-Control")), (200, "no-cache"), "{page}");
+        assert!(page.contains("<form method=\"post\" ") && page.contains("/app.js\""), "{page}");
+        assert!(!page.contains("secret") && !page.contains("No files"), "{page}");
+        assert_eq!(get(&server, path, "").status(), 403, "{path}");
+    }
+}
+
 #[test]
 fn sizes_are_readable_and_exact_on_a_page() {
     let server = Server::start(&[]);
@@ -158,7 +174,7 @@ fn errors_are_pages_for_browsers_and_lines_for_programs() {
         (&server, "PUT /other", "Origin: http://other.example\n", b"x", 403),
         (&server, "PUT /coded", "Content-Encoding: gzip\n", b"x", 415),
         (&server, "GET /pipe/k", "Sec-Fetch-Site: cross-site\n", b"", 403),
-        (&upload_only, "GET /", "", b"", 403),
+        (&upload_only, "GET /files/x", "", b"", 403),
         (&guarded, "GET /", "", b"", 401),
         (&full, "PUT /x", "", b"x", 507),
         (&unmounted, "GET /healthz", "", b"", 503),

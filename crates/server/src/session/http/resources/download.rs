@@ -160,6 +160,11 @@ fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -
 fn list(request: &Request<'_>, path: Option<FilePath>) -> Opened {
     let Request { context, asked, .. } = *request;
     if let Err(refusal) = context.grant.check(Operation::List, path.as_ref()) {
+        let is_page = asked.form == Form::Html;
+        let page = is_page.then(|| Place::of(request, path).without_list()).flatten();
+        if let Some(page) = page {
+            return Opened::Answer(page);
+        }
         return Opened::Answer(request.refuse(StatusCode::FORBIDDEN, refusal));
     }
     if asked.without_content {

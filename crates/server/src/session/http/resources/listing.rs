@@ -6,13 +6,14 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::listing::ListingWriter;
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::make_visible;
+use http::StatusCode;
 use http::header::{self, HeaderName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::upload::location_of;
 use crate::access::Operation;
-use crate::session::http::answer::{Form, JSON, TEXT_UTF8, VARY};
+use crate::session::http::answer::{Answer, Form, JSON, Length, TEXT_UTF8, VARY};
 use crate::session::http::handler::Request;
 use crate::session::http::page::{self, Frame, Purpose, escaped};
 
@@ -81,6 +82,16 @@ impl Place {
             text.push_str(&format!("<p><a href=\"../\">↑ {}</a></p>\n", words.up));
         }
         text
+    }
+
+    /// Returns the page of a client that may upload here and not list.
+    pub(super) fn without_list(&self) -> Option<Answer> {
+        let may_write = self.command.is_some();
+        let page = may_write.then(|| self.begin() + page::END)?;
+        let answer = Answer::head(StatusCode::OK, Length::Known(page.len() as u64));
+        let fields = self.frame.fields().into_iter();
+        let answer = fields.fold(answer, |answer, (name, value)| answer.with(name, value));
+        Some(Answer { content: page.into(), ..answer }.with(header::CACHE_CONTROL, "no-cache"))
     }
 
     /// Returns the head of the table.

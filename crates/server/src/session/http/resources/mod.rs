@@ -15,6 +15,7 @@ mod listing;
 mod metrics;
 mod outbound;
 mod pipe;
+mod qr;
 mod receiving;
 mod representation;
 mod resumable;
@@ -131,6 +132,7 @@ static RESOURCES: &[Resource] = &[
         ..PLAIN
     },
     Resource { path: page::ASSETS, open: assets::open, is_public: true, ..PLAIN },
+    Resource { path: "/.anyport/qr.svg", open: qr::open, is_public: true, ..PLAIN },
     Resource {
         path: "/.anyport/",
         methods: resumable::methods,
