@@ -24,7 +24,7 @@ export function qr(href, path) {
   const source = new URL('.anyport/qr.svg', root);
   if (path) source.searchParams.set('path', path);
   return h('img', { class: 'qr', src: source.href, width: 180, height: 180,
-    alt: t('qr.of', { address: href }) });
+    alt: t('qr.of') });
 }
 
 /** Returns the content of the sheet "Connect". */

@@ -177,7 +177,6 @@ const words = {
   'room.nick.rule': ['A name has up to 32 letters, digits, and “-”, “_”, “.”.',
     '이름은 글자, 숫자, “-”, “_”, “.”으로 32자까지 쓸 수 있습니다.'],
   'room.file': ['Send a file', '파일 보내기'],
-  'qr.of': ['QR code of {address}', '{address}의 QR 코드'],
   'copy.line': ['Copy the line for {name}', '{name} 명령 복사'],
   'connect.only': ['This address works only on this computer.',
     '이 주소는 이 컴퓨터에서만 쓸 수 있습니다.'],
