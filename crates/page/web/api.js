@@ -124,26 +124,13 @@ const hex = byte => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
 /** Returns the path that `encodePath` wrote. @param {string} encoded */
 export function decodePath(encoded) {
   return encoded.replace(/(?:%[0-9a-f]{2})+/gi, run => {
-    let text = '';
-    for (let at = 0; at < run.length;) {
-      let length = 12;
-      for (; length > 0; length -= 3) {
-        try {
-          const bytes = run.slice(at, at + length);
-          const character = decodeURIComponent(bytes);
-          // A shorter run at the end, or more than one character, is found at its own length.
-          if (bytes.length === length && [...character].length === 1) {
-            text += character;
-            break;
-          }
-        } catch { /* Not UTF-8 at this length. */ }
-      }
-      if (length === 0) {
-        text += String.fromCharCode(0xdc00 + parseInt(run.slice(at + 1, at + 3), 16));
-        length = 3;
-      }
-      at += length;
+    try {
+      return decodeURIComponent(run);
+    } catch {
+      return run.replace(/%(..)/g, (_, byte) => {
+        const code = parseInt(byte, 16);
+        return String.fromCharCode(code < 128 ? code : 0xdc00 + code);
+      });
     }
-    return text;
   });
 }

@@ -60,8 +60,8 @@ function mount() {
   if (needs) return void tokenView();
   const thanks = h('p', { class: 'thanks', hidden: true }, t('thanks'));
   if (mayRead()) {
-    files = filesView({ signal: views.signal, open: go, share: openShare, sending,
-      reached });
+    files = filesView({ signal: views.signal, open: go, share: openShare, maySend,
+      sending, reached });
   }
   fill(main, title, trouble, maySend() && strip(), maySend() && transfersView(queue, views.signal),
     !mayRead() && thanks, files?.element,

@@ -70,7 +70,8 @@ async function list(path) {
 /**
  * @param {{ signal: AbortSignal, open: (path: string) => void,
  *   share: (entry: { path: string, name: string, kind: string }) => void,
- *   sending: () => Set<string>, reached: (reached: boolean) => void }} page
+ *   maySend: () => boolean, sending: () => Set<string>,
+ *   reached: (reached: boolean) => void }} page
  *   `sending` has the paths that this page uploads itself: they are rows of the transfers.
  */
 export function filesView(page) {
@@ -207,7 +208,7 @@ export function filesView(page) {
     searchBox.hidden = !filtered;
     search.placeholder = t('filter', { n: count(files.length) });
     search.setAttribute('aria-label', search.placeholder);
-    newFolder.hidden = !canWrite();
+    newFolder.hidden = !page.maySend();
     share.hidden = !may('share');
     all.href = urlOf(directory, true) + '?zip';
     const nothing = files.length === 0 && incoming === 0;
@@ -246,7 +247,7 @@ export function filesView(page) {
         h('p', null, directory ? button(t('to.top'), () => page.open(''))
           : button(t('retry'), () => void load())));
     } else if (nothing) {
-      fill(empty, h('p', { class: 'headline' }, t('empty')), canWrite() && terminal());
+      fill(empty, h('p', { class: 'headline' }, t('empty')), page.maySend() && terminal());
     } else {
       fill(empty, h('p', { class: 'muted' }, t('no.match', { text: visible(filter) })));
     }
@@ -557,13 +558,7 @@ export function filesView(page) {
     else element.focus({ preventScroll: true });
   }
 
-  /** Rights on files may be for one directory only: above it there is only the way to it. */
-  function isInScope() {
-    const scope = session.scope;
-    return scope === null || directory === scope || directory.startsWith(`${scope}/`);
-  }
-  const canWrite = () => may('write') && isInScope();
-  const canRename = () => canWrite() && may('delete');
+  const canRename = () => page.maySend() && may('delete');
 
   // Loading.
 
