@@ -51,12 +51,15 @@ function mount() {
   views.abort();
   views = new AbortController();
   files = null;
+  // What was said is not for a person who may not talk any more.
+  isRoomOpen &&= session.room && may('talk');
   document.body.className = isRoomOpen ? 'app with-room' : 'app';
   main.className = 'app';
   if (!bar.isConnected) main.before(bar);
   if (!pane.isConnected) main.after(pane);
   const needs = needsToken();
   drawBar();
+  if (!isRoomOpen) drawRoom();
   if (needs) return void tokenView();
   const thanks = h('p', { class: 'thanks', hidden: true }, t('thanks'));
   if (mayRead()) {
@@ -399,11 +402,16 @@ async function openShare(entry) {
 function roomButton() {
   const element = button(t('room'), () => openRoom(!isRoomOpen), { class: 'quiet room-button',
     icon: 'chat', 'aria-expanded': String(isRoomOpen) });
-  if (unread) {
-    element.append(h('span', { class: 'badge' }, h('span', { 'aria-hidden': 'true' }, unread),
-      h('span', { class: 'hidden' }, t('unread', { n: unread }))));
-  }
+  drawUnread(element);
   return element;
+}
+
+/** @param {Element} button */
+function drawUnread(button) {
+  button.querySelector('.badge')?.remove();
+  if (!unread) return;
+  button.append(h('span', { class: 'badge' }, h('span', { 'aria-hidden': 'true' }, unread),
+    h('span', { class: 'hidden' }, t('unread', { n: unread }))));
 }
 
 const narrow = matchMedia('(max-width: 1099.9px)');
@@ -442,8 +450,9 @@ pane.addEventListener('keydown', event => {
 
 document.addEventListener('unread', event => {
   unread = /** @type {CustomEvent} */ (event).detail;
-  const old = bar.querySelector('.room-button');
-  old?.replaceWith(roomButton());
+  // In place: a button that is replaced loses its focus, and the click that has begun.
+  const button = bar.querySelector('.room-button');
+  if (button) drawUnread(button);
 });
 
 // The start.

@@ -151,7 +151,8 @@ function changed() {
 
 /** Joins when the session may talk; what was read is forgotten when it may not any more. */
 function attend() {
-  const may = api.session.room && api.may('talk');
+  // A drop box shows nothing of others, whatever else its visitor may do.
+  const may = api.session.room && api.may('talk') && !document.querySelector('main[data-drop]');
   if (may === attending) return;
   attending = may;
   if (may) return live.join({ room: ROOM, listen: true });
