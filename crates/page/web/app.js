@@ -1,7 +1,7 @@
 // @ts-check
 // The frame: rights, navigation, what is sent and where to, and the views of the other modules.
 import {
-  ApiError, base, decodePath, encodePath, events, may, refresh, root, session, signIn, signOut,
+  ApiError, decodePath, events, may, refresh, root, session, signIn, signOut,
 } from './api.js';
 import { announce, bdi, button, fill, h, icon, sheet, visible } from './dom.js';
 import { filesView, isLive, join, nameOf, sentence, urlOf } from './files.js';
