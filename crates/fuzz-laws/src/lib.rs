@@ -10,6 +10,7 @@ use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix}
 use anyport_proto::form::{Event as FormEvent, FormReader};
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
+use anyport_proto::live::Request as LiveRequest;
 use anyport_proto::preface::{self, LineReader, Reply, Request};
 use anyport_proto::rooms::{
     Command, Event as RoomEvent, EventId, Join, Line, Nickname, make_visible,
@@ -371,6 +372,10 @@ pub fn rooms(input: &[u8]) {
         // Pictures of controls have three bytes, so that the limit may not hold the second time.
         let again = Command::from_json(&said.to_json(), usize::MAX).map(|said| said.to_json());
         assert_eq!(again.as_ref(), Ok(&said.to_json()));
+    }
+    if let Ok(request) = LiveRequest::from_json(text, limits.room_message) {
+        let again = LiveRequest::from_json(&request.to_json(), usize::MAX);
+        assert_eq!(again.map(|again| again.to_json()), Ok(request.to_json()));
     }
     if let Ok(event) = RoomEvent::from_json(text) {
         assert!(is_one_line(&event.to_text()), "{event:?}");

@@ -8,6 +8,7 @@ pub mod form;
 pub mod http1;
 pub mod http2;
 pub mod limits;
+pub mod live;
 pub mod one_line;
 pub mod peer;
 pub mod pipe;

@@ -70,7 +70,7 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                 prepare(&stream, &config);
                 let record = Record::begin(peer, shared.events.counters.clone());
                 let Shared { buffered, unclassified, events, access, .. } = shared.clone();
-                let Shared { rooms, room_listeners, pipes, stream_files, health, .. } =
+                let Shared { rooms, room_listeners, pipes, stream_files, live, health, .. } =
                     shared.clone();
                 let link = Link::new();
                 let grant = Grant::without_token(&config);
@@ -87,6 +87,7 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                     room_listeners,
                     pipes,
                     stream_files,
+                    live,
                     health,
                     per_address: shared.per_address.clone(),
                     peer,

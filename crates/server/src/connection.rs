@@ -4,7 +4,8 @@
 //!   accept ──► opening ──────────► driving ────────────────► lingering close
 //!              detection, TLS,     a session: its first input, then
 //!              or a service that   the runtime, a bulk thread or a reactor
-//!              sends first           └──► the WebSocket library, HTTP/2: own the stream
+//!              sends first           └──► the WebSocket library, a live connection, HTTP/2:
+//!                                         own the stream
 //! ```
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::driving::{self, Drivers};
 use crate::guard::Guard;
 use crate::layers::Connection;
 use crate::opening::{self, Opened};
-use crate::session::{Context, Detached, Successor, http2};
+use crate::session::{Context, Detached, Successor, http2, live};
 use crate::shutdown::Stop;
 use crate::tls::{self, SharedWire, WireParts};
 use crate::unclassified::Registration;
@@ -85,6 +86,10 @@ async fn detach(
                 () = stop.aborted.cancelled() => tracing::debug!(%peer, "aborted"),
                 () = crate::session::library::serve(wire, *upgrade) => {}
             }
+        }
+        Detached::Live(opening) => {
+            drop(stream);
+            live::serve(wire, *opening, stop).await;
         }
         Detached::Http2 => {
             // A client may be silent for long while it waits for other clients; keepalive detects

@@ -152,6 +152,7 @@ impl Server {
             files: Arc::new(Live::new(files)),
             permits: Arc::new(Permits::new(config.max_connections)),
             stream_files: Arc::new(Budget::new(config.max_stream_files as u64)),
+            live: Arc::new(Budget::new(session::live::most(config.max_connections))),
             buffered: Arc::new(Budget::new(config.max_buffered).with_allowance(SMALL_BUFFER)),
             per_address: Arc::new(per_address),
             access: Arc::new(Access::new(live.clone())),

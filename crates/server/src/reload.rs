@@ -14,6 +14,7 @@ use anyport_net::reactor::LiveTimes;
 use crate::config::{Config, ListenerConfig};
 use crate::live::Live;
 use crate::reactors::times;
+use crate::session::live::most;
 use crate::shared::Shared;
 
 /// A handle that replaces the settings of a server, before and while it runs.
@@ -43,6 +44,7 @@ impl Reload {
             files,
             permits,
             stream_files,
+            live,
             buffered,
             per_address,
             unclassified,
@@ -63,6 +65,7 @@ impl Reload {
         unclassified.set_limit(config.max_unclassified);
         permits.resize(config.max_connections);
         stream_files.set_limit(config.max_stream_files as u64);
+        live.set_limit(most(config.max_connections));
         rooms.set_limits(config.rooms.clone());
         pipes.set_limits(config.pipes.clone());
         server.times.iter().for_each(|live| live.set(times(&config.timeouts)));

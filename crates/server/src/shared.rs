@@ -22,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<Live<Files>>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) stream_files: Arc<Budget>,
+    pub(crate) live: Arc<Budget>,
     pub(crate) buffered: Arc<Budget>,
     pub(crate) per_address: Arc<PerAddress>,
     pub(crate) access: Arc<Access>,

@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, Dir, DirEntry, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use serde_json::json;
 
-use crate::beneath::{self, Found, Kind};
+use crate::beneath::{self, Attributes, Found, Kind};
 use crate::disk::{self, Lock};
 use crate::hidden::{Hidden, is_named};
 use crate::index::{PartialLimits, Sources};
@@ -161,6 +161,19 @@ impl Directory {
     /// The kernel's error; `NOENT` where nothing is.
     pub fn look_at(&self, path: &FilePath) -> Result<Kind, Errno> {
         beneath::look_at(self.handle(), path)
+    }
+
+    /// Returns what changes with each entry that appears in a directory, leaves it, or gets another
+    /// name; `None` for the top. Changes of one tick of the kernel's clock may not differ.
+    ///
+    /// # Errors
+    /// The kernel's error; `NOTDIR` for a file.
+    pub fn version(&self, path: Option<&FilePath>) -> io::Result<Attributes> {
+        let Some(path) = path else { return beneath::attributes_of(self.handle()) };
+        match self.look_at(path)? {
+            Kind::Directory(attributes) => Ok(attributes),
+            Kind::File(_) | Kind::Link | Kind::Special => Err(Errno::NOTDIR.into()),
+        }
     }
 
     /// Returns whether there is a partial file of `key`.

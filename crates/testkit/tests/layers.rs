@@ -35,7 +35,7 @@ const MODULES: [(&str, &str); 10] = [
     (
         "proto",
         "counted setting limits one_line peer visible proxy_protocol detect http1 http2 ws \
-         transfer access form rooms pipe preface resumable",
+         transfer access form rooms live pipe preface resumable",
     ),
     (
         "net",

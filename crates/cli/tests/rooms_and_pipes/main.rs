@@ -4,6 +4,7 @@
 //! - `chat` `anyport chat` in a terminal and in scripts
 //! - `datagrams` what is answered over UDP, and what is not
 //! - `greeting` who is greeted, when, and what becomes of the answer
+//! - `live` listings, changes, running uploads and a room over one WebSocket
 //! - `pipe` content that goes from one client to others, and is stored nowhere
 //! - `pipe_deaths` clients that die in the middle of a pipe
 //! - `raw_echo` echo over TCP
@@ -17,6 +18,7 @@ mod cat;
 mod chat;
 mod datagrams;
 mod greeting;
+mod live;
 mod pipe;
 mod pipe_deaths;
 mod raw_echo;

@@ -1,5 +1,7 @@
 //! Commands of a member: a line of raw TCP and of a terminal, or JSON.
 
+use serde_json::Value;
+
 use super::json::{push_plain, push_string};
 use super::message::{EXPECTED as KEY, MessageKey};
 use crate::transfer::codec::json::{MessageError, Object, as_parsed, as_text, parse_kind};
@@ -104,7 +106,12 @@ impl Command {
     /// Parses JSON, whose text may have `most` bytes.
     pub fn from_json(json: &str, most: usize) -> Result<Self, CommandError> {
         let (kind, value) = parse_kind(json, &KINDS)?;
-        match kind.as_str() {
+        Self::of(&kind, value, most)
+    }
+
+    /// Reads the value of a message of a kind, whose text may have `most` bytes.
+    pub(crate) fn of(kind: &str, value: Value, most: usize) -> Result<Self, CommandError> {
+        match kind {
             "say" => {
                 let object = Object::new("say", value)?;
                 let key = object.optional("key", KEY, as_parsed)?;
@@ -114,7 +121,7 @@ impl Command {
                 Object::new("who", value)?;
                 Ok(Self::Who)
             }
-            _ => Err(MessageError::UnknownKind { kind, known: &KINDS }.into()),
+            _ => Err(MessageError::UnknownKind { kind: kind.to_owned(), known: &KINDS }.into()),
         }
     }
 

@@ -63,6 +63,11 @@ impl Access {
         Ok(Grant::of_token(owner).at(&config))
     }
 
+    /// Returns the current settings, by which requests are admitted.
+    pub(crate) fn settings(&self) -> Arc<Config> {
+        self.config.now()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,8 @@
 //! ```text
 //!   session, service ──► Events ──► counters ──► metrics, summary
 //!                          ├──► observer: receipts, interruptions, refusals (at a limited rate)
-//!                          └──► running: transfers and connections at this moment
+//!                          └──► running: transfers and connections at this moment; watched: the
+//!                               directories whose watchers are notified
 //!   layers ──► Tally ──► Record ──► access log, one line at the end of a connection
 //! ```
 
@@ -16,6 +17,7 @@ mod refusals;
 mod requests;
 mod running;
 mod timed;
+mod watched;
 
 pub use counters::{Class, Counters, Decided, Dropped, SilentEnd, Snapshot};
 pub use observer::{Answered, Change, Changed, Interrupted, Observer, Refused, Sent, Why};
@@ -24,6 +26,7 @@ pub(crate) use refusals::REPORT_EVERY;
 pub use running::{Direction, Transfer};
 pub(crate) use running::{Open, Running, Underway};
 pub(crate) use timed::Timed;
+pub(crate) use watched::{Seen, Watch};
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,6 +63,9 @@ impl Events {
     pub(crate) fn received(&self, receipt: &Receipt) {
         self.counters.received(receipt);
         self.observer.receipt(receipt);
+        if let Some(path) = receipt.stored() {
+            self.running.watched.stored(&path);
+        }
     }
 
     /// Reports that an upload was interrupted.
@@ -76,6 +82,11 @@ impl Events {
 
     /// Reports that a client changed an entry.
     pub(crate) fn changed(&self, changed: &Changed) {
+        let watched = &self.running.watched;
+        watched.moved(&changed.name);
+        if let Change::Renamed(to) = &changed.change {
+            watched.moved(to);
+        }
         self.observer.changed(changed);
     }
 

@@ -76,6 +76,11 @@ impl Record {
         self.lock().tls = encryption;
     }
 
+    /// Returns TLS version and cipher suite; `None` without TLS.
+    pub(crate) fn encryption(&self) -> Option<String> {
+        self.lock().tls.clone()
+    }
+
     /// Records the owner of the token that the client sent.
     pub(crate) fn is_of(&self, user: User) {
         self.lock().user = Some(user);

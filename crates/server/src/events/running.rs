@@ -6,8 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyport_proto::live::Progress;
 use anyport_proto::peer::Peer;
+use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::receipt::Protocol;
+
+use super::watched::Watched;
 
 /// A running transfer, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +56,7 @@ impl Direction {
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     state: Mutex<Lists>,
+    pub(crate) watched: Watched,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +70,8 @@ struct Lists {
 #[derive(Debug)]
 struct Entry {
     transfer: Transfer,
+    /// The path of an upload, if its sender named one.
+    upload: Option<FilePath>,
     began: Instant,
     bytes: AtomicU64,
 }
@@ -92,16 +99,41 @@ pub(crate) struct Open {
 }
 
 impl Running {
-    /// Lists a transfer that begins.
-    pub(crate) fn begin(self: &Arc<Self>, transfer: Transfer) -> Underway {
+    /// Lists a transfer that begins; `upload` is the path of an upload.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        transfer: Transfer,
+        upload: Option<FilePath>,
+    ) -> Underway {
         let bytes = AtomicU64::new(transfer.bytes);
-        let entry = Arc::new(Entry { transfer, began: Instant::now(), bytes });
+        let entry = Arc::new(Entry { transfer, upload, began: Instant::now(), bytes });
         let mut state = self.lock();
         let id = state.next;
         state.next += 1;
         state.transfers.insert(id, entry.clone());
         drop(state);
-        Underway { running: self.clone(), id, entry }
+        let underway = Underway { running: self.clone(), id, entry };
+        underway.notify();
+        underway
+    }
+
+    /// Returns the `most` oldest uploads into a directory (`None` is the top) whose path is
+    /// `shown`, each with its name there, its bytes and its size.
+    pub(crate) fn uploads_into(
+        &self,
+        directory: Option<&FilePath>,
+        most: usize,
+        shown: impl Fn(&FilePath) -> bool,
+    ) -> Vec<Progress> {
+        let state = self.lock();
+        let into = state.transfers.values().filter_map(|entry| {
+            let path = entry.upload.as_ref()?;
+            let is_here = path.parent().as_ref() == directory && shown(path);
+            let (bytes, size) = (entry.bytes.load(Ordering::Relaxed), entry.transfer.size);
+            let name = || path.file_name().text().into_owned();
+            is_here.then(|| Progress { name: name(), bytes, size })
+        });
+        into.take(most).collect()
     }
 
     /// Counts a connection that is not classified yet.
@@ -151,11 +183,19 @@ impl Underway {
     pub(crate) fn at(&self, bytes: u64) {
         self.entry.bytes.store(bytes, Ordering::Relaxed);
     }
+
+    /// Notifies the watchers of the directory of an upload.
+    fn notify(&self) {
+        if let Some(upload) = &self.entry.upload {
+            self.running.watched.upload(upload);
+        }
+    }
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
         self.running.lock().transfers.remove(&self.id);
+        self.notify();
     }
 }
 
@@ -185,25 +225,37 @@ mod tests {
     fn running_transfers_are_listed_by_age_until_they_end() {
         let running = Arc::<Running>::default();
         let begin = |name: &str| {
-            running.begin(Transfer {
-                direction: Direction::In,
-                protocol: Protocol::Raw,
-                peer: "192.0.2.1:5000".parse().unwrap(),
-                name: Some(name.to_owned()),
-                size: Some(10),
-                bytes: 2,
-                elapsed: Duration::ZERO,
-            })
+            running.begin(
+                Transfer {
+                    direction: Direction::In,
+                    protocol: Protocol::Raw,
+                    peer: "192.0.2.1:5000".parse().unwrap(),
+                    name: Some(name.to_owned()),
+                    size: Some(10),
+                    bytes: 2,
+                    elapsed: Duration::ZERO,
+                },
+                Some(FilePath::parse(name).unwrap()),
+            )
         };
-        let (first, second) = (begin("first"), begin("second"));
+        let (first, second) = (begin("first"), begin("a/second"));
         second.at(7);
         let names = |most| {
             let (count, listed) = running.transfers(most);
             (count, listed.into_iter().map(|each| (each.name.unwrap(), each.bytes)).collect())
         };
-        let both: Vec<(String, u64)> = vec![("first".to_owned(), 2), ("second".to_owned(), 7)];
+        let both: Vec<(String, u64)> = vec![("first".to_owned(), 2), ("a/second".to_owned(), 7)];
         assert_eq!(names(10), (2, both.clone()));
         assert_eq!(names(1), (2, both[..1].to_vec()), "the list is bounded, the count is not");
+        let into = |directory: Option<&str>, most| {
+            let directory = directory.map(|text| FilePath::parse(text).unwrap());
+            let uploads = running.uploads_into(directory.as_ref(), most, |_| true);
+            uploads.into_iter().map(|each| (each.name, each.bytes)).collect::<Vec<_>>()
+        };
+        assert_eq!(into(None, 10), [("first".to_owned(), 2)]);
+        assert_eq!(into(Some("a"), 10), [("second".to_owned(), 7)]);
+        assert_eq!((into(Some("a"), 0), into(Some("b"), 10)), (vec![], vec![]));
+        assert_eq!(running.uploads_into(None, 10, |_| false), []);
         drop(first);
         assert_eq!(names(10), (1, both[1..].to_vec()));
     }

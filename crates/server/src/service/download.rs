@@ -188,15 +188,18 @@ impl Opened {
     pub(crate) fn into_download(self, bytes: Range<u64>, digest: Algorithm) -> Download {
         let Self { files, source, name, content, attributes } = self;
         let now = Instant::now();
-        let underway = files.events.running.begin(Transfer {
-            direction: Direction::Out,
-            protocol: source.protocol,
-            peer: source.peer,
-            name: Some(name.to_string()),
-            size: Some(attributes.size),
-            bytes: bytes.start,
-            elapsed: Duration::ZERO,
-        });
+        let underway = files.events.running.begin(
+            Transfer {
+                direction: Direction::Out,
+                protocol: source.protocol,
+                peer: source.peer,
+                name: Some(name.to_string()),
+                size: Some(attributes.size),
+                bytes: bytes.start,
+                elapsed: Duration::ZERO,
+            },
+            None,
+        );
         Download {
             underway,
             files,
@@ -367,7 +370,7 @@ impl Drop for Download {
 }
 
 /// Returns the requested path, if a stored file can have it.
-pub(super) fn stored_path(asked: &str, raw: Option<&str>) -> Result<FilePath, Refusal> {
+pub(crate) fn stored_path(asked: &str, raw: Option<&str>) -> Result<FilePath, Refusal> {
     FilePath::of_peer(asked, raw)
         .map_err(|error| Refusal::new(RefusalCode::BadName, error.to_string()))
 }

@@ -6,6 +6,7 @@
 //!   Preface ──JOIN──► Lines              Http1 ──GET /rooms/NAME──► Events
 //!   Preface ──PIPE, TAKE──► Pipe
 //!                                        Refusing (what is not served)
+//!   Http1 ──upgrade at /.anyport/live──► live: no session, but a task that owns the stream
 //!   http2: no session, but a task for each stream, with the routes of Http1 (`http`)
 //!   Echo, Greet, Time (where a listener serves nothing else; Echo also behind a preface line)
 //! ```
@@ -21,6 +22,7 @@ pub(crate) mod http2;
 #[cfg(feature = "library-engine")]
 pub(crate) mod library;
 mod lines;
+pub(crate) mod live;
 mod messages;
 mod pipe;
 mod preface;
@@ -84,6 +86,8 @@ pub(crate) struct Context {
     pub(crate) pipes: Arc<Pipes>,
     /// Budget of files for HTTP/2 streams beside the first of their connection.
     pub(crate) stream_files: Arc<Budget>,
+    /// Budget of live connections.
+    pub(crate) live: Arc<Budget>,
     pub(crate) health: Arc<Health>,
     pub(crate) per_address: Arc<PerAddress>,
     /// The client: of the connection, or of one request that a trusted proxy forwards.
@@ -198,6 +202,8 @@ pub(crate) enum Detached {
     /// The WebSocket library, after a validated request.
     #[cfg(feature = "library-engine")]
     Library(Box<library::Upgrade>),
+    /// A live connection, after its opening handshake.
+    Live(Box<live::Opening>),
     /// HTTP/2, whose streams are tasks.
     Http2,
 }

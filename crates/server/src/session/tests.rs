@@ -58,6 +58,7 @@ pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
         pipes: Arc::new(Pipes::new(config.pipes.clone()).unwrap()),
         room_listeners: Arc::new(Listeners::new(rooms.clone())),
         stream_files: Arc::new(Budget::new(1)),
+        live: Arc::new(Budget::new(1)),
         health: Arc::default(),
         grant: Grant::without_token(&config),
         listener: Arc::default(),

@@ -179,6 +179,13 @@ impl Files {
         self.store.check().map_err(refuse)
     }
 
+    /// Returns the version of a directory (see [`anyport_store::Directory::version`]); `None` if
+    /// there is no such directory now.
+    pub(crate) fn version(&self, path: Option<&FilePath>) -> Option<Attributes> {
+        self.check_directory().ok()?;
+        self.store.now().version(path).ok()
+    }
+
     /// Removes partial files that were kept for long enough: those in the index, or all that are
     /// `there`.
     pub(crate) fn sweep(&self, there: bool) {
@@ -292,15 +299,18 @@ impl Files {
             }
             Sink::Memory(_) | Sink::Discard => (Hasher::new(algorithm), 0),
         };
-        let underway = self.events.running.begin(Transfer {
-            direction: Direction::In,
-            protocol: source.protocol,
-            peer: source.peer,
-            name: offer.name.clone(),
-            size: offer.size,
-            bytes: resumed,
-            elapsed: Duration::ZERO,
-        });
+        let underway = self.events.running.begin(
+            Transfer {
+                direction: Direction::In,
+                protocol: source.protocol,
+                peer: source.peer,
+                name: offer.name.clone(),
+                size: offer.size,
+                bytes: resumed,
+                elapsed: Duration::ZERO,
+            },
+            path.clone().filter(|_| !is_inspected),
+        );
         let mut upload = Upload {
             underway,
             hasher,

@@ -1,13 +1,14 @@
-//! Listeners that are tasks of the runtime, such as streams that share a connection. Each has a
-//! queue, which is bounded like that of a socket.
+//! Members and listeners that are tasks of the runtime, such as streams that share a connection.
+//! Each has a queue, which is bounded like that of a socket.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Instant;
 
 use anyport_net::copy::Gate;
 use anyport_net::reactor::Key;
-use anyport_proto::rooms::Join;
+use anyport_proto::rooms::{Command, Join, Line};
 use anyport_proto::transfer::refusal::Refusal;
 use bytes::Bytes;
 use slab::Slab;
@@ -20,7 +21,7 @@ use super::member::{Entry, Member};
 use super::{Rooms, Wake};
 use crate::access::Participant;
 
-/// All listeners of a server that are tasks of the runtime.
+/// All members and listeners of a server that are tasks of the runtime.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     rooms: Arc<Rooms>,
@@ -49,14 +50,13 @@ struct Mailbox {
     gate: Arc<Gate>,
 }
 
-/// One listener. Dropping it leaves the room.
+/// One member or listener. Dropping it leaves the room.
 #[derive(Debug)]
 pub(crate) struct Listener {
     listeners: Arc<Listeners>,
     key: Key,
     gate: Arc<Gate>,
-    /// Keeps the room's count of listeners.
-    _member: Member,
+    member: Member,
 }
 
 impl Listeners {
@@ -68,8 +68,7 @@ impl Listeners {
         Self { rooms, subscribers, due }
     }
 
-    /// Subscribes to a room in the form of server-sent events; the history is queued
-    /// immediately.
+    /// Joins a room, as a listener without a nickname. Its first output is queued immediately.
     ///
     /// # Errors
     /// There are too many rooms.
@@ -77,8 +76,9 @@ impl Listeners {
         self: &Arc<Self>,
         participant: Participant,
         join: &Join,
+        carrier: Carrier,
     ) -> Result<Listener, Refusal> {
-        let form = Form::new(Carrier::Event, join.json);
+        let form = Form::new(carrier, join.json);
         let mut past = Vec::new();
         // Locked until it is subscribed, so that no event is delivered in between.
         let mut subscribers = self.lock();
@@ -95,7 +95,7 @@ impl Listeners {
         drop(subscribers);
         // The join is an event for the others here too; nothing else wakes this task for it.
         self.due.notify_one();
-        Ok(Listener { listeners: self.clone(), key, gate, _member: member })
+        Ok(Listener { listeners: self.clone(), key, gate, member })
     }
 
     /// Distributes the events of the rooms until the server stops.
@@ -120,6 +120,14 @@ impl Listener {
     /// Returns the gate that is open while there may be something to read.
     pub(crate) const fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// Handles a command of a member. `tell` sends text to this member only, without the framing
+    /// of its carrier.
+    pub(crate) fn handle(&mut self, command: Command, now: Instant, tell: &mut dyn FnMut(&str)) {
+        self.member.handle(Line::Command(command), now, tell);
+        // The room wakes no thread for an event that comes from it, and here many tasks share one.
+        self.listeners.due.notify_one();
     }
 
     /// Returns the next piece. Without one, returns `Pending` and closes the gate; returns
@@ -221,7 +229,7 @@ mod tests {
 
     fn listen(listeners: &Arc<Listeners>) -> Listener {
         let join = Join::from_target("/rooms/lobby", Some("history=0")).unwrap();
-        listeners.listen(participant(1), &join).unwrap()
+        listeners.listen(participant(1), &join, Carrier::Event).unwrap()
     }
 
     fn post(listeners: &Listeners, text: &str) {

@@ -26,6 +26,7 @@ pub(crate) use form::{Carrier, Form};
 pub(crate) use groups::Groups;
 pub(crate) use listeners::{Listener, Listeners};
 pub(crate) use member::{Entry, Member, Subscription};
+pub(crate) use rate::Rate;
 pub(crate) use room::{PostError, Room, guest};
 
 use std::collections::HashMap;

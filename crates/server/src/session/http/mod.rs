@@ -17,4 +17,4 @@ pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};
 pub(super) use forwarded::{Client, client};
 pub(super) use handler::{Event, Handler, Next, Opened, Produced, refuse};
 pub(super) use request::{Expectation, open, to_https};
-pub(super) use resources::{HEARTBEAT, events, find, help, service, subscribe};
+pub(super) use resources::{HEARTBEAT, LIVE, events, find, help, service, subscribe};

@@ -13,13 +13,14 @@ use super::Http1;
 use super::write::{Exchange, dated};
 use crate::access::Means;
 use crate::events::Why;
-use crate::session::http::{check_access, refuse, service};
+use crate::session::http::{LIVE, check_access, refuse, service};
+#[cfg(feature = "library-engine")]
+use crate::session::library::Upgrade;
+use crate::session::live::Opening;
 use crate::session::refusing::not_accepted;
 use crate::session::route::{Route, RouteError};
 use crate::session::ws::Ws;
-use crate::session::{AnySession, Next, Successor};
-#[cfg(feature = "library-engine")]
-use crate::session::{Detached, library::Upgrade};
+use crate::session::{AnySession, Detached, Next, Successor};
 
 /// Returns whether a client offered one of the subprotocols of this program.
 fn is_announced(subprotocol: Option<&str>) -> bool {
@@ -48,7 +49,8 @@ impl Http1 {
             }
         }
         let route = match service(head.path(), head.query()) {
-            Ok(route) => route,
+            _ if head.path() == LIVE => None,
+            Ok(route) => Some(route),
             Err(error) => {
                 let status = match &error {
                     RouteError::NotFound(_) | RouteError::BadRoom(TargetError::NoRoom) => {
@@ -60,7 +62,7 @@ impl Http1 {
                 return Next::Finish;
             }
         };
-        if let Route::Room(_) = route
+        if let Some(Route::Room(_)) = route
             && let Err(refusal) = self.context.participant()
         {
             let answer = refuse(&self.context, &exchange.asked, StatusCode::FORBIDDEN, refusal);
@@ -69,12 +71,12 @@ impl Http1 {
         }
         let config = &self.context.config;
         let subprotocols: &[&str] = match route {
-            Route::Files { .. } => &[FILE_SUBPROTOCOL, PLAIN_SUBPROTOCOL],
-            Route::Room(_) => &[rooms::SUBPROTOCOL, PLAIN_SUBPROTOCOL],
-            Route::Echo => &[PLAIN_SUBPROTOCOL],
+            Some(Route::Files { .. }) => &[FILE_SUBPROTOCOL, PLAIN_SUBPROTOCOL],
+            Some(Route::Room(_)) => &[rooms::SUBPROTOCOL, PLAIN_SUBPROTOCOL],
+            Some(Route::Echo) | None => &[PLAIN_SUBPROTOCOL],
         };
-        // The library engine knows no compression.
-        let deflate = config.deflate && config.engine == Engine::Own;
+        // The library engine knows no compression, and members of a room share their frames.
+        let deflate = config.deflate && config.engine == Engine::Own && route.is_some();
         let origin = OriginPolicy::SameHostOr(&config.allowed_origins);
         let Acceptance { response, subprotocol, deflate } =
             match accept(head, &Policy { subprotocols, origin, deflate }) {
@@ -90,6 +92,21 @@ impl Http1 {
                     return Next::Finish;
                 }
             };
+        let Some(route) = route else {
+            return match Opening::new(&self.context, head, rest) {
+                Ok(opening) => {
+                    self.context.record.speaks("ws");
+                    replies.extend_from_slice(&response);
+                    Next::Become(Successor::Detached(Detached::Live(Box::new(opening))))
+                }
+                Err(refusal) => {
+                    let status = StatusCode::SERVICE_UNAVAILABLE;
+                    let answer = refuse(&self.context, &exchange.asked, status, refusal);
+                    exchange.answer(answer, replies);
+                    Next::Finish
+                }
+            };
+        };
         self.context.record.speaks("ws");
         let announced = is_announced(subprotocol.as_deref());
         // A room sends frames of the built-in implementation to its members.

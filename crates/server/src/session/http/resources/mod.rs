@@ -12,6 +12,7 @@ mod form;
 mod health;
 pub(crate) mod help;
 mod listing;
+mod live;
 mod metrics;
 mod outbound;
 mod pipe;
@@ -24,6 +25,7 @@ mod stored;
 mod time;
 mod upload;
 
+pub(crate) use live::LIVE;
 pub(crate) use room::{HEARTBEAT, events, subscribe};
 
 use anyport_proto::access::Rights;
@@ -133,6 +135,7 @@ static RESOURCES: &[Resource] = &[
     },
     Resource { path: page::ASSETS, open: assets::open, is_public: true, ..PLAIN },
     Resource { path: "/.anyport/qr.svg", open: qr::open, is_public: true, ..PLAIN },
+    Resource { path: LIVE, open: live::open, is_shared: true, ..PLAIN },
     Resource {
         path: "/.anyport/",
         methods: resumable::methods,
@@ -221,6 +224,7 @@ mod tests {
             ("/echo", "/echo", ""),
             ("/rooms/lobby", "/rooms/", "lobby"),
             ("/pipe/x", "/pipe/", "x"),
+            ("/.anyport/live", "/.anyport/live", ""),
             ("/.anyport/uploads/0", "/.anyport/", "uploads/0"),
             ("/.anyport", "/", ".anyport"),
             ("/rooms", "/", "rooms"),

@@ -18,7 +18,7 @@ use crate::session::http::answer::{Answer, Asked, Form, Head, Length};
 use crate::session::http::handler::{Event, Handler, Next, Opened, Produced, Request, refuse};
 
 use crate::access::Participant;
-use crate::service::rooms::Listener;
+use crate::service::rooms::{Carrier, Listener};
 use crate::session::route::{Route, RouteError};
 use crate::session::{Context, idle_reason, stopping};
 
@@ -174,7 +174,7 @@ pub(crate) fn subscribe(
 ) -> Result<Box<dyn Handler>, Answer> {
     let listener = context
         .participant()
-        .and_then(|participant| context.room_listeners.listen(participant, join));
+        .and_then(|participant| context.room_listeners.listen(participant, join, Carrier::Event));
     let listener = listener
         .map_err(|refusal| refuse(context, asked, StatusCode::SERVICE_UNAVAILABLE, refusal))?;
     // Often enough that no proxy considers the stream dead.
