@@ -503,10 +503,18 @@ fn a_client_that_reads_nothing_misses_events_and_holds_no_memory() {
     while !read_line(&mut member).starts_with("* here: ") {}
     let grown = server.memory().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} bytes");
-    let lost = live.until("lost")["count"].as_u64().unwrap();
-    assert!(lost > 0);
+    assert!(live.until("lost")["count"].as_u64().unwrap() > 0);
+    // It may be lost too, as long as earlier events are on their way.
     writeln!(member, "again").unwrap();
-    while live.until("message")["text"] != "again" {}
+    loop {
+        let next = live.next();
+        if next["message"]["text"] == "again" {
+            return;
+        }
+        if next.get("lost").is_some() {
+            writeln!(member, "again").unwrap();
+        }
+    }
 }
 
 #[test]

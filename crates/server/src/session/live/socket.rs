@@ -226,6 +226,9 @@ impl Socket {
         let writes = !is_paused && !self.is_written();
         let reads = !is_paused && self.handled == self.input.len();
         let Self { reader, writer, sending, input, .. } = self;
+        if reads {
+            input.reserve(READ);
+        }
         let write = async {
             if sending.is_empty() {
                 writer.flush().await.map(|()| 0)
@@ -267,6 +270,9 @@ impl Socket {
 
 /// Queued output beyond which no further request is handled.
 const ANSWERS_AT_ONCE: usize = 16 * 1024;
+
+/// Minimum size of a read.
+const READ: usize = 4 * 1024;
 
 /// Longest idle timeout, within the range of the clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
