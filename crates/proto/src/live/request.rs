@@ -73,6 +73,7 @@ impl Request {
             "list" => {
                 let path = object.optional_value::<Text>("path")?.filter(|path| !path.is_empty());
                 let path_raw = object.optional_value::<Raw>("path_raw")?;
+                let path = path.or_else(|| path_raw.clone());
                 let id = object.optional("id", NUMBER, Value::as_u64)?;
                 Self::List { list: List { path, path_raw, ..List::default() }, id }
             }
@@ -178,6 +179,13 @@ mod tests {
         for top in [r#"{"list":{"path":""}}"#, r#"{"list":{}}"#, r#"{"list":{"path":null}}"#] {
             assert_eq!(read(top), Ok(list(None, None)), "{top}");
         }
+        let Ok(Request::List { list, .. }) = read(r#"{"list":{"path_raw":"a/%FF"}}"#) else {
+            panic!()
+        };
+        assert_eq!(
+            (list.path.as_deref(), list.path_raw.as_deref()),
+            (Some("a/%FF"), Some("a/%FF"))
+        );
         let json = r#"{"join":{"room":"lobby","as":"alice","since":"k3f9c2-4","history":3}}"#;
         let Ok(Request::Join { join, listens: false }) = read(json) else { panic!() };
         assert_eq!(join.to_target(), "/rooms/lobby?as=alice&json&self&since=k3f9c2-4&history=3");
