@@ -221,7 +221,8 @@ function described(item) {
   if (state === 'done') return result(item);
   if (state === 'refused') return error ? reason(error) : t('error.refused');
   if (state === 'needs-file') {
-    const values = { name: visible(middle(item.name)), percent: percent(size ? item.bytes / size : 0) };
+    const part = percent(size ? item.bytes / size : 0);
+    const values = { name: visible(middle(item.name)), percent: part };
     return t(item.handle ? 'allow.again' : 'add.again', values);
   }
   if (state === 'sending') {
