@@ -142,7 +142,6 @@ function row(queue, item) {
     bdi(middle(path, NAME_LENGTH)));
   const element = h('li', { class: 'transfer' }, name, bar,
     h('span', { class: 'transfer-text' }, text, note), action, menu);
-  let details = /** @type {HTMLElement | null} */ (null);
   let shown = '';
 
   function act() {
@@ -176,9 +175,7 @@ function row(queue, item) {
     action.hidden = !words || state === 'done' && !linkOf(item);
     if (words && image) label(action, t(words), image);
     if (state === 'done') {
-      note.textContent = '';
-      details ??= receiptDetails(item);
-      element.append(details);
+      addReceipt(item, text, element);
     }
   }
 
@@ -229,8 +226,8 @@ function described(item) {
     return facts([progress(item.bytes, size), item.rate > 0 && rate(item.rate),
       item.left !== null && t('left', { time: duration(Math.ceil(item.left)) })]);
   }
-  const hint = error && (error.status || error.kind !== 'offline') ? reason(error)
-    : t(`state.${state}`);
+  // What stops the whole queue is in its line.
+  const hint = state === 'offline' && error?.status ? reason(error) : t(`state.${state}`);
   return facts([state === 'waiting' && item.bytes === 0 ? bytes(size) : progress(item.bytes, size),
     hint]);
 }
@@ -253,7 +250,7 @@ function reason({ kind, message, hint, status }) {
   // Messages of the server begin in lower case, some with the name of the file.
   const sentence = visible(/^[a-z]+ [a-z]/.test(text) && !text.includes(' exists ')
     ? text.charAt(0).toUpperCase() + text.slice(1) : text);
-  return hint && kind !== 'differs' ? `${sentence} (${visible(hint)})` : sentence;
+  return hint && kind === 'refused' ? `${sentence} (${visible(hint)})` : sentence;
 }
 
 /** @param {Item} item */
@@ -280,25 +277,33 @@ async function copyLink(item, action) {
   setTimeout(() => label(action, t('copy.link'), 'link'), 2000);
 }
 
-/** @param {Item} item */
-function receiptDetails(item) {
+/** Adds digest, rate and QR code, on request. @param {Item} item @param {HTMLElement} text
+ * @param {HTMLElement} element */
+function addReceipt(item, text, element) {
   const { receipt, size } = item;
-  const content = h('div', { class: 'receipt' });
-  const details = h('details', { class: 'transfer-details', on: {
-    toggle: () => {
-      if (!details.open || content.firstChild || !receipt) return;
+  if (!receipt) return;
+  /** @param {string} word @param {string} value */
+  const pair = (word, value) => [h('dt', null, t(word)), h('dd', null, value)];
+  /** @type {HTMLElement | null} */ let shown = null;
+  const toggle = h('button', { type: 'button', class: 'link', 'aria-expanded': 'false', on: {
+    click: () => {
       const link = linkOf(item);
-      fill(content, h('dl', null,
-        receipt.digest
-          && [h('dt', null, t('digest')), h('dd', null, h('code', null, receipt.digest))],
-        [h('dt', null, t('size')), h('dd', null, t('exact.bytes', { n: count(size) }))],
-        receipt.seconds > 0 && !receipt.isThere
-          && [h('dt', null, t('rate')), h('dd', null, rate(size / receipt.seconds))]),
+      toggle.setAttribute('aria-expanded', String(!shown));
+      if (shown) {
+        shown.remove();
+        shown = null;
+        return;
+      }
+      shown = h('div', { class: 'receipt' }, h('dl', null,
+        receipt.digest && pair('digest', receipt.digest),
+        pair('size', t('exact.bytes', { n: count(size) })),
+        receipt.seconds > 0 && !receipt.isThere && pair('rate', rate(size / receipt.seconds))),
       link && h('img', { class: 'qr', alt: t('qr.of'),
         src: new URL(`.anyport/qr.svg?path=${encodeURIComponent(link.pathname)}`, root) }));
+      element.append(shown);
     },
-  } }, h('summary', null, t('details')), content);
-  return details;
+  } }, t('details'));
+  text.after(' · ', toggle);
 }
 
 /** @param {Queue} queue @param {Item} item @param {HTMLElement} note */
