@@ -32,6 +32,8 @@ let read = 0;
 let here = new Set();
 let listeners = 0;
 let me = '';
+/** Own names: of what happens to them the person knows. */
+const mine = new Set();
 let state = { member: false, joined: false, trouble: '' };
 /** @type {Map<string, {text: string, refused?: string}>} */
 const waiting = new Map();
@@ -76,6 +78,11 @@ function add(text, time, { id, from, own = false }) {
   if (own || (id !== undefined && id === lastRead)) read = number;
 }
 
+/** @param {string} words @param {{id?: string, nick: string, time: string}} presence */
+function notice(words, { id, nick, time }) {
+  if (!mine.has(nick)) add(t(words, { nick: visible(nick) }), time, { id });
+}
+
 let lastRead = kept('room-read');
 
 function markRead() {
@@ -89,19 +96,22 @@ function happened({ joined, message, join, leave, lost, members, error, away, pa
   if (joined) {
     state.joined = true;
     state.trouble = '';
-    if (joined.as) me = joined.as;
     here = new Set(joined.members);
     listeners = joined.listeners;
-    if (joined.as) here.add(joined.as);
+    if (joined.as) {
+      me = joined.as;
+      mine.add(me);
+      here.add(me);
+    }
   } else if (message) {
     const own = message.key !== undefined && waiting.delete(message.key);
     add(message.text, message.time, { id: message.id, from: message.from, own });
   } else if (join) {
     if (!past) here.add(join.nick);
-    if (join.nick !== me) add(t('room.joined', { nick: visible(join.nick) }), join.time, join);
+    notice('room.joined', join);
   } else if (leave) {
     if (!past && leave.nick !== me) here.delete(leave.nick);
-    if (leave.nick !== me) add(t('room.left', { nick: visible(leave.nick) }), leave.time, leave);
+    notice('room.left', leave);
   } else if (lost) {
     add(t('room.lost'), '', {});
   } else if (members) {
