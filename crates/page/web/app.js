@@ -4,7 +4,7 @@ import {
   ApiError, decodePath, events, may, refresh, root, session, signIn, signOut,
 } from './api.js';
 import { announce, bdi, button, fill, h, icon, sheet, visible } from './dom.js';
-import { filesView, isLive, join, nameOf, sentence, urlOf } from './files.js';
+import { filesView, join, nameOf, sentence, urlOf } from './files.js';
 import { live } from './live.js';
 import { roomView } from './room.js';
 import { transfersView } from './transfers.js';
@@ -468,7 +468,7 @@ queue.addEventListener('change', () => {
   if (isDrop) reached(!queue.items.some(({ state }) => state === 'offline'));
 });
 queue.addEventListener('stored', () => {
-  if (!live.connected || !isLive(directory)) void files?.load();
+  if (!live.connected) void files?.load();
 });
 document.addEventListener('language', mount);
 

@@ -59,9 +59,9 @@ function isSafe(name, value) {
   }
 }
 
-const CONTROLS = new RegExp('[\\0-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e'
-  // The last are bytes that are not UTF-8, as `decodePath` of api.js returns them.
-  + '\\u2066-\\u2069\\ufeff]|[\\udc80-\\udcff](?<![\\ud800-\\udbff].)', 'g');
+// The last are bytes that are not UTF-8, as `decodePath` of api.js returns them.
+const CONTROLS =
+  /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\udc80-\udcff]/gu;
 
 /**
  * Returns text of a peer with a visible form of each control and of each mark that changes the

@@ -38,22 +38,11 @@ export function urlOf(path, folder = false) {
 /** @param {string} path */
 export const nameOf = path => path.slice(path.lastIndexOf('/') + 1);
 
-/** Whether the WebSocket, whose messages are UTF-8, can name a directory. @param {string} path */
-export const isLive = path => !/[\udc80-\udcff](?<![\ud800-\udbff].)/.test(path);
-
-/** Lists a directory: by the WebSocket, or if its path is not UTF-8, by a request.
- * @param {string} path @returns {Promise<{ files: File[], leftOut: number }>} */
+/** Lists a directory. @param {string} path
+ * @returns {Promise<{ files: File[], leftOut: number }>} */
 async function list(path) {
   /** @type {Listed[] & { left_out?: number | unknown[] }} */
-  let entries;
-  if (!isLive(path)) {
-    live.watch(null);
-    const response = await request(urlOf(path, true));
-    const listing = await response.json();
-    entries = Object.assign(listing.entries, { left_out: listing.left_out });
-  } else {
-    entries = await live.list(path);
-  }
+  const entries = await live.list(path);
   const left = entries.left_out;
   return {
     files: entries.map(entry => {
