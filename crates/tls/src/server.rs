@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use data_encoding::BASE64;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
@@ -82,15 +83,17 @@ impl Server {
         self.fingerprint
     }
 
+    /// Returns the options with which curl accepts the server's key and no other, with a blank
+    /// behind them.
+    pub fn curl_options(&self) -> Option<String> {
+        // curl compares the pinned key even where -k disables other verification.
+        let digest = BASE64.encode(&self.public_key?);
+        Some(format!("-k --pinnedpubkey sha256//{digest} "))
+    }
+
     /// Returns the DNS names of the certificate; one may begin with `*.`.
     pub fn names(&self) -> &[String] {
         &self.names
-    }
-
-    /// Returns the SHA-256 digest of the certificate's public key, which `curl --pinnedpubkey`
-    /// compares.
-    pub const fn public_key_digest(&self) -> Option<[u8; 32]> {
-        self.public_key
     }
 }
 

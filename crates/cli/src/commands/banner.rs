@@ -10,8 +10,6 @@ use anyport_proto::access::Rights;
 use anyport_proto::detect::Allowed;
 use anyport_server::{ListenerConfig, Service, TlsMode};
 use anyport_tls::server::Server;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 /// The way to reach a listener.
 struct Door {
@@ -97,12 +95,8 @@ impl Banner<'_> {
     fn curl(&self, door: &Door) -> String {
         let token = if self.tokens { "-u :TOKEN " } else { "" };
         let url = door.url("http", "https", "");
-        let tls = match self.tls.filter(|_| door.encrypted).and_then(Server::public_key_digest) {
-            // curl compares the pinned key even where -k disables other verification.
-            Some(digest) => {
-                let digest = STANDARD.encode(digest);
-                format!("-k --pinnedpubkey sha256//{digest} {}", self.own_certificate())
-            }
+        let tls = match self.tls.filter(|_| door.encrypted).and_then(Server::curl_options) {
+            Some(options) => format!("{options}{}", self.own_certificate()),
             None => String::new(),
         };
         let upload = if self.withheld.contains(Rights::WRITE) { "" } else { "-T FILE " };

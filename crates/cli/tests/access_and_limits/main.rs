@@ -19,6 +19,7 @@
 //! - `trusted_proxy` `Forwarded` and `X-Forwarded-*` from trusted proxies
 //! - `unix_sockets` listening at a path, and clients that connect to one
 //! - `under_load` floods, storms and shortages
+//! - `web_sessions` how a page signs in, and what its cookie permits
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -41,3 +42,4 @@ mod tokens;
 mod trusted_proxy;
 mod under_load;
 mod unix_sockets;
+mod web_sessions;

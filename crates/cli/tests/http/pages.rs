@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyport_testkit::harness::http::{Response, request};
-use anyport_testkit::harness::tokens::guarded;
 use anyport_testkit::harness::{Running, Server, peer};
 
 /// What Chromium sends.
@@ -162,7 +161,6 @@ fn sizes_are_readable_and_exact_on_a_page() {
 fn errors_are_pages_for_browsers_and_lines_for_programs() {
     let server = Server::start(&["--max-size", "10"]);
     let upload_only = Server::start(&["--upload-only"]);
-    let (guarded, _tokens) = guarded(&[]);
     let full = Server::start(&["--quota", "1"]);
     let unmounted = Server::start(&[]);
     std::fs::remove_dir(unmounted.dir()).unwrap();
@@ -175,7 +173,6 @@ fn errors_are_pages_for_browsers_and_lines_for_programs() {
         (&server, "PUT /coded", "Content-Encoding: gzip\n", b"x", 415),
         (&server, "GET /pipe/k", "Sec-Fetch-Site: cross-site\n", b"", 403),
         (&upload_only, "GET /files/x", "", b"", 403),
-        (&guarded, "GET /", "", b"", 401),
         (&full, "PUT /x", "", b"x", 507),
         (&unmounted, "GET /healthz", "", b"", 503),
     ] {
@@ -192,8 +189,6 @@ fn errors_are_pages_for_browsers_and_lines_for_programs() {
         assert!(page.contains(&format!("<p class=\"code\">{status}</p>")), "{page}");
         let text = plain.text();
         let (reason, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
-        // A browser has a dialog for the token, which the hint does not know.
-        let hint = if status == 401 { "enter the token as the password" } else { hint };
         for text in [reason, hint] {
             let text = text.trim_end().replace('&', "&amp;").replace('<', "&lt;");
             let text = text.replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;");

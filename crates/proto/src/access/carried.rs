@@ -1,5 +1,6 @@
-//! Tokens in HTTP requests: in `Authorization` (RFC 9110 §11.6.2; RFC 6750 §2.1; RFC 7617 §2), and
-//! among the subprotocols of an opening handshake, where a page in a browser can set no field.
+//! Tokens in HTTP requests: in `Authorization` (RFC 9110 §11.6.2; RFC 6750 §2.1; RFC 7617 §2),
+//! among the subprotocols of an opening handshake, where a page in a browser can set no field, and
+//! in an HTML form; and the cookie of a page.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -44,6 +45,28 @@ pub fn subprotocol_token(head: &RequestHead) -> Option<Token> {
         .field_tokens(header::SEC_WEBSOCKET_PROTOCOL)
         .find_map(|offered| offered.strip_prefix(TOKEN_SUBPROTOCOL))?;
     Token::parse(&percent::decode(encoded).ok()?).ok()
+}
+
+/// Returns the value of a cookie (RFC 6265 §4.2.1), from all fields: HTTP/2 splits them (RFC 9113
+/// §8.2.3).
+///
+/// Returns `None` if the cookie is repeated, because another port of the host, or a domain above
+/// it, has set one of them.
+pub fn cookie<'a>(head: &'a RequestHead, name: &str) -> Option<&'a str> {
+    let fields = head.fields.get_all(header::COOKIE).into_iter();
+    // Other cookies of the host may have any bytes.
+    let mut values = fields
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    std::str::from_utf8(value).ok()
+}
+
+/// Returns the text that a person entered as `token` in an HTML form
+/// (`application/x-www-form-urlencoded`, WHATWG URL §5.1).
+pub fn form_token(content: &str) -> Option<String> {
+    let encoded = content.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+    percent::decode(&encoded.replace('+', " ")).ok()
 }
 
 #[cfg(test)]
@@ -106,5 +129,45 @@ mod tests {
         assert_eq!(odd.as_deref(), Some("0123456789/abcd="));
         assert_eq!(offered("anyport.1"), None);
         assert_eq!(offered("anyport.token.short"), None);
+    }
+
+    #[test]
+    fn a_cookie_counts_if_it_is_there_once() {
+        let found = |fields: &str| cookie(&head(fields), "anyport-1").map(str::to_owned);
+        let x = Some("x".to_owned());
+        for fields in [
+            "Cookie: anyport-1=x\r\n",
+            "Cookie: a=b; anyport-1=x; c\r\n",
+            "Cookie: a=b;anyport-1=x\r\n",
+            "Cookie: a=b\r\nCookie: anyport-1=x\r\n",
+            "Cookie: a=\u{e4}; anyport-1=x; xanyport-1=y; anyport-10=z\r\n",
+        ] {
+            assert_eq!(found(fields), x, "{fields}");
+        }
+        for fields in [
+            "",
+            "Cookie: anyport-1\r\n",
+            "Cookie: a=anyport-1=x\r\n",
+            "Cookie: ANYPORT-1=x\r\n",
+            "Cookie: anyport-1=x; anyport-1=x\r\n",
+            "Cookie: anyport-1=x\r\nCookie: anyport-1=y\r\n",
+        ] {
+            assert_eq!(found(fields), None, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_form_carries_what_was_entered() {
+        for (content, entered) in [
+            ("token=abc", Some("abc")),
+            ("a=b&token=a%2Fb%3D+%2B", Some("a/b= +")),
+            ("token=", Some("")),
+            ("token", None),
+            ("xtoken=abc", None),
+            ("token=%zz", None),
+            ("token=%ff", None),
+        ] {
+            assert_eq!(form_token(content).as_deref(), entered, "{content}");
+        }
     }
 }

@@ -49,6 +49,11 @@ impl HostName {
         !self.0.contains('.') || LOCAL.iter().any(|domain| self.0.ends_with(domain))
     }
 
+    /// Returns whether it is `localhost` or a name below it, which are loopback (RFC 6761 §6.3).
+    pub fn is_loopback(&self) -> bool {
+        self.0 == "localhost" || self.0.ends_with(".localhost")
+    }
+
     /// Returns whether a name in a certificate, such as `files.example.org` or `*.example.org`,
     /// is for this one (RFC 9525 §6.3).
     pub fn is_named_by(&self, certificate: &str) -> bool {
@@ -105,6 +110,8 @@ mod tests {
         ] {
             let name = host_of(authority).unwrap().unwrap();
             assert_eq!(name.is_local(), local, "{authority}");
+            let loopback = ["localhost:8331", "LOCALHOST.", "a.localhost"].contains(&authority);
+            assert_eq!(name.is_loopback(), loopback, "{authority}");
         }
         assert!(host_of("a b").unwrap().is_err());
         assert!(host_of("h:port").unwrap().is_err());

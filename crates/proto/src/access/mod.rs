@@ -15,7 +15,9 @@ mod hosts;
 mod list;
 mod rights;
 
-pub use carried::{PLAIN_SUBPROTOCOL, TOKEN_SUBPROTOCOL, authorization, subprotocol_token};
+pub use carried::{
+    PLAIN_SUBPROTOCOL, TOKEN_SUBPROTOCOL, authorization, cookie, form_token, subprotocol_token,
+};
 pub use hosts::{HostName, HostNameError, host_of};
 pub use list::{ListError, Named, is_user_name, parse_list};
 pub use rights::{Rights, RightsError};

@@ -2,6 +2,7 @@
 //! guessing. Its [`Grant`] has the rights of the token.
 //!
 //! ```text
+//!   cookie of the page ──Access::session_token──┐
 //!   HTTP, WebSocket, preface ──the token that was shown──► Access::admit ──► grant, or why not
 //!   bare bytes, bare frames ──nothing to show────────────────┘
 //! ```
@@ -12,6 +13,7 @@
 mod denied;
 mod failures;
 pub(crate) mod grant;
+mod web_sessions;
 
 pub(crate) use denied::{Denied, Means};
 pub(crate) use grant::{Grant, Operation, Participant};
@@ -26,8 +28,9 @@ use crate::address::counted_as;
 use crate::config::Config;
 use crate::live::Live;
 use failures::Failures;
+use web_sessions::WebSessions;
 
-/// The failed attempts that a server remembers.
+/// The failed attempts that a server remembers, and the sessions of its page.
 #[derive(Debug)]
 pub(crate) struct Access {
     /// The current settings: a token that was removed admits to no further request, also on a
@@ -39,6 +42,7 @@ pub(crate) struct Access {
 #[derive(Debug, Default)]
 struct State {
     failures: Failures,
+    sessions: WebSessions,
 }
 
 impl Access {
@@ -66,6 +70,30 @@ impl Access {
     /// Returns the current settings, by which requests are admitted.
     pub(crate) fn settings(&self) -> Arc<Config> {
         self.config.now()
+    }
+
+    /// Begins a session of the page for a token that was admitted, and returns its id, which is a
+    /// secret.
+    pub(crate) fn begin_session(&self, token: &Token) -> String {
+        self.lock().sessions.begin(token, Instant::now())
+    }
+
+    /// Returns the token of a session of the page, to be admitted like one that was shown. Ends the
+    /// session if the token was removed, so that its cookie is not counted as a wrong guess.
+    pub(crate) fn session_token(&self, id: &str) -> Option<Token> {
+        let config = self.config.now();
+        let tokens = config.tokens.as_ref()?;
+        let token = self.lock().sessions.token(id, Instant::now())?;
+        if tokens.owner(&token).is_none() {
+            self.end_session(id);
+            return None;
+        }
+        Some(token)
+    }
+
+    /// Ends a session of the page, if it exists.
+    pub(crate) fn end_session(&self, id: &str) {
+        self.lock().sessions.end(id);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -99,6 +127,26 @@ mod tests {
         assert!(matches!(admit("192.0.2.1", Some(&right)), Err(Denied::Guessing(_))));
         assert!(matches!(admit("::ffff:192.0.2.1", Some(&right)), Err(Denied::Guessing(_))));
         assert!(admit("192.0.2.2", Some(&right)).is_ok());
+    }
+
+    #[test]
+    fn a_session_ends_with_its_token_and_is_no_guess() {
+        let config = |lines: &str| Config {
+            tokens: Some(Tokens::new(parse_list(lines).unwrap())),
+            ..Config::new(".")
+        };
+        let live = Arc::new(Live::new(config("alice 0123456789abcdef")));
+        let access = Access::new(live.clone());
+        let id = access.begin_session(&Token::new("0123456789abcdef"));
+        let token = access.session_token(&id).unwrap();
+        assert!(access.admit("192.0.2.1".parse().unwrap(), Some(&token)).is_ok());
+        live.replace(config("bob fedcba9876543210"));
+        assert!(access.session_token(&id).is_none());
+        live.replace(config("alice 0123456789abcdef"));
+        assert!(access.session_token(&id).is_none());
+        live.replace(Config::new("."));
+        let id = access.begin_session(&Token::new("0123456789abcdef"));
+        assert!(access.session_token(&id).is_none());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) use origin::split_port;
 pub use client::{ClientTarget, RequestError, ResponseError, Verified, request, verify};
 pub use key::Key;
 pub use origin::{Origin, OriginError};
-pub use server::{Acceptance, OriginPolicy, Policy, Refusal, accept, check_origin};
+pub use server::{Acceptance, OriginPolicy, Policy, Refusal, accept, check_origin, is_own_origin};
 
 /// The only supported version of the protocol (RFC 6455 §4.1).
 const VERSION: &str = "13";

@@ -209,6 +209,17 @@ pub fn check_origin(head: &RequestHead, policy: OriginPolicy<'_>) -> Result<(), 
     Err(Refusal::CrossOrigin { origin: origin.to_owned(), host: head.host().to_owned() })
 }
 
+/// Returns whether the page that sends a request states that it is of this server: its only
+/// `Origin` has the scheme as far as it is known, host and port of the URL that the client used.
+pub fn is_own_origin(head: &RequestHead, is_encrypted: bool) -> bool {
+    let Sole::One(origin) = sole(&head.fields, header::ORIGIN) else { return false };
+    let is_own = |origin: &str| {
+        let is_https = origin.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        is_same_origin(origin, head) && (is_https || !is_encrypted)
+    };
+    origin.to_str().is_ok_and(is_own)
+}
+
 /// Returns whether a page from `origin` is of the URL that the client used: scheme too, where a
 /// trusted proxy states it.
 fn is_same_origin(origin: &str, head: &RequestHead) -> bool {
@@ -522,6 +533,42 @@ mod tests {
         }
         let twice = ["Origin: http://server.example.com", "Origin: http://server.example.com"];
         assert_eq!(refused(and(&twice, &Policy::default())).1.status, StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn hs_10_the_own_origin_is_stated_once_with_its_scheme() {
+        let is_own = |start: &str, origins: &[&str], is_encrypted| {
+            let origins: Vec<_> =
+                origins.iter().map(|origin| format!("Origin: {origin}")).collect();
+            let mut fields = vec!["Host: a.example:8331"];
+            fields.retain(|_| start.ends_with("1.1"));
+            fields.extend(origins.iter().map(String::as_str));
+            is_own_origin(&head(start, &fields), is_encrypted)
+        };
+        let (get, plain, tls) =
+            ("GET / HTTP/1.1", "http://a.example:8331", "https://A.example:8331");
+        for (origins, is_encrypted, expected) in [
+            (&[plain][..], false, true),
+            // A proxy that the server does not trust may have terminated TLS.
+            (&[tls], false, true),
+            (&[tls], true, true),
+            (&[plain], true, false),
+            (&[], false, false),
+            (&["null"], false, false),
+            (&["http://a.example:8332"], false, false),
+            (&["http://a.example"], false, false),
+            (&["http://a.example.:8331"], false, false),
+            (&["http://b.a.example:8331"], false, false),
+            (&[plain, plain], false, false),
+        ] {
+            assert_eq!(is_own(get, origins, is_encrypted), expected, "{origins:?}");
+        }
+        assert!(!is_own("GET / HTTP/1.0", &["http://"], false));
+        let mut forwarded = head(get, &["Host: 127.0.0.1:1", "Origin: http://a.example"]);
+        forwarded.set_forwarded(Some("a.example".to_owned()), Some(true));
+        assert!(!is_own_origin(&forwarded, true));
+        forwarded.set_forwarded(Some("a.example".to_owned()), Some(false));
+        assert!(is_own_origin(&forwarded, false));
     }
 
     #[test]

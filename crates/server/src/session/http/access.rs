@@ -1,47 +1,136 @@
-//! Access to all resources: token, host name, and the origin of pages.
+//! Access to all resources: token, cookie of the page, host name, and the origin of pages.
 
-use anyport_proto::access::{HostName, authorization, host_of, subprotocol_token};
+use anyport_proto::access::{HostName, Token, authorization, host_of, subprotocol_token};
 use anyport_proto::http1::RequestHead;
-use anyport_proto::setting::{ALLOW_HOST, ALLOW_ORIGIN};
+use anyport_proto::setting::{ALLOW_HOST, ALLOW_ORIGIN, TRUSTED_PROXY};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_proto::ws::handshake::{OriginPolicy, check_origin};
+use anyport_proto::ws::handshake::{OriginPolicy, check_origin, is_own_origin};
 use anyport_tls::server::Server;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 
 use super::answer::{Answer, Asked, Form};
+use super::cookie;
+use super::page;
 use crate::access::{Denied, Grant, Means};
 use crate::events::Why;
 use crate::session::Context;
+
+/// The properties of a request that its admission depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admission {
+    pub(crate) means: Means,
+    pub(crate) effect: Effect,
+    /// A client that sends no token is admitted too, without rights if tokens are required.
+    pub(crate) is_token_optional: bool,
+}
+
+/// What a request does, which decides how a page proves that it is of this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It changes nothing.
+    None,
+    /// Other clients notice it: it takes content from a pipe, or is counted in a room.
+    Noticed,
+    /// It changes something, or opens a WebSocket.
+    Change,
+}
 
 /// Checks token and host name of a request, and returns what its client may do. A refusal has been
 /// reported.
 pub(crate) fn check(
     context: &Context,
     head: &RequestHead,
-    means: Means,
+    admission: Admission,
     asked: &Asked,
 ) -> Result<Grant, Answer> {
+    let Admission { means, effect, is_token_optional } = admission;
     // A page of any origin can open a WebSocket with a wrong token, and after a few of them the
     // address of its browser would be refused.
     if means == Means::WebSocket && context.config.tokens.is_some() {
         check_page(context, head, false, asked)?;
     }
-    let token = authorization(head)
+    let shows_one = head.fields.contains_key(header::AUTHORIZATION);
+    let mut token = authorization(head)
         .or_else(|| if means == Means::WebSocket { subprotocol_token(head) } else { None });
+    if token.is_none() && !shows_one {
+        token = session_token(context, head);
+        // A browser sends the cookie whichever page makes it send a request.
+        if token.is_some() && !proves_own_page(context, head, effect) {
+            return Err(refuse_other_page(context, head, asked));
+        }
+    }
     let form = asked.form;
     let protocol = if means == Means::WebSocket { "ws" } else { asked.protocol.as_str() };
-    let grant = context.admit(protocol, token.as_ref()).map_err(|denied| {
-        // An invalid token, such as one that is too short, is reported as a wrong one.
-        let shows_one = head.fields.contains_key(header::AUTHORIZATION);
-        let denied = if shows_one && denied == Denied::Missing { Denied::Wrong } else { denied };
-        answer(denied, means, form)
-    })?;
+    let grant = match &token {
+        None if is_token_optional && !shows_one => {
+            context.access.admit(context.peer, None).unwrap_or_default()
+        }
+        token => context.admit(protocol, token.as_ref()).map_err(|denied| {
+            // An invalid token, such as one that is too short, is reported as a wrong one.
+            let is_wrong = shows_one && denied == Denied::Missing;
+            let denied = if is_wrong { Denied::Wrong } else { denied };
+            answer(context, head, denied, means, asked)
+        })?,
+    };
     check_host(context, head).map_err(|refusal| {
         context.events.refused(Why::Host, protocol, context.peer, &refusal.message);
         Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
     })?;
     Ok(grant)
+}
+
+/// Returns the token that the cookie of the page stands for; `None` for the cookie of a session
+/// that has ended, which is no wrong guess.
+pub(super) fn session_token(context: &Context, head: &RequestHead) -> Option<Token> {
+    context.access.session_token(cookie::id(context, head)?)
+}
+
+/// Checks that a page of this server sends a request, which no setting replaces.
+pub(super) fn check_own_page(
+    context: &Context,
+    head: &RequestHead,
+    asked: &Asked,
+) -> Result<(), Answer> {
+    match proves_own_page(context, head, Effect::Change) {
+        true => Ok(()),
+        false => Err(refuse_other_page(context, head, asked)),
+    }
+}
+
+/// Returns whether a page proves that it is of this server, as far as `effect` requires. Browsers
+/// state no origin in a GET of their own page, so other proofs count for that: a page of another
+/// origin can set neither field.
+fn proves_own_page(context: &Context, head: &RequestHead, effect: Effect) -> bool {
+    let is_own = || is_own_origin(head, context.is_encrypted);
+    match effect {
+        Effect::None => true,
+        Effect::Change => is_own(),
+        Effect::Noticed if head.fields.contains_key(header::ORIGIN) => is_own(),
+        Effect::Noticed => {
+            let site = head.fields.get("sec-fetch-site").map(HeaderValue::as_bytes);
+            matches!(site, Some(b"same-origin" | b"none")) || is_script(head)
+        }
+    }
+}
+
+/// Returns whether the script of a page sends the request: a field that a page of another origin
+/// can send only after a preflight.
+fn is_script(head: &RequestHead) -> bool {
+    let value = head.fields.get(REQUESTED_WITH);
+    value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"))
+}
+
+fn refuse_other_page(context: &Context, head: &RequestHead, asked: &Asked) -> Answer {
+    let origin = head.fields.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let stated =
+        origin.map_or_else(|| "no Origin".to_owned(), |origin| format!("the origin {origin}"));
+    let reason = format!("the page's cookie counts only with the origin of {:?}", head.host());
+    let reason = format!("{reason}, and the request has {stated}");
+    context.events.refused(Why::Origin, asked.protocol.as_str(), context.peer, &reason);
+    let hint = format!("send the token in Authorization; behind a reverse proxy: {TRUSTED_PROXY}");
+    let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(hint);
+    Answer::refusal(refusal, asked.form).with_status(StatusCode::FORBIDDEN)
 }
 
 /// Checks the origin of the page that sends a request, as its browser states it (`Origin`). Members
@@ -116,12 +205,47 @@ fn own_name() -> Option<HostName> {
     rustix::system::uname().nodename().to_str().ok()?.parse().ok()
 }
 
-/// Returns the response to a client without access. Browsers use the first challenge, and programs
-/// the one that they know (RFC 9110 §11.6.1).
-fn answer(denied: Denied, means: Means, form: Form) -> Answer {
+/// Returns the response to a client without access. A browser gets a page that asks for the token.
+pub(super) fn answer(
+    context: &Context,
+    head: &RequestHead,
+    denied: Denied,
+    means: Means,
+    asked: &Asked,
+) -> Answer {
     let status = denied.status();
-    let answer = Answer::refusal(denied.refusal(means), form).with_status(status);
-    if status == StatusCode::UNAUTHORIZED { challenging(answer) } else { answer }
+    let is_browser = asked.form == Form::Html && uses_forms(head);
+    if status != StatusCode::UNAUTHORIZED {
+        return Answer::refusal(denied.refusal(means), asked.form).with_status(status);
+    }
+    if is_browser {
+        let (is_wrong, is_readable) = (denied == Denied::Wrong, is_readable(context, head));
+        let page = page::of_sign_in(&asked.page, is_wrong, is_readable);
+        return bearer(Answer::page(status, &asked.page, page));
+    }
+    let answer = Answer::refusal(denied.refusal(means), asked.form).with_status(status);
+    // The page has its own form, and a browser must not cover it with a dialog. Pages open
+    // WebSockets with their origin.
+    let is_of_page =
+        is_script(head) || (means == Means::WebSocket && head.fields.contains_key(header::ORIGIN));
+    if is_of_page { bearer(answer) } else { challenging(answer) }
+}
+
+/// Returns whether a client that prefers pages can use the form: programs cannot, and browsers for
+/// terminals state no origin.
+fn uses_forms(head: &RequestHead) -> bool {
+    let agent = head.fields.get(header::USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
+    !WITHOUT_FORM.iter().any(|name| agent.starts_with(name.as_bytes()))
+}
+
+/// Returns whether others on the network can read what the client sends. Browsers send Fetch
+/// Metadata only over TLS and to their own machine, so with it a proxy has terminated TLS.
+fn is_readable(context: &Context, head: &RequestHead) -> bool {
+    let is_loopback = match host_of(head.host()) {
+        None => head.host().starts_with("127.") || head.host().starts_with("[::1]"),
+        Some(name) => name.is_ok_and(|name| name.is_loopback()),
+    };
+    !context.is_encrypted && !is_loopback && !head.fields.contains_key("sec-fetch-mode")
 }
 
 /// Adds the challenges to a public response: a client requests it before it sends its token to a
@@ -130,8 +254,19 @@ pub(super) fn announce_tokens(context: &Context, answer: Answer) -> Answer {
     if context.config.tokens.is_some() { challenging(answer) } else { answer }
 }
 
+/// Adds the challenges. Browsers use the first one, and programs the one that they know (RFC 9110
+/// §11.6.1).
 fn challenging(answer: Answer) -> Answer {
-    answer
-        .with(header::WWW_AUTHENTICATE, r#"Basic realm="anyport", charset="UTF-8""#)
-        .with(header::WWW_AUTHENTICATE, r#"Bearer realm="anyport""#)
+    bearer(answer.with(header::WWW_AUTHENTICATE, r#"Basic realm="anyport", charset="UTF-8""#))
 }
+
+/// Adds the challenge that no browser asks a person for. A 401 has at least one (RFC 9110 §15.5.2).
+fn bearer(answer: Answer) -> Answer {
+    answer.with(header::WWW_AUTHENTICATE, r#"Bearer realm="anyport""#)
+}
+
+/// The beginnings of the names of clients that use the dialog or a flag instead of the form.
+const WITHOUT_FORM: [&str; 6] = ["Wget", "curl/", "Lynx/", "w3m/", "Links ", "ELinks/"];
+
+/// The field by which scripts of pages are known.
+const REQUESTED_WITH: &str = "x-requested-with";

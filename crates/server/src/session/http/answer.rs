@@ -230,13 +230,18 @@ impl Answer {
         if asked.form != Form::Html || !is_text {
             return self.with(header::VARY, VARY);
         }
-        let mut answer = self;
-        let text = String::from_utf8_lossy(&answer.content);
-        answer.content = page::of_error(&asked.page, status, &text).into();
-        answer.head.length = Length::Known(answer.content.len() as u64);
-        answer.head.fields.retain(|(name, _)| *name != header::CONTENT_TYPE);
-        answer.head.fields.extend(asked.page.fields());
-        answer
+        let content = page::of_error(&asked.page, status, &String::from_utf8_lossy(&self.content));
+        let mut answer = Self::page(status, &asked.page, content);
+        let fields = self.head.fields.into_iter();
+        answer.head.fields.extend(fields.filter(|(name, _)| *name != header::CONTENT_TYPE));
+        Self { ends: self.ends, ..answer }
+    }
+
+    /// A page for browsers.
+    pub(super) fn page(status: StatusCode, frame: &Frame, content: String) -> Self {
+        let length = Length::Known(content.len() as u64);
+        let head = Head { status, fields: frame.fields().into(), length };
+        Self { head, content: content.into(), ends: false }
     }
 
     fn has_media(&self, media: &str) -> bool {

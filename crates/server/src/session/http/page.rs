@@ -26,6 +26,12 @@ pub(super) struct Words {
     pub(super) more: &'static str,
     hint: &'static str,
     token: &'static str,
+    token_required: &'static str,
+    needs_token: &'static str,
+    wrong_token: &'static str,
+    readable: &'static str,
+    token_name: &'static str,
+    sign_in: &'static str,
     back: &'static str,
     again: &'static str,
 }
@@ -48,6 +54,12 @@ static ENGLISH: Words = Words {
     more: "Other ways to send and receive files",
     hint: "Hint",
     token: "Reload the page and enter the token as the password. The user name may stay empty.",
+    token_required: "Token required",
+    needs_token: "This server needs a token. Its owner can give you one.",
+    wrong_token: "This token is not valid.",
+    readable: "This connection is not encrypted: others on the network can read the token.",
+    token_name: "Token",
+    sign_in: "Continue",
     back: "Back to the files",
     again: "Try again",
 };
@@ -65,6 +77,12 @@ static KOREAN: Words = Words {
     more: "파일을 주고받는 다른 방법",
     hint: "도움말",
     token: "페이지를 새로 고치고 암호에 토큰을 입력하세요. 사용자 이름은 비워 두어도 됩니다.",
+    token_required: "토큰이 필요합니다",
+    needs_token: "이 서버의 토큰을 입력하세요. 토큰은 서버 관리자에게 받을 수 있습니다.",
+    wrong_token: "올바르지 않은 토큰입니다.",
+    readable: "암호화되지 않은 연결이라 같은 네트워크의 다른 사람이 토큰을 볼 수 있습니다.",
+    token_name: "토큰",
+    sign_in: "계속",
     back: "파일 목록으로",
     again: "다시 시도",
 };
@@ -134,12 +152,14 @@ impl Frame {
     }
 
     /// Returns the fields of a page.
-    pub(super) fn fields(&self) -> [(HeaderName, String); 4] {
+    pub(super) fn fields(&self) -> [(HeaderName, String); 5] {
         [
             (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
             (header::CONTENT_LANGUAGE, self.language.to_owned()),
             (header::VARY, "Accept, Accept-Language, User-Agent".to_owned()),
             (header::CONTENT_SECURITY_POLICY, self.policy()),
+            // Without a referrer browsers send forms with the origin `null`.
+            (header::REFERRER_POLICY, "same-origin".to_owned()),
         ]
     }
 
@@ -215,6 +235,29 @@ pub(super) fn of_error(frame: &Frame, status: StatusCode, text: &str) -> String 
     }
     let label = if depth == 0 { words.again } else { words.back };
     page.push_str(&format!("<p><a href=\"{}\">{label}</a></p>\n", root(depth)));
+    page + END
+}
+
+/// Returns the page that asks for a token, also if the entered one `is_wrong`. `is_readable`: others
+/// on the network can read what is entered.
+pub(super) fn of_sign_in(frame: &Frame, is_wrong: bool, is_readable: bool) -> String {
+    let words = words(frame.language);
+    let title = words.token_required;
+    let note = |text: &str| format!("<p class=\"note\">{text}</p>\n");
+    let mut page = frame.begin(title, Purpose::Page);
+    page.push_str(&format!("<h1>{title}</h1>\n"));
+    if is_readable {
+        page.push_str(&note(words.readable));
+    }
+    let sentence = if is_wrong { words.wrong_token } else { words.needs_token };
+    page.push_str(&format!(
+        "<p>{sentence}</p>\n<form method=\"post\" action=\"{}.anyport/session\">\
+         <label for=\"token\">{}</label><input id=\"token\" name=\"token\" type=\"password\" \
+         autocomplete=\"current-password\" required autofocus><button>{}</button></form>\n",
+        root(frame.depth),
+        words.token_name,
+        words.sign_in
+    ));
     page + END
 }
 

@@ -7,7 +7,7 @@ use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use http::header;
 use http::{Method, StatusCode, Version};
 
-use super::access;
+use super::access::{self, Admission, Effect};
 use super::answer::{Answer, Asked, Length};
 use super::cors;
 use super::handler::{Opened, Request, has_content, refuse};
@@ -125,7 +125,16 @@ fn check(
     // A monitor needs no token, and a browser that asks for a page sends none.
     let grant = match resource.is_public || is_preflight {
         true => Grant::default(),
-        false => access::check(context, head, Means::Http, asked)?,
+        false => {
+            let effect = match is_safe(method) {
+                false => Effect::Change,
+                true if resource.is_shared => Effect::Noticed,
+                true => Effect::None,
+            };
+            let is_token_optional = resource.is_token_optional;
+            let admission = Admission { means: Means::Http, effect, is_token_optional };
+            access::check(context, head, admission, asked)?
+        }
     };
     if Expectation::of(head) == Expectation::Unknown {
         let reason = "unsupported expectation; expected 100-continue".to_owned();

@@ -13,7 +13,7 @@ use super::Http1;
 use super::write::{Exchange, dated};
 use crate::access::Means;
 use crate::events::Why;
-use crate::session::http::{LIVE, check_access, refuse, service};
+use crate::session::http::{Admission, Effect, LIVE, check_access, refuse, service};
 #[cfg(feature = "library-engine")]
 use crate::session::library::Upgrade;
 use crate::session::live::Opening;
@@ -41,7 +41,9 @@ impl Http1 {
             return Next::Finish;
         }
         let mut exchange = Exchange::unread();
-        match check_access(&self.context, head, Means::WebSocket, &exchange.asked) {
+        let admission =
+            Admission { means: Means::WebSocket, effect: Effect::Change, is_token_optional: false };
+        match check_access(&self.context, head, admission, &exchange.asked) {
             Ok(grant) => self.context.grant = grant,
             Err(answer) => {
                 exchange.answer(answer, replies);

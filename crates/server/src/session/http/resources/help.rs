@@ -4,6 +4,7 @@
 use anyport_proto::access::Rights;
 use http::header;
 
+use super::commands::Address;
 use crate::session::http::answer::Answer;
 use crate::session::http::handler::{Opened, Request};
 #[cfg(test)]
@@ -23,19 +24,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
 /// Returns the commands for a client that used `host` (`name:port`, perhaps empty) in one of
 /// the languages of pages, without those that need other rights.
 fn text(host: &str, base_path: &str, language: &str, rights: Rights, is_https: bool) -> String {
-    let (name, port) = split(host);
-    let host = if host.is_empty() { "HOST:PORT" } else { host };
-    let address = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
-    let s = if is_https { "s" } else { "" };
-    let filled = |line: &str| {
-        line.replace("http://", &format!("http{s}://"))
-            .replace("ws://", &format!("ws{s}://"))
-            .replace("{host}/", &format!("{host}{base_path}/"))
-            .replace("{host}", host)
-            .replace("{name}", name)
-            .replace("{port}", port)
-            .replace("{address}", &address)
-    };
+    let address = Address::new(host, base_path, is_https);
     let mut is_shown = true;
     let lines = TEXT.into_iter().filter(|[command, english, _]| {
         if command.is_empty() && !english.is_empty() && !english.starts_with(' ') {
@@ -48,7 +37,7 @@ fn text(host: &str, base_path: &str, language: &str, rights: Rights, is_https: b
         is_shown && (base_path.is_empty() || is_for_proxies(command, english))
     });
     let lines: Vec<[&str; 3]> = lines.collect();
-    let commands: Vec<String> = lines.iter().map(|[command, ..]| filled(command)).collect();
+    let commands: Vec<String> = lines.iter().map(|[command, ..]| address.filled(command)).collect();
     let is_noted = |[_, note, _]: &[&str; 3]| !note.is_empty();
     let noted = commands.iter().zip(&lines).filter(|(_, line)| is_noted(line));
     let width = noted.map(|(command, _)| command.len()).max().unwrap_or_default();
@@ -75,16 +64,6 @@ pub(in crate::session) fn lines(rights: Rights) -> String {
     let put = if rights.contains(Rights::WRITE) { "PUT NAME [size=BYTES] | " } else { "" };
     let get = if rights.contains(Rights::READ) { "GET NAME | LIST [DIR] | " } else { "" };
     format!("{put}{get}{LINES}")
-}
-
-/// Returns name and port: without brackets, and 80 if a URL omits the port.
-fn split(host: &str) -> (&str, &str) {
-    let (name, port) = match host.rsplit_once(':') {
-        _ if host.is_empty() => ("HOST", "PORT"),
-        Some((name, port)) if !port.contains(']') => (name, port),
-        _ => (host, "80"),
-    };
-    (name.trim_matches(['[', ']']), port)
 }
 
 const LINES: &str = "JOIN ROOM [as NICK] | PIPE KEY | TAKE KEY | ECHO | TIME | GREET | HELP; \
@@ -192,15 +171,6 @@ const TEXT: [[&str; 3]; 43] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_are_taken_apart_as_programs_want_them() {
-        assert_eq!(split("files.lan:8331"), ("files.lan", "8331"));
-        assert_eq!(split("files.lan"), ("files.lan", "80"));
-        assert_eq!(split("[::1]:8331"), ("::1", "8331"));
-        assert_eq!(split("[::1]"), ("::1", "80"));
-        assert_eq!(split(""), ("HOST", "PORT"));
-    }
 
     #[test]
     fn the_lines_name_the_host_that_was_asked() {

@@ -11,7 +11,7 @@ use http::header::{self, HeaderName};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::upload::location_of;
+use super::commands::Commands;
 use crate::access::Operation;
 use crate::session::http::answer::{Answer, Form, JSON, Length, TEXT_UTF8, VARY};
 use crate::session::http::handler::Request;
@@ -42,14 +42,7 @@ impl Place {
     pub(super) fn of(request: &Request<'_>, path: Option<FilePath>) -> Self {
         let Request { context, head, asked, .. } = request;
         let may_write = context.grant.check(Operation::Upload, path.as_ref()).is_ok();
-        let scheme = if context.is_encrypted { "https" } else { "http" };
-        let host = if head.host().is_empty() { "HOST:PORT" } else { head.host() };
-        let token = if context.config.tokens.is_some() { "-u :TOKEN " } else { "" };
-        let below =
-            path.as_ref().map_or_else(String::new, |path| format!("{}/", location_of(path)));
-        let below = if below.is_empty() { "/" } else { &below };
-        let below = context.config.base_path.public(below);
-        let command = may_write.then(|| format!("curl {token}-T FILE {scheme}://{host}{below}"));
+        let command = may_write.then(|| Commands::of(context, head, path.as_ref()).curl());
         Self { path, frame: asked.page.clone(), command }
     }
 

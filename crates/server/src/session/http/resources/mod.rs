@@ -6,6 +6,7 @@
 mod archive;
 mod assets;
 mod changes;
+mod commands;
 mod download;
 mod echo;
 mod form;
@@ -21,6 +22,7 @@ mod receiving;
 mod representation;
 mod resumable;
 mod room;
+mod session;
 mod stored;
 mod time;
 mod upload;
@@ -53,6 +55,8 @@ pub(crate) struct Resource {
     enabled: Option<fn(&Config) -> bool>,
     /// Served without a token, and beyond the limits of streams.
     pub(crate) is_public: bool,
+    /// Served without a token too, but with what the token permits if there is one.
+    pub(super) is_token_optional: bool,
     /// Requests of other clients change or see its content, so pages of other origins may not embed
     /// it.
     pub(super) is_shared: bool,
@@ -81,6 +85,7 @@ const PLAIN: Resource = Resource {
     announced: |_| Vec::new(),
     enabled: None,
     is_public: false,
+    is_token_optional: false,
     is_shared: false,
     shown_as: None,
     holds_file: false,
@@ -136,6 +141,13 @@ static RESOURCES: &[Resource] = &[
     Resource { path: page::ASSETS, open: assets::open, is_public: true, ..PLAIN },
     Resource { path: "/.anyport/qr.svg", open: qr::open, is_public: true, ..PLAIN },
     Resource { path: LIVE, open: live::open, is_shared: true, ..PLAIN },
+    Resource {
+        path: "/.anyport/session",
+        methods: |_| "GET, HEAD, POST, DELETE, OPTIONS",
+        open: session::open,
+        is_token_optional: true,
+        ..PLAIN
+    },
     Resource {
         path: "/.anyport/",
         methods: resumable::methods,
@@ -226,6 +238,7 @@ mod tests {
             ("/pipe/x", "/pipe/", "x"),
             ("/.anyport/live", "/.anyport/live", ""),
             ("/.anyport/uploads/0", "/.anyport/", "uploads/0"),
+            ("/.anyport/session", "/.anyport/session", ""),
             ("/.anyport", "/", ".anyport"),
             ("/rooms", "/", "rooms"),
             ("", "", ""),
