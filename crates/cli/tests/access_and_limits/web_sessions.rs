@@ -96,7 +96,9 @@ fn a_page_signs_in_once_and_its_cookie_stands_for_the_token() {
         assert_eq!(known, expected);
         assert!(known["fingerprint"].as_str().unwrap().starts_with("sha256:"), "{known}");
     }
-    assert_eq!(page.status("GET", "/own/", ""), 200);
+    // A shared cache must not answer the next person with what a cookie permits.
+    let listing = page.sends("GET", "/own/", "", b"");
+    assert_eq!((listing.status(), listing.field("Cache-Control")), (200, "private"));
     assert_eq!(page.status("PUT", "/own/x", OWN), 201);
     assert_eq!(page.status("PUT", "/other", OWN), 403);
     assert_eq!(page.status("POST", "/rooms/lobby", OWN), 403);
@@ -551,6 +553,7 @@ fn a_page_behind_a_trusted_proxy_has_the_address_of_the_proxy() {
         ("/share/.anyport/session", "/share/"),
         ("/other/", "/share/"),
         ("//evil.example/share/", "/share/"),
+        ("/share/\\evil.example/", "/share/"),
         ("", "/share/"),
     ] {
         let answer = sign_in("https://files.example", referrer);
@@ -566,6 +569,9 @@ fn a_page_behind_a_trusted_proxy_has_the_address_of_the_proxy() {
     assert_eq!(known["address"], "https://Files.example/share/");
     let put = |origin: &str| page.status("PUT", "/share/x", &format!("{forwarded}{origin}"));
     assert_eq!([put("Origin: https://files.example\n"), put("Origin: https://a\n")], [201, 403]);
+    // The form of a page at the base path itself would lead out of it.
+    let answer = visitor.sends("GET", "/share", "Accept: text/html\n", b"");
+    assert_eq!((answer.status(), answer.field("Location")), (302, "/share/"));
     // Without the proxy it is the cookie of another address.
     assert_eq!(page.status("GET", "/share/", ""), 401);
 }

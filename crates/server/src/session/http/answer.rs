@@ -34,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) from_other_origin: Option<String>,
     /// Pages of some origins may read responses, so these differ with the origin.
     pub(crate) allows_origins: bool,
+    /// Tokens are required: no shared cache may store a response, as it knows cookies of no kind.
+    pub(crate) is_private: bool,
 }
 
 /// The form that the client prefers.
@@ -68,6 +70,7 @@ impl Asked {
             stopping,
             from_other_origin: cors::allowed_origin(head, &config.allowed_origins),
             allows_origins: !config.allowed_origins.is_empty(),
+            is_private: config.tokens.is_some(),
             ..Self::unread(protocol)
         }
     }
@@ -99,6 +102,7 @@ impl Asked {
             stopping: false,
             from_other_origin: None,
             allows_origins: false,
+            is_private: false,
         }
     }
 }
@@ -140,6 +144,9 @@ impl Head {
         let (vary, others): (Vec<_>, Vec<_>) =
             self.fields.into_iter().partition(|(name, _)| *name == header::VARY);
         fields.extend(others.into_iter().map(|field| asked.public(field)));
+        if asked.is_private && !fields.iter().any(|(name, _)| *name == header::CACHE_CONTROL) {
+            fields.push((header::CACHE_CONTROL, "private".to_owned()));
+        }
         if let Length::Known(length) = self.length {
             fields.push((header::CONTENT_LENGTH, length.to_string()));
         }

@@ -68,6 +68,13 @@ pub(crate) fn open(
     framing: Framing,
     asked: &Asked,
 ) -> Opened {
+    // The links and the form of a page at the base path itself would lead elsewhere.
+    let is_base = !context.config.base_path.as_str().is_empty() && head.is_without_path();
+    let is_get = [Method::GET, Method::HEAD].contains(&head.method);
+    if is_base && is_get && context.listener.allowed.http {
+        let answer = Answer::text(StatusCode::FOUND, "append a slash\n");
+        return Opened::Answer(answer.with(header::LOCATION, "/"));
+    }
     let (resource, rest) = find(head.path(), &context.config);
     let grant = match check(context, head, resource, asked) {
         Ok(grant) => grant,
@@ -77,12 +84,6 @@ pub(crate) fn open(
     let context = &Context { grant, ..context.clone() };
     if let Err(answer) = check_content(context, head, framing, asked) {
         return Opened::Answer(answer);
-    }
-    // The links of a page at the base path itself would lead elsewhere.
-    let is_base = !context.config.base_path.as_str().is_empty() && head.is_without_path();
-    if is_base && [Method::GET, Method::HEAD].contains(&head.method) {
-        let answer = Answer::text(StatusCode::FOUND, "append a slash\n");
-        return Opened::Answer(answer.with(header::LOCATION, "/"));
     }
     if head.method == Method::OPTIONS {
         let fields = if cors::is_preflight(head) {

@@ -178,8 +178,8 @@ impl SignIn {
         let base = self.context.config.base_path.as_str();
         let path = referrer.as_ref().and_then(Uri::path_and_query).map(PathAndQuery::as_str);
         let path = path.and_then(|path| path.strip_prefix(base)).unwrap_or_default();
-        // Two slashes begin the name of another host.
-        let is_ours = path.starts_with('/') && !path.starts_with("//");
+        // Two slashes begin the name of another host, and browsers read a backslash as one.
+        let is_ours = path.starts_with('/') && !path[1..].starts_with(['/', '\\']);
         let is_page = is_ours && !path.starts_with("/.anyport/");
         if is_page { path.to_owned() } else { "/".to_owned() }
     }
