@@ -80,10 +80,11 @@ impl Access {
 
     /// Returns the token of a session of the page, to be admitted like one that was shown. Ends the
     /// session if the token was removed, so that its cookie is not counted as a wrong guess.
-    pub(crate) fn session_token(&self, id: &str) -> Option<Token> {
+    /// `is_use`: the person uses it.
+    pub(crate) fn session_token(&self, id: &str, is_use: bool) -> Option<Token> {
         let config = self.config.now();
         let tokens = config.tokens.as_ref()?;
-        let token = self.lock().sessions.token(id, Instant::now())?;
+        let token = self.lock().sessions.token(id, Instant::now(), is_use)?;
         if tokens.owner(&token).is_none() {
             self.end_session(id);
             return None;
@@ -138,15 +139,15 @@ mod tests {
         let live = Arc::new(Live::new(config("alice 0123456789abcdef")));
         let access = Access::new(live.clone());
         let id = access.begin_session(&Token::new("0123456789abcdef"));
-        let token = access.session_token(&id).unwrap();
+        let token = access.session_token(&id, true).unwrap();
         assert!(access.admit("192.0.2.1".parse().unwrap(), Some(&token)).is_ok());
         live.replace(config("bob fedcba9876543210"));
-        assert!(access.session_token(&id).is_none());
+        assert!(access.session_token(&id, true).is_none());
         live.replace(config("alice 0123456789abcdef"));
-        assert!(access.session_token(&id).is_none());
+        assert!(access.session_token(&id, true).is_none());
         live.replace(Config::new("."));
         let id = access.begin_session(&Token::new("0123456789abcdef"));
-        assert!(access.session_token(&id).is_none());
+        assert!(access.session_token(&id, true).is_none());
     }
 
     #[test]

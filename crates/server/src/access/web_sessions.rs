@@ -31,14 +31,16 @@ impl WebSessions {
         blake3::Hash::from_bytes(id).to_hex().to_string()
     }
 
-    /// Returns the token of a session, which is used at `now`; `None` if there is none.
-    pub(super) fn token(&mut self, id: &str, now: Instant) -> Option<Token> {
+    /// Returns the token of a session, which is used at `now` if `is_use`; `None` if there is none.
+    pub(super) fn token(&mut self, id: &str, now: Instant, is_use: bool) -> Option<Token> {
         let session = self.by_hash.get_mut(&hash(id)?)?;
         if now.duration_since(session.used) >= IDLE {
             self.end(id);
             return None;
         }
-        session.used = now;
+        if is_use {
+            session.used = now;
+        }
         Some(session.token.clone())
     }
 
@@ -98,7 +100,7 @@ mod tests {
     }
 
     fn found(sessions: &mut WebSessions, id: &str, now: Instant) -> Option<String> {
-        sessions.token(id, now).map(|token| token.expose().to_owned())
+        sessions.token(id, now, true).map(|token| token.expose().to_owned())
     }
 
     #[test]
@@ -127,6 +129,8 @@ mod tests {
             at += most;
             assert!(found(&mut sessions, &id, at).is_some());
         }
+        // A page that is open and looks at nothing does not use it.
+        assert!(sessions.token(&id, at + most, false).is_some());
         assert_eq!(found(&mut sessions, &id, at + IDLE), None);
         assert_eq!(found(&mut sessions, &id, at), None);
     }

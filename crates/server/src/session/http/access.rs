@@ -23,6 +23,18 @@ pub(crate) struct Admission {
     pub(crate) effect: Effect,
     /// A client that sends no token is admitted too, without rights if tokens are required.
     pub(crate) is_token_optional: bool,
+    /// Its client acts: a session that nobody uses ends after a while.
+    pub(crate) is_use: bool,
+}
+
+impl Admission {
+    /// That of an opening handshake.
+    pub(crate) const WEB_SOCKET: Self = Self {
+        means: Means::WebSocket,
+        effect: Effect::Change,
+        is_token_optional: false,
+        is_use: true,
+    };
 }
 
 /// What a request does, which decides how a page proves that it is of this server.
@@ -44,7 +56,7 @@ pub(crate) fn check(
     admission: Admission,
     asked: &Asked,
 ) -> Result<Grant, Answer> {
-    let Admission { means, effect, is_token_optional } = admission;
+    let Admission { means, effect, is_token_optional, is_use } = admission;
     // A page of any origin can open a WebSocket with a wrong token, and after a few of them the
     // address of its browser would be refused.
     if means == Means::WebSocket && context.config.tokens.is_some() {
@@ -54,7 +66,7 @@ pub(crate) fn check(
     let mut token = authorization(head)
         .or_else(|| if means == Means::WebSocket { subprotocol_token(head) } else { None });
     if token.is_none() && !shows_one {
-        token = session_token(context, head);
+        token = session_token(context, head, is_use);
         // A browser sends the cookie whichever page makes it send a request.
         if token.is_some() && !proves_own_page(context, head, effect) {
             return Err(refuse_other_page(context, head, asked));
@@ -82,8 +94,8 @@ pub(crate) fn check(
 
 /// Returns the token that the cookie of the page stands for; `None` for the cookie of a session
 /// that has ended, which is no wrong guess.
-pub(super) fn session_token(context: &Context, head: &RequestHead) -> Option<Token> {
-    context.access.session_token(cookie::id(context, head)?)
+pub(super) fn session_token(context: &Context, head: &RequestHead, is_use: bool) -> Option<Token> {
+    context.access.session_token(cookie::id(context, head)?, is_use)
 }
 
 /// Checks that a page of this server sends a request, which no setting replaces.

@@ -11,7 +11,7 @@ mod page;
 mod request;
 mod resources;
 
-pub(super) use access::{Admission, Effect, check as check_access, check_host};
+pub(super) use access::{Admission, check as check_access, check_host};
 #[cfg(test)]
 pub(super) use answer::Form;
 pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};

@@ -133,7 +133,8 @@ fn check(
                 true => Effect::None,
             };
             let is_token_optional = resource.is_token_optional;
-            let admission = Admission { means: Means::Http, effect, is_token_optional };
+            let admission =
+                Admission { means: Means::Http, effect, is_token_optional, is_use: true };
             access::check(context, head, admission, asked)?
         }
     };

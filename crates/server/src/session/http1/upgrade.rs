@@ -11,9 +11,8 @@ use http::StatusCode;
 
 use super::Http1;
 use super::write::{Exchange, dated};
-use crate::access::Means;
 use crate::events::Why;
-use crate::session::http::{Admission, Effect, LIVE, check_access, refuse, service};
+use crate::session::http::{Admission, LIVE, check_access, refuse, service};
 #[cfg(feature = "library-engine")]
 use crate::session::library::Upgrade;
 use crate::session::live::Opening;
@@ -41,9 +40,7 @@ impl Http1 {
             return Next::Finish;
         }
         let mut exchange = Exchange::unread();
-        let admission =
-            Admission { means: Means::WebSocket, effect: Effect::Change, is_token_optional: false };
-        match check_access(&self.context, head, admission, &exchange.asked) {
+        match check_access(&self.context, head, Admission::WEB_SOCKET, &exchange.asked) {
             Ok(grant) => self.context.grant = grant,
             Err(answer) => {
                 exchange.answer(answer, replies);

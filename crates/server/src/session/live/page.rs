@@ -15,11 +15,10 @@ use http::header;
 
 use super::directory::Directory;
 use super::socket::Socket;
-use crate::access::Means;
 use crate::config::Config;
 use crate::service::rooms::{Carrier, Listener, Rate, guest};
 use crate::session::Context;
-use crate::session::http::{Asked, check_access};
+use crate::session::http::{Admission, Asked, check_access};
 
 /// The state of a live connection.
 pub(super) struct Page {
@@ -29,6 +28,8 @@ pub(super) struct Page {
     settings: Arc<Config>,
     rate: Rate,
     looked_at: Instant,
+    /// The client has sent a request since the last look.
+    is_used: bool,
     /// A request to list, which replaces the listing before it.
     wanted: Option<(List, Option<u64>)>,
     directory: Option<Directory>,
@@ -48,6 +49,7 @@ impl Page {
             settings: context.access.settings(),
             rate: Rate::new(context.config.rooms.rate),
             looked_at: Instant::now(),
+            is_used: false,
             wanted: None,
             directory: None,
             room: None,
@@ -64,6 +66,7 @@ impl Page {
     /// Handles a request.
     pub(super) fn request(&mut self, message: &[u8], now: Instant, socket: &mut Socket) {
         self.rate.spend(now);
+        self.is_used = true;
         let most = self.context.config.limits.room_message;
         let not_utf8 = |_| Box::new(RequestError::new(CommandError::NotUtf8));
         // The receiver has validated UTF-8.
@@ -150,7 +153,9 @@ impl Page {
         if has_session || !Arc::ptr_eq(&settings, &self.settings) {
             self.settings = settings;
             let asked = Asked::unread(Protocol::Http);
-            match check_access(&self.context, &self.head, Means::WebSocket, &asked) {
+            let is_use = std::mem::take(&mut self.is_used);
+            let admission = Admission { is_use, ..Admission::WEB_SOCKET };
+            match check_access(&self.context, &self.head, admission, &asked) {
                 Ok(grant) => self.context.grant = grant,
                 Err(_) => {
                     socket.close(CloseCode::POLICY, "the token or the session has ended");

@@ -41,7 +41,7 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
     if asked.form == Form::Html {
         return Opened::Answer(see_other("/"));
     }
-    let is_signed_in = access::session_token(context, head).is_some();
+    let is_signed_in = access::session_token(context, head, false).is_some();
     Opened::Answer(describe(context, head, &context.grant, is_signed_in))
 }
 
