@@ -31,26 +31,26 @@ import * as api from './api.js';
  *   error: (refused: Refused) => Error, random: () => number, key: () => string}} Surroundings
  */
 
-/** Before a second attempt, and at most; doubled by each failure, half of it by chance. */
+/** Delay of the first retry, doubled by each failure up to the longest; half of it is random. */
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 30_000;
-/** A connection that ended earlier counts as a failure, or one that ends at once would storm. */
+/** A connection that ends earlier counts as a failure, or immediate closes would not back off. */
 const STEADY = 10_000;
-/** For a connection to open, and for a probe to be answered. */
+/** Timeout of opening handshakes, probes and parts of a list. */
 const ANSWER = 10_000;
-/** The same when the network or the person has just come back. */
+/** Timeout of a probe after the network or the person has returned. */
 const SOON = 3_000;
-/** Without a message for so long, a probe is sent: a browser does not show the server's pings. */
+/** Idle time before a probe: scripts do not see the server's pings. */
 const SILENCE = 25_000;
-/** Without a connection, a list is fetched after so long. */
+/** Time that a list waits for a connection before it is fetched. */
 const PATIENCE = 1_000;
-/** Two `changed` are at least so far apart, and so many times as long as the last list took: one
- * of 100,000 entries must not be sent without pause. */
+/** Least time between two `changed`, and as a multiple of the duration of the last list: one of
+ * 100,000 entries must not be sent without pause. */
 const CHANGES = 500;
 const PAUSES = 5;
-/** Messages that the room has not confirmed. */
+/** Maximum number of messages that the room has not confirmed. */
 const UNCONFIRMED = 100;
-/** Ids of events, by which one that is repeated is recognised. */
+/** Maximum number of remembered event ids, which detect repeated events. */
 const REMEMBERED = 1_000;
 
 /**
@@ -58,7 +58,7 @@ const REMEMBERED = 1_000;
  * `room`; their `detail` is what the server sent.
  */
 export class Live extends EventTarget {
-  /** Whether the server could be reached the last time. */
+  /** Whether the server was reachable when last tried. */
   online = true;
   /** @type {Surroundings} */ #around;
   #wanted = false;
@@ -108,7 +108,7 @@ export class Live extends EventTarget {
     this.#connect();
   }
 
-  /** Connects anew: the connection has the rights of the moment when it was opened. */
+  /** Reconnects: a connection keeps the rights that it was opened with. */
   renew() {
     if (!this.#wanted) return;
     this.#ended();
@@ -116,14 +116,14 @@ export class Live extends EventTarget {
     this.#connect();
   }
 
-  /** Until the next `start`, `list` or `join`. */
+  /** Closes the connection until the next `start`, `list` or `join`. */
   stop() {
     this.#wanted = false;
     this.#ended();
   }
 
   /**
-   * Sends one message; whether there is a connection to send it on.
+   * Sends one message. Returns false without a connection.
    * @param {object} message
    */
   send(message) {
@@ -155,31 +155,25 @@ export class Live extends EventTarget {
   }
 
   /**
-   * Watches a directory that is already listed, or none.
+   * Ends the watch of another directory than this one; only a list begins one.
    * @param {string|null} path
    */
   watch(path) {
     if (path === this.#path) return;
     this.#cancel();
     this.#path = path;
-    this.#dirty = false;
-    if (path !== null) this.#ask(path, ++this.#ids);
   }
 
   #request() {
     const listing = this.#listing;
     if (!listing) return;
     listing.entries = [];
-    this.#ask(listing.path, listing.id);
-    this.#later(ANSWER);
-  }
-
-  /** @param {string} path @param {number} id */
-  #ask(path, id) {
+    const { path, id } = listing;
     this.#named = undefined;
-    // Bytes that are no UTF-8 are lone surrogates here, which JSON does not have.
+    // Bytes that are not UTF-8 are lone surrogates here, which JSON does not have.
     const raw = /[\udc80-\udcff]/u.test(path) && { path_raw: api.encodePath(path) };
     this.send({ list: { ...raw || { path }, id } });
+    this.#later(ANSWER);
   }
 
   /** @param {number} delay */
@@ -225,14 +219,14 @@ export class Live extends EventTarget {
     }
   }
 
-  /** Says that the directory changed: after a list that runs, once a while, and when it is seen. */
+  /** Reports a change after a running list, at a limited rate, and only to a visible page. */
   #changed() {
     this.#dirty = true;
     if (this.#listing || this.#telling || this.#path === null || this.#around.hidden()) return;
     const wait = Math.max(0, this.#told + this.#pace - performance.now());
     this.#telling = setTimeout(() => {
       this.#telling = undefined;
-      // Looked at again: a list may have begun, and then says it when it ends.
+      // Checked again: a list that has begun since reports the change when it ends.
       if (!this.#dirty || this.#listing || this.#path === null || this.#around.hidden()) return;
       this.#dirty = false;
       this.#told = performance.now();
@@ -266,12 +260,12 @@ export class Live extends EventTarget {
   }
 
   /**
-   * Says a line in the room. Returns its key, or `null` if too many wait to be confirmed.
+   * Sends a message to the room. Returns its key, or `null` if too many are unconfirmed.
    * @param {string} text
    */
   say(text) {
     if (!this.#room || this.#unconfirmed.size >= UNCONFIRMED) return null;
-    // One that another member can guess would let it confirm what the room does not have.
+    // Random: with a guessed key, another member could confirm a message that the room lacks.
     const key = this.#around.key();
     this.#unconfirmed.set(key, text);
     if (this.#room.phase === 'here') this.send({ say: { text, key } });
@@ -294,19 +288,19 @@ export class Live extends EventTarget {
     const room = this.#room;
     if (this.#joins > 0) this.#joins--;
     if (!room || room.phase !== 'joining' || this.#joins > 0) return;
-    // The name that was asked for is kept, or a connection the server still holds would leave a
-    // longer one with each return.
+    // The wished name is kept: while the server still holds the old connection, the nickname
+    // gets a suffix, and with each reconnection another.
     if (joined.as && !room.listen) room.as ??= joined.as;
     room.until = joined.last;
     room.phase = 'behind';
     this.#emit('room', { joined });
     if (room.until === room.since) return this.#caughtUp();
-    // The last event may not be kept any more: then a later one ends the waiting, or the time.
+    // The room may not keep the last event any more; then a later event or the timeout ends this.
     clearTimeout(this.#catching);
     this.#catching = setTimeout(() => this.#caughtUp(), ANSWER);
   }
 
-  /** The room has sent what was missed: what it does not have of us is said again, in order. */
+  /** All missed events are received: the messages that the room lacks are sent again, in order. */
   #caughtUp() {
     clearTimeout(this.#catching);
     if (this.#room?.phase !== 'behind') return;
@@ -318,7 +312,7 @@ export class Live extends EventTarget {
   /** @param {'message'|'join'|'leave'} kind @param {Message|Presence} event */
   #happened(kind, event) {
     const room = this.#room;
-    // Events of a membership that ended come again after the next `joined`.
+    // Events of an ended membership are repeated after the next `joined`.
     if (!room || room.phase === 'away' || room.phase === 'joining') return;
     const { id } = event;
     const repeated = id !== undefined && this.#seen.has(id);
@@ -331,7 +325,7 @@ export class Live extends EventTarget {
       }
     }
     if ('key' in event && event.key !== undefined) this.#unconfirmed.delete(event.key);
-    // What happened before the join says nothing about who is there now.
+    // Events before the join do not change who is there now.
     if (!repeated) this.#emit('room', { [kind]: event, past: room.phase === 'behind' });
     if (room.phase === 'behind' && reached(id, room.until)) this.#caughtUp();
   }
@@ -340,14 +334,14 @@ export class Live extends EventTarget {
   #lost(lost) {
     const room = this.#room;
     if (!room || room.phase === 'joining' || room.phase === 'away') return;
-    // Events lost while up to date can still be had by joining again; not over and over, if this
-    // client is too slow for the room.
+    // Joining again returns events that were lost while up to date; at a limited rate, in case
+    // this client is too slow for the room.
     if (room.phase === 'here' && room.since && performance.now() - room.entered > ANSWER) {
       this.send({ leave: {} });
       return this.#enter();
     }
     this.#emit('room', { lost });
-    // A room that has no events was started anew: nothing else follows.
+    // A room without events was restarted: nothing follows.
     if (room.until === undefined) this.#caughtUp();
   }
 
@@ -364,7 +358,7 @@ export class Live extends EventTarget {
     if (error.of === 'join' && room) {
       if (this.#joins > 0) this.#joins--;
       if (this.#joins > 0) return;
-      // An id of another room, or one that is no id: what is kept is better than nothing.
+      // The server does not know the id: join for all events that it keeps.
       if (room.since && error.code === 'bad-request') {
         room.since = undefined;
         return this.#enter();
@@ -394,7 +388,7 @@ export class Live extends EventTarget {
     }
     this.#socket = socket;
     this.#open = false;
-    // A socket that was given up may still report: it is not this one any more.
+    // An abandoned socket may still send events.
     /** @template T @param {(event: T) => void} handle @returns {(event: T) => void} */
     const mine = (handle) => (event) => this.#socket === socket && handle(event);
     socket.onopen = mine(() => this.#opened());
@@ -411,7 +405,7 @@ export class Live extends EventTarget {
     this.#reachable(true, true);
     this.#enter();
     if (this.#listing && !this.#listing.fetching) this.#request();
-    // It was listed without being watched, or may have changed since.
+    // The directory was listed without a watch, or may have changed since.
     else if (this.#path !== null) this.#changed();
   }
 
@@ -437,7 +431,7 @@ export class Live extends EventTarget {
       if (list.left_out) entries.left_out = list.left_out;
       this.#listed(listing, entries);
     } else if (changed) {
-      if (changed.path === this.#named) this.#changed();
+      if (this.#path !== null && changed.path === this.#named) this.#changed();
     } else if (transfers) {
       if (transfers.path === this.#named) this.#emit('transfers', transfers);
     } else if (connection) this.#emit('connection', connection);
@@ -458,13 +452,16 @@ export class Live extends EventTarget {
 
   /** @param {number} [answer] */
   #silent(answer = ANSWER) {
-    if (!this.#open || this.#probing) return this.#closed(1006);
+    if (!this.#open || this.#probing) {
+      this.#reachable(false);
+      return this.#closed(1006);
+    }
     this.#probing = true;
     this.#watch(answer);
     this.send({ connection: {} });
   }
 
-  /** Ends what belongs to the connection; without waiting for a peer that may be gone. */
+  /** Ends the connection without waiting for the closing handshake of a dead peer. */
   #ended() {
     const socket = this.#socket;
     this.#socket = null;
@@ -485,16 +482,16 @@ export class Live extends EventTarget {
   #closed(code) {
     const opened = this.#open;
     if (opened && performance.now() - this.#began >= STEADY) this.#failures = 0;
-    // The server is busy (1013) or refuses (1008): it is not asked again so soon.
+    // The server is busy (1013) or refuses (1008): retry later.
     if (code === 1013 || code === 1008) this.#failures = Math.max(this.#failures, 4);
-    // Too large (1009): the longest that waits is given up, or it would end each connection.
+    // Too large (1009): drop the longest unconfirmed message, or it would end each connection.
     const [longest] = [...this.#unconfirmed].sort(([, a], [, b]) => b.length - a.length);
     this.#ended();
     if (code === 1009 && longest) {
       const message = 'the message is too long for this server';
       this.#refused({ code: 'too-large', message, of: 'say', key: longest[0] });
     }
-    // 1008 is also how the connections of a removed token end.
+    // Connections of a removed token end with 1008 too.
     if (opened && code !== 1008) this.#retry();
     else this.#check();
   }
@@ -513,7 +510,7 @@ export class Live extends EventTarget {
   /** @param {number} delay */
   #connectIn(delay) {
     const due = performance.now() + delay;
-    // One that is due sooner stays: a check that ends late must not put off what woke it.
+    // A retry that is due sooner stays: a late failure must not delay it.
     if (this.#retrying && this.#due <= due) return;
     clearTimeout(this.#retrying);
     this.#due = due;
@@ -522,19 +519,19 @@ export class Live extends EventTarget {
 
   /** A WebSocket does not say why it did not open: the session says whether it is the token. */
   async #check() {
+    this.#retry();
     if (this.#checking) return;
     this.#checking = true;
     try {
-      if (await inTime(this.#around.check())) {
+      if (await this.#around.check()) {
         this.#reachable(true);
-        // Something on the way may not let WebSockets through: then this is how often it lists.
+        // A proxy may reject WebSockets: then the page lists as often as this connects.
         this.#changed();
-      } else this.#wanted = false;
+      } else this.stop();
     } catch {
       this.#reachable(false);
     }
     this.#checking = false;
-    this.#retry();
   }
 
   /** @param {boolean} online @param {boolean} [always] */
@@ -544,7 +541,7 @@ export class Live extends EventTarget {
     this.#emit(online ? 'open' : 'lost', undefined);
   }
 
-  /** The network is back, or the person: what would be noticed later is looked at now. */
+  /** The network or the person has returned: probe or reconnect now. */
   #wake() {
     if (this.#dirty) this.#changed();
     if (!this.#wanted) return;
@@ -568,7 +565,7 @@ export class Live extends EventTarget {
 }
 
 /**
- * Whether an event is the one, or a later one of the same start of the room.
+ * Returns whether an event is `until`, or a later one of the same epoch.
  * @param {string|undefined} id @param {string|undefined} until
  */
 function reached(id, until) {
@@ -576,17 +573,6 @@ function reached(id, until) {
   const [epoch, number] = until.split('-');
   const [same, reached] = (id ?? '').split('-');
   return same === epoch && Number(reached) >= Number(number);
-}
-
-/**
- * A request that hangs would keep the next attempt from being made.
- * @template T @param {Promise<T>} answer @returns {Promise<T>}
- */
-function inTime(answer) {
-  return new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error('no answer in time')), ANSWER);
-    answer.then(resolve, reject).finally(() => clearTimeout(late));
-  });
 }
 
 /** @type {{[code: string]: number}} */

@@ -246,8 +246,18 @@ export function roomView(signal) {
     placeholder: t('room.say'), enterkeyhint: 'send' });
   const form = h('form', { class: 'room-form', on: { submit } }, input,
     h('button', { type: 'submit' }, t('room.send')));
-  const as = h('div', { class: 'room-as' });
-  const element = h('div', { class: 'room' }, who, log, pending, status, form, as);
+  const name = h('input', { type: 'text', maxlength: 32, autocomplete: 'nickname',
+    spellcheck: 'false', on: { change: rename } });
+  const chooser = h('input', { type: 'file', multiple: true, hidden: true, on: {
+    change: () => {
+      send([...chooser.files ?? []]);
+      chooser.value = '';
+    },
+  } });
+  const element = h('div', { class: 'room' }, who, log, pending, status, form,
+    h('div', { class: 'room-as' }, h('label', null, t('room.nick'), ' ', name), chooser,
+      api.may('write') && button(t('room.file'), () => chooser.click(), { class: 'quiet',
+        icon: 'upload' })));
   let rendered = 0;
   /** @type {{from?: string, time: number, box: HTMLElement} | null} */
   let group = null;
@@ -315,7 +325,7 @@ export function roomView(signal) {
     status.hidden = words === '';
     people.textContent = t('room.here', { n: here.size });
     if (who.open) drawNames();
-    if (!as.querySelector('input')) drawAs();
+    if (document.activeElement !== name) name.value = me;
     follow();
   }
 
@@ -346,55 +356,12 @@ export function roomView(signal) {
       listeners ? ` ${t('room.listeners', { n: listeners })}` : '');
   }
 
-  function drawAs() {
-    if (as.dataset.me === me && as.firstChild) return;
-    as.dataset.me = me;
-    const name = visible(nick || me);
-    fill(as, h('span', null, t('room.you')), button(visible(me) || '…', rename, { class: 'quiet',
-      icon: 'pencil', 'aria-label': t('room.rename', { nick: name }) }),
-      api.may('write') ? button(t('room.file'), () => chooser.click(), { class: 'quiet',
-        icon: 'upload' }) : null);
-  }
-
-  const chooser = h('input', { type: 'file', multiple: true, hidden: true, on: {
-    change: () => {
-      send([...chooser.files ?? []]);
-      chooser.value = '';
-    },
-  } });
-  element.append(chooser);
-
   function rename() {
-    const field = h('input', { type: 'text', 'aria-label': t('room.nick'), maxlength: 32,
-      autocomplete: 'nickname', spellcheck: 'false', on: {
-        keydown: (/** @type {KeyboardEvent} */ event) => {
-          if (event.key !== 'Escape') return;
-          event.preventDefault();
-          event.stopPropagation();
-          done();
-        },
-      } });
-    field.value = nick || me;
-    const problem = h('small', { class: 'refusal', role: 'alert' });
-    const done = () => {
-      delete as.dataset.me;
-      as.replaceChildren();
-      drawAs();
-      as.querySelector('button')?.focus();
-    };
-    fill(as, h('form', { on: {
-      submit: (/** @type {Event} */ event) => {
-        event.preventDefault();
-        const name = field.value.trim();
-        if (name && !NICK.test(name)) {
-          problem.textContent = t('room.nick.rule');
-          return field.focus();
-        }
-        if (name !== nick && name !== me) enter(name);
-        done();
-      },
-    } }, field, h('button', { type: 'submit' }, t('room.nick.save')), problem));
-    field.select();
+    const wish = name.value.trim();
+    const isValid = NICK.test(wish);
+    if (isValid && wish !== me) enter(wish);
+    state.trouble = isValid || !wish ? '' : t('room.nick.rule');
+    changed();
   }
 
   /** @param {File[]} files */
