@@ -30,6 +30,12 @@ pub const VERSION: &str = env!("ANYPORT_PAGE_VERSION");
 /// The style sheet, which every page links.
 pub const STYLE: &str = include_str!(concat!(env!("OUT_DIR"), "/page.css"));
 
+/// Returns the beginning of the style sheet, up to the rules of the page's own elements: colours,
+/// fonts and the body, for other pages of anyport.
+pub fn base_style() -> &'static str {
+    STYLE.split_once("\nmain{").map_or(STYLE, |(base, _)| base)
+}
+
 /// Returns the asset of that name.
 pub fn find(name: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.name == name)

@@ -47,6 +47,17 @@ fn all_assets_together_are_at_most_60_kb_compressed() {
     assert!(sum <= BUDGET, "{sum} bytes: {sizes:?}");
 }
 
+#[test]
+fn other_pages_share_the_colours_and_fonts_of_the_style_sheet() {
+    let base = base_style();
+    for part in
+        ["--page:", "--text:", "--muted:", "--line:", "--danger:", "prefers-color-scheme", "body{"]
+    {
+        assert!(base.contains(part), "{part} in {base}");
+    }
+    assert!(base.len() < 2500 && !base.contains("form"), "{base}");
+}
+
 /// Indentation is removed, so a literal that spans lines would change.
 #[test]
 fn lines_of_scripts_are_short_and_their_literals_end_on_their_line() {

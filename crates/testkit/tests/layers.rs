@@ -19,7 +19,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("client", &["net", "proto", "store", "tls"]),
     ("fuzz-laws", &["proto"]),
     ("console", &["client", "net", "proto", "store"]),
-    ("bench", &["client", "console", "net", "proto"]),
+    ("bench", &["client", "console", "net", "page", "proto"]),
     ("cli", &["bench", "client", "console", "net", "proto", "server", "store", "tls"]),
 ];
 

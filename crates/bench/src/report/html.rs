@@ -6,21 +6,21 @@ use super::svg::{escape, grouped, svg};
 use super::table::show;
 use super::{Report, mebibytes, seconds as show_seconds};
 
+/// Beside the style that it shares with the page of the server. The picture is a file of its own
+/// too, so it brings colours, which the page replaces.
 const STYLE: &str = "\
-:root{color-scheme:light dark}\
-body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif;\
-margin:0 auto;max-width:1120px;padding:16px;\
-background:#fff;color:#1f2328}\
+body{margin:0 auto;max-width:1120px;padding:16px}\
 svg{max-width:100%;height:auto;display:block}\
+svg text{fill:var(--text)}svg .quiet{fill:var(--muted)}svg .broken{fill:var(--danger)}\
+svg .heading{stroke:var(--page)}svg .paper{fill:var(--page)}svg .grid{stroke:var(--line)}\
+svg .base{stroke:var(--muted)}svg .whisker{stroke:var(--text)}\
 .wide{overflow-x:auto}\
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;white-space:nowrap}\
-th,td{padding:4px 7px;text-align:right;border-bottom:1px solid #d8dee4}\
+table{border-collapse:collapse;font-size:.8125rem;white-space:nowrap}\
+th,td{padding:4px 7px;text-align:right;border-bottom:1px solid var(--line)}\
+th{color:var(--muted);font-weight:500}\
 th:first-child,td:first-child{text-align:left}\
-tbody th{padding-top:14px}\
-.broken{color:#b42318;text-align:left;white-space:normal}\
-@media (prefers-color-scheme:dark){\
-body{background:#0d1117;color:#e6edf3}th,td{border-color:#30363d}\
-.broken{color:#ff8a80}}";
+tbody th{padding-top:14px;color:var(--text);font-weight:600}\
+.broken{color:var(--danger);text-align:left;white-space:normal}";
 
 pub(crate) fn html(report: &Report) -> String {
     let base = report.base.as_deref().unwrap_or("the base");
@@ -28,13 +28,14 @@ pub(crate) fn html(report: &Report) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>anyport \
              bench, {date}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n{picture}\n\
+         <style>{shared}{STYLE}</style>\n</head>\n<body>\n{picture}\n\
          <div class=\"wide\">\n<table>\n<thead><tr>\
          <th>row</th><th>median s</th><th>min</th><th>max</th><th>GB/s</th><th>times {base}</th>\
          <th>times its baseline</th><th>CPU s: send</th><th>receive</th>\
          <th>memory MiB: idle</th><th>peak</th></tr></thead>\n<tbody>\n",
         date = escape(&report.environment.date),
         picture = svg(report),
+        shared = anyport_page::base_style(),
         base = escape(base),
     );
     let mut kind = None;

@@ -2,7 +2,7 @@
 
 use anyport_testkit::harness::http::{Response, curl_says, request};
 use anyport_testkit::harness::tokens::guarded;
-use anyport_testkit::harness::{Running, Server, node_with};
+use anyport_testkit::harness::{Running, Server, node_with, peer};
 
 const BROWSER: &str = "Accept: text/html\n";
 
@@ -120,6 +120,54 @@ fn a_page_is_never_used_from_a_cache_unasked() {
         assert_eq!((page.field("ETag"), page.field("Last-Modified")), ("", ""), "{}", page.head);
     }
 }
+
+/// The content of the test vectors of BLAKE3, in pieces of each size and in random ones.
+#[test]
+fn the_digest_of_a_browser_is_that_of_the_server() {
+    let Some(mut node) = peer("node") else { return };
+    let server = Server::start(&[]);
+    let page = get(&server, "/", BROWSER).text();
+    let wasm = loaded(&page)[1].replace("./", "/").replace("app.js", "blake3.wasm");
+    let compiled = get(&server, &wasm, "");
+    assert_eq!((compiled.status(), compiled.field("Content-Type")), (200, "application/wasm"));
+    let sizes =
+        [0, 1, 63, 64, 65, 1023, 1024, 1025, 2048, 2049, 4097, 65_536, 262_144, 262_145, 1 << 20];
+    let content: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
+    let url = server.url("http", &wasm[1..]);
+    let sizes_text = sizes.map(|size| size.to_string()).join(" ");
+    node.args(["--input-type=module", "-e", DIGESTS, &url, &sizes_text]);
+    let said = Running::start(node, None).outcome().succeeds().stdout;
+    let digests: Vec<&str> = said.lines().collect();
+    assert_eq!(digests.len(), sizes.len());
+    for (size, digest) in sizes.into_iter().zip(digests) {
+        assert_eq!(digest, blake3::hash(&content[..size]).to_hex().as_str(), "{size} bytes");
+    }
+}
+
+/// Each digest is computed by one instance after the other, and repeated in random pieces.
+const DIGESTS: &str = r#"
+    const [url, sizes] = process.argv.slice(1);
+    const module = await WebAssembly.compile(await (await fetch(url)).arrayBuffer());
+    const digest = (size, piece) => {
+        const { exports } = new WebAssembly.Instance(module);
+        const input = new Uint8Array(exports.memory.buffer, exports.input(), exports.capacity());
+        exports.init();
+        for (let at = 0; at < size;) {
+            const length = Math.min(size - at, piece());
+            for (let i = 0; i < length; i++) input[i] = (at + i) % 251;
+            exports.update(length);
+            at += length;
+        }
+        exports.finish();
+        return Buffer.from(input.subarray(0, 32)).toString('hex');
+    };
+    let seed = 1;
+    const random = () => 1 + (seed = seed * 48271 % 2147483647) % [3000, 70000][seed % 2];
+    for (const size of sizes.split(' ').map(Number)) {
+        const [whole, pieces] = [digest(size, () => 262144), digest(size, random)];
+        console.log(whole === pieces ? whole : `${size}: ${whole} in whole, ${pieces} in pieces`);
+    }
+"#;
 
 /// jsQR draws the path of the image and reads the code, as a phone does.
 #[test]
