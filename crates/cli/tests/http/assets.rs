@@ -201,7 +201,7 @@ const READ_QR: &str = r#"
     const pixels = new Uint8ClampedArray(side * side * 4).fill(255);
     const [, white, dark] = svg.match(/ d="([^"]*)"[^]* d="([^"]*)"/);
     if (white !== `M0 0h${side / scale}v${side / scale}h-${side / scale}z`) throw new Error(white);
-    for (const [, x, y, width] of dark.matchAll(/M(\d+) (\d+)h(\d+)v1h-\d+z/g))
+    for (const [, x, y, width] of dark.matchAll(/M(\d+) (\d+)[.]5h(\d+)/g))
       for (let row = y * scale; row < (+y + 1) * scale; row++)
         for (let at = x * scale; at < (+x + +width) * scale; at++)
           pixels.fill(0, 4 * (row * side + at), 4 * (row * side + at) + 3);

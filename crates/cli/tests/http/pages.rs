@@ -138,7 +138,7 @@ fn a_browser_that_may_only_upload_gets_the_form_alone() {
     let server = Server::start(&["--upload-only"]);
     std::fs::create_dir(server.dir().join("d")).unwrap();
     std::fs::write(server.dir().join("d/secret"), b"x").unwrap();
-    for path in ["/", "/files/d/"] {
+    for path in ["/", "/files/d/", "/files/none/"] {
         let answer = get(&server, path, BROWSER);
         let page = answer.text();
         assert_eq!((answer.status(), answer.field("Cache-Control")), (200, "no-cache"), "{page}");

@@ -61,7 +61,7 @@ impl Connection {
     /// A limit is reached.
     fn admit(&self, context: &Context, open: &mut Open, head: &RequestHead) -> Result<(), Refusal> {
         let (resource, _) = find(head.path(), &context.config);
-        if resource.is_public {
+        if resource.is_health {
             return Ok(());
         }
         let busy = |message: String| Err(Refusal::new(RefusalCode::Busy, message));

@@ -50,6 +50,11 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
             return Opened::Answer(request.refuse(StatusCode::BAD_REQUEST, refusal));
         }
     };
+    // Who may not list gets the same page, whether the directory exists or not.
+    let may_list = || context.grant.check(Operation::List, Some(&path)).is_ok();
+    if name != path_text && archive.is_none() && !may_list() {
+        return list(request, Some(path));
+    }
     let source = request.source();
     match context.files.find(source, path.clone()) {
         Ok(Located::File(opened)) if name == path_text => {

@@ -53,10 +53,12 @@ pub(crate) struct Resource {
     pub(super) announced: fn(&Context) -> Fields,
     /// Whether these settings have it. Otherwise a file may have its name.
     enabled: Option<fn(&Config) -> bool>,
-    /// Served without a token, and beyond the limits of streams.
+    /// Served without a token.
     pub(crate) is_public: bool,
     /// Served without a token too, but with what the token permits if there is one.
     pub(super) is_token_optional: bool,
+    /// Its response is short, and monitors need it, so it is served beyond the limits of streams.
+    pub(crate) is_health: bool,
     /// Requests of other clients change or see its content, so pages of other origins may not embed
     /// it.
     pub(super) is_shared: bool,
@@ -86,6 +88,7 @@ const PLAIN: Resource = Resource {
     enabled: None,
     is_public: false,
     is_token_optional: false,
+    is_health: false,
     is_shared: false,
     shown_as: None,
     holds_file: false,
@@ -100,6 +103,8 @@ const STORED: Resource = Resource {
     ..PLAIN
 };
 
+const HEALTH: Resource = Resource { is_public: true, is_health: true, ..PLAIN };
+
 /// The first row that fits is the resource of a path. A file that has the name of another resource
 /// is below `/files/`.
 static RESOURCES: &[Resource] = &[
@@ -111,9 +116,9 @@ static RESOURCES: &[Resource] = &[
         ..PLAIN
     },
     Resource { path: "/help", open: help::open, ..PLAIN },
-    Resource { path: "/healthz", open: health::ready, is_public: true, ..PLAIN },
-    Resource { path: "/livez", open: health::live, is_public: true, ..PLAIN },
-    Resource { path: "/readyz", open: health::ready, is_public: true, ..PLAIN },
+    Resource { path: "/healthz", open: health::ready, ..HEALTH },
+    Resource { path: "/livez", open: health::live, ..HEALTH },
+    Resource { path: "/readyz", open: health::ready, ..HEALTH },
     Resource { path: "/time", open: time::open, ..PLAIN },
     Resource {
         path: "/metrics",

@@ -57,7 +57,7 @@ fn svg(text: &str) -> Option<String> {
             }
             match x - begin {
                 0 => x += 1,
-                width => dark += &format!("M{} {}h{width}v1h-{width}z", begin + MARGIN, y + MARGIN),
+                width => dark += &format!("M{} {}.5h{width}", begin + MARGIN, y + MARGIN),
             }
         }
     }
@@ -65,7 +65,7 @@ fn svg(text: &str) -> Option<String> {
     Some(format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {side} {side}\" \
          shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 0h{side}v{side}h-{side}z\"/>\
-         <path d=\"{dark}\"/></svg>\n"
+         <path stroke=\"#000\" d=\"{dark}\"/></svg>\n"
     ))
 }
 
@@ -114,11 +114,8 @@ mod tests {
     #[test]
     fn a_code_has_its_margin_and_a_bounded_size() {
         let image = svg("http://127.0.0.1:8331/").unwrap();
-        assert!(
-            image.contains("viewBox=\"0 0 33 33\"") && image.contains("M4 4h7v1h-7z"),
-            "{image}"
-        );
-        assert!(svg(&"a".repeat(MAX_ADDRESS)).unwrap().len() < 100_000);
+        assert!(image.contains("viewBox=\"0 0 33 33\"") && image.contains("M4 4.5h7M"), "{image}");
+        assert!(svg(&"a".repeat(MAX_ADDRESS)).unwrap().len() < 25_000);
         assert_eq!(svg(&"a".repeat(MAX_ADDRESS + 1)), None);
     }
 }
