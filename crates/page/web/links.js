@@ -16,7 +16,7 @@ export function tokens(text) {
   const found = [];
   let end = 0;
   let links = 0;
-  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"'`\\^{|}]+/giu)) {
+  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"'\x60\\^{|}]+/giu)) {
     if (++links > LINKS) break;
     const address = trimmed(match[0]);
     const href = web(address);
