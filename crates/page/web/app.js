@@ -60,7 +60,10 @@ function mount() {
   const needs = needsToken();
   drawBar();
   if (!isRoomOpen) drawRoom();
-  if (needs) return void tokenView();
+  if (needs) {
+    live.stop();
+    return void tokenView();
+  }
   const thanks = h('p', { class: 'thanks', hidden: true }, t('thanks'));
   if (mayRead()) {
     files = filesView({ signal: views.signal, open: go, share: openShare, maySend,
