@@ -106,7 +106,8 @@ function chosen(items) {
 function totalLine(queue, element) {
   const text = h('span', { class: 'transfers-facts' });
   const all = button('', () => isHeld() ? queue.resumeAll() : queue.pauseAll(), { class: 'quiet' });
-  append(element, [text, all]);
+  const none = button(t('cancel.all'), () => queue.cancelAll(), { class: 'quiet', icon: 'close' });
+  append(element, [text, none, all]);
   const isHeld = () => !!queue.halted || queue.total.active === 0;
   return isShown => {
     element.hidden = !isShown;
@@ -123,6 +124,7 @@ function totalLine(queue, element) {
     ]);
     const isPaused = queue.items.some(({ state }) => state === 'paused');
     all.hidden = active === 0 && !isPaused;
+    none.hidden = active > 0;
     label(all, isHeld() ? t('resume.all') : t('pause.all'), isHeld() ? 'play' : 'pause');
   };
 }

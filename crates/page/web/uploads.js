@@ -64,7 +64,10 @@ export class Queue extends EventTarget {
     addEventListener('online', wake);
     addEventListener('pageshow', wake);
     document.addEventListener('visibilitychange', () => document.hidden || wake());
-    addEventListener('pagehide', () => this.#keepAll());
+    addEventListener('pagehide', () => {
+      for (const [item, run] of this.#runs) this.#elapse(item, run);
+      this.#keep([...this.#runs.keys()]);
+    });
     addEventListener('beforeunload', event => {
       if (this.isBusy) event.preventDefault();
     });
@@ -82,12 +85,11 @@ export class Queue extends EventTarget {
 
   /** Sums of what is shown in one line. */
   get total() {
-    const total = { files: 0, done: 0, bytes: 0, size: 0, rate: 0, active: 0, failed: 0 };
+    const total = { files: 0, bytes: 0, size: 0, rate: 0, active: 0, failed: 0 };
     for (const item of this.items) {
       total.files += 1;
       total.size += item.size;
       total.bytes += item.state === 'done' ? item.size : item.bytes;
-      if (item.state === 'done') total.done += 1;
       if (ACTIVE.includes(item.state)) total.rate += item.rate;
       if (BUSY.includes(item.state)) total.active += 1;
       if (item.state === 'refused') total.failed += 1;
@@ -107,18 +109,22 @@ export class Queue extends EventTarget {
     const unfinished = this.items.filter(({ state }) => state !== 'done');
     const byFile = new Map(unfinished.map(item => [fingerprint(item), item]));
     const changed = new Map(unfinished.filter(isStale).map(item => [placeOf(item), item]));
-    // A file that is added again may be chosen without its folder, or from another page.
+    // A file that is added again may be chosen without its folder, or in another directory.
     const awaited = new Map(unfinished.filter(({ state }) => state === 'needs-file')
       .map(item => [fingerprint({ ...item, directory: '', path: item.name }), item]));
+    /** @param {Item | undefined} item */
+    const isAwaited = item => item && ['needs-file', 'refused'].includes(item.state);
     for (const { file, path, handle = null } of files) {
       const place = { directory: directory.replace(/^\/+|\/+$/g, ''), path: path || file.name };
       const { size, lastModified } = file;
       const name = nameOf(place.path);
       const stale = changed.get(placeOf(place));
       const key = fingerprint({ ...place, size, lastModified });
-      const known = stale ?? byFile.get(key)
-        ?? awaited.get(fingerprint({ directory: '', path: name, size, lastModified }));
-      if (known && !['needs-file', 'refused'].includes(known.state)) continue;
+      const same = stale ?? byFile.get(key);
+      if (same && !isAwaited(same)) continue;
+      const alone = name === place.path
+        ? awaited.get(fingerprint({ directory: '', path: name, size, lastModified })) : undefined;
+      const known = same ?? (isAwaited(alone) ? alone : undefined);
       const item = known ?? this.#item({ ...place, name, size, lastModified,
         id: saved.unique(), order: this.#order++ });
       if (stale) this.#replace(item, file, handle ?? undefined);
@@ -136,7 +142,12 @@ export class Queue extends EventTarget {
   /** Continues the uploads of an earlier visit, as far as the browser can read their files. */
   async restore() {
     for (const record of await saved.adopt(base.href)) {
-      if (this.items.some(({ id }) => id === record.id)) continue;
+      // The person was faster; the server finds what it has by path, size and time.
+      const isAdded = this.items.some(item => fingerprint(item) === fingerprint(record));
+      if (isAdded) {
+        void saved.remove([record.id]);
+        continue;
+      }
       const { bytes, seconds, url, isNew, refusal } = record;
       const state = refusal ? 'refused' : 'needs-file';
       const item = this.#item({ ...record, name: nameOf(record.path), state });
@@ -176,6 +187,7 @@ export class Queue extends EventTarget {
     if (!BUSY.includes(item.state)) return;
     this.#stop(item, 'paused');
     this.#keep([item]);
+    this.#schedule();
   }
 
   /** Continues a paused upload, or one whose file the browser may read after it asked.
@@ -183,7 +195,7 @@ export class Queue extends EventTarget {
   async resume(item) {
     if (item.state === 'needs-file' && item.handle) {
       await this.#reopen(item, 'waiting', true);
-    } else if (item.state === 'paused' || item.state === 'offline') {
+    } else if (item.state === 'paused') {
       this.halted = null;
       this.#stop(item, item.file ? 'waiting' : 'needs-file');
     }
@@ -218,6 +230,11 @@ export class Queue extends EventTarget {
   pauseAll() {
     for (const item of this.items) if (BUSY.includes(item.state)) this.#stop(item, 'paused');
     this.#keep(this.items);
+    this.#changed();
+  }
+
+  cancelAll() {
+    for (const item of this.items) this.cancel(item);
   }
 
   /** Continues everything that is paused. @param {(item: Item) => boolean} [which] */
@@ -231,12 +248,6 @@ export class Queue extends EventTarget {
     }
     this.#keep(this.items);
     this.wake();
-  }
-
-  /** Removes finished uploads from the list. @param {(item: Item) => boolean} [which] */
-  clear(which = () => true) {
-    this.items = this.items.filter(item => item.state !== 'done' || !which(item));
-    this.#changed();
   }
 
   /** Tries again immediately: the connection may have returned. */
@@ -359,7 +370,10 @@ export class Queue extends EventTarget {
       const receipt = await attempt(item, {
         signal,
         moved: () => this.#moved(item, run),
-        keep: () => saved.put([record(item)]),
+        // An upload that was cancelled meanwhile must not come back.
+        keep: async () => {
+          if (item.state !== 'cancelled') await saved.put([record(item)]);
+        },
       });
       if (signal.aborted) return;
       this.#elapse(item, run);
@@ -446,7 +460,6 @@ export class Queue extends EventTarget {
       clearTimeout(run.timer);
       run.controller.abort();
     }
-    this.#schedule();
   }
 
   /** @param {Item} item @param {Run} run */
@@ -478,11 +491,6 @@ export class Queue extends EventTarget {
   #elapse(item, run) {
     if (run.since) item.seconds += now() - run.since;
     run.since = ACTIVE.includes(item.state) ? now() : 0;
-  }
-
-  #keepAll() {
-    for (const [item, run] of this.#runs) this.#elapse(item, run);
-    this.#keep([...this.#runs.keys()]);
   }
 
   /** @param {Item[]} items */

@@ -117,6 +117,7 @@ const words = {
   'resume': ['Resume', '이어서 보내기'],
   'pause.all': ['Pause all', '모두 일시정지'],
   'resume.all': ['Resume all', '모두 이어서 보내기'],
+  'cancel.all': ['Cancel all', '모두 취소'],
   'try.now': ['Try now', '지금 시도'],
   'choose.again': ['Choose file', '파일 선택'],
   'more.of': ['More for {name}', '{name} 더 보기'],
@@ -151,8 +152,6 @@ const words = {
     '서버가 받은 내용이 이 파일과 다릅니다. 아무것도 저장하지 않았습니다.'],
   'error.full': ['The server has no space left.', '서버에 남은 공간이 없습니다.'],
   'error.signed-out': ['Sign in again to continue.', '계속하려면 다시 로그인하세요.'],
-  'error.gone': ['The server does not accept uploads here.',
-    '서버가 여기로 올리는 것을 받지 않습니다.'],
   'error.refused': ['The server refused it.', '서버가 거절했습니다.'],
 
   // The room, the connect sheet, and the share sheet.
