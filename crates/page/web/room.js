@@ -206,7 +206,8 @@ function enter(name) {
   if (name !== undefined) keep('nick', nick = name);
   if (state.member && name === undefined) return;
   state.member = true;
-  live.join({ room: ROOM, as: nick || undefined });
+  const user = api.session.user ?? '';
+  live.join({ room: ROOM, as: nick || (NICK.test(user) ? user : undefined) });
 }
 
 // Text to elements
