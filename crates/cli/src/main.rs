@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         Command::Chat(chat) => commands::chat::run(chat),
         Command::Cat(cat) => commands::cat::run(cat),
         Command::Ls(ls) => commands::ls::run(ls),
+        Command::Share(share) => commands::share::run(share),
         Command::Token(token) => commands::token::run(token),
         Command::Resolve(resolve) => commands::resolve::run(resolve),
         Command::Status(status) => commands::status::run(status),

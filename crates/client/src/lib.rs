@@ -15,6 +15,7 @@ mod http;
 mod keys;
 mod proxy;
 mod send;
+mod shares;
 mod stream;
 mod target;
 mod walk;
@@ -32,6 +33,7 @@ pub use error::{
 pub use proxy::{Proxies, Proxy, ProxyError, ProxyUrlError, ProxyVariables};
 pub use send::pipe::give;
 pub use send::{Engine, Observer, Options, Sent, send};
+pub use shares::Shares;
 pub use stream::Encryption;
 pub use target::{DEFAULT_PORT, Scheme, Scope, Target, TargetError};
 pub use walk::{Found, Links};

@@ -70,8 +70,9 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                 prepare(&stream, &config);
                 let record = Record::begin(peer, shared.events.counters.clone());
                 let Shared { buffered, unclassified, events, access, .. } = shared.clone();
-                let Shared { rooms, room_listeners, pipes, stream_files, live, health, .. } =
-                    shared.clone();
+                let Shared {
+                    rooms, room_listeners, pipes, shares, stream_files, live, health, ..
+                } = shared.clone();
                 let link = Link::new();
                 let grant = Grant::without_token(&config);
                 let context = Context {
@@ -85,6 +86,7 @@ pub(crate) async fn run(listener: Bound, mut probes: Probes, shared: Shared, dri
                     record,
                     rooms,
                     room_listeners,
+                    shares,
                     pipes,
                     stream_files,
                     live,

@@ -27,6 +27,7 @@ mod reactors;
 mod reload;
 mod service;
 mod session;
+mod share;
 mod shared;
 mod shutdown;
 mod socket;
@@ -73,6 +74,7 @@ use reactors::Reactors;
 use reload::Replaceable;
 use service::files::Files;
 use service::pipe::Pipes;
+use share::Shares;
 use shared::Shared;
 use shutdown::Stop;
 use socket::Socket;
@@ -132,6 +134,7 @@ impl Server {
         }
         let events = Events::new(observer);
         let files = Files::open(&config, events.clone())?;
+        let shares = Shares::open(files.shared_store(), &config.startup);
         let mut health = Health::default();
         let mut bound = Vec::with_capacity(listeners.len());
         let mut datagrams = Vec::new();
@@ -161,6 +164,7 @@ impl Server {
             rooms: reactors.rooms(),
             room_listeners: reactors.room_listeners(),
             pipes: Arc::new(Pipes::new(config.pipes.clone())?),
+            shares: Arc::new(shares),
             health: Arc::new(health),
             together: Arc::default(),
         };

@@ -54,6 +54,7 @@ impl Reload {
             access: _,
             events: _,
             room_listeners: _,
+            shares: _,
             together,
             health: _,
         } = &server.shared;

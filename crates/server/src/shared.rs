@@ -13,6 +13,7 @@ use crate::permits::Permits;
 use crate::service::files::Files;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::{Listeners, Rooms};
+use crate::share::Shares;
 use crate::unclassified::Unclassified;
 
 /// State of all connections. A reload replaces the live values, and the limits of the others.
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) room_listeners: Arc<Listeners>,
     pub(crate) pipes: Arc<Pipes>,
+    pub(crate) shares: Arc<Shares>,
     pub(crate) health: Arc<Health>,
     pub(crate) together: Arc<Together>,
 }

@@ -10,10 +10,23 @@ use anyport_proto::transfer::file_path::FilePath;
 /// Name of the owner of a token.
 pub(crate) type User = Arc<str>;
 
+/// A token as it is recorded for what outlives the process, so that a new token of the same owner
+/// is another one. It is too short to confirm a guessed token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TokenMark(pub(crate) u32);
+
+impl TokenMark {
+    fn of(token: &Token) -> Self {
+        let key = blake3::derive_key("anyport 2026-11 mark of a token", token.expose().as_bytes());
+        Self(u32::from_le_bytes([key[0], key[1], key[2], key[3]]))
+    }
+}
+
 /// The owner of a token, and what the token permits.
 #[derive(Debug, Clone)]
 pub(crate) struct Owner {
     pub(crate) user: User,
+    pub(crate) mark: TokenMark,
     pub(crate) rights: Rights,
     /// The file or directory that the rights on files are for; `None` for all.
     pub(crate) scope: Option<Arc<FilePath>>,
@@ -21,8 +34,9 @@ pub(crate) struct Owner {
 
 impl Owner {
     pub(crate) fn of(named: Named) -> Self {
+        let mark = TokenMark::of(&named.token);
         let (user, scope) = (named.name.into(), named.scope.map(Arc::new));
-        Self { user, rights: named.rights, scope }
+        Self { user, mark, rights: named.rights, scope }
     }
 }
 
@@ -69,6 +83,12 @@ impl Tokens {
             }
         }
         found.cloned()
+    }
+
+    /// Returns the owner of the token that has this mark and this name.
+    pub(crate) fn marked(&self, user: &str, mark: TokenMark) -> Option<Owner> {
+        let is_it = |owner: &&Owner| *owner.user == *user && owner.mark == mark;
+        self.owners.iter().map(|(_, owner)| owner).find(is_it).cloned()
     }
 }
 

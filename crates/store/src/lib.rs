@@ -18,6 +18,7 @@ mod names;
 mod partial;
 mod quota;
 mod root;
+mod shares;
 mod sink;
 mod state;
 mod store;

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use anyport_proto::transfer::file_name::SHARES;
+
 const PREFIX: &str = ".anyport-";
 const PARTIAL: &str = ".part";
 const STATE: &str = ".state";
@@ -43,6 +45,11 @@ pub(crate) fn is_hidden(name: &str) -> bool {
 /// Returns whether `name` is that of a state file.
 pub(crate) fn is_state(name: &str) -> bool {
     is_hidden(name) && name.ends_with(STATE)
+}
+
+/// Returns whether `name` is that of a small file of the server itself, which no limit counts.
+pub(crate) fn is_uncounted(name: &str) -> bool {
+    is_state(name) || name == SHARES
 }
 
 /// The partial file that a state file belongs to; `None` for other names.

@@ -107,7 +107,7 @@ impl Walk<'_> {
             }
             let counted = entry.map_err(Into::into).and_then(|entry| {
                 let name = entry.file_name();
-                if [c".", c".."].contains(&name) || name.to_str().is_ok_and(names::is_state) {
+                if [c".", c".."].contains(&name) || name.to_str().is_ok_and(names::is_uncounted) {
                     return Ok(());
                 }
                 self.entry(directory, name, device, depth)

@@ -30,7 +30,7 @@ const MODULES: [(&str, &str); 10] = [
     (
         "store",
         "disk names key state hashing digest_cache index root usage quota hidden beneath directory \
-         changes target partial local memory sink store listing",
+         shares changes target partial local memory sink store listing",
     ),
     (
         "proto",
@@ -45,14 +45,14 @@ const MODULES: [(&str, &str); 10] = [
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
         "server",
-        "address greeting link live permits health proxies shutdown tokens budget config \
+        "address greeting link live permits health proxies shutdown tokens budget config share \
          unclassified events per_address access detect guard service datagram overview shared \
          tls session layers proxied opening reactors driving reload connection socket accept",
     ),
     (
         "client",
         "aside target keys proxy bottleneck error stream content connect attempts walk channel \
-         http send download chat cat",
+         http send download chat cat shares",
     ),
     ("console", "values choices exit failure print"),
     (

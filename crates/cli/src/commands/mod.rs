@@ -15,6 +15,7 @@ pub(crate) mod resolve;
 mod running;
 pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod share;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod token;

@@ -6,6 +6,7 @@ pub(crate) mod help;
 mod notes;
 mod resolve;
 mod serve;
+mod share;
 mod talk;
 mod tls;
 mod token;
@@ -15,6 +16,7 @@ pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
 pub(crate) use connect::Connect;
 pub(crate) use resolve::Resolve;
 pub(crate) use serve::Serve;
+pub(crate) use share::Share;
 pub(crate) use talk::{Cat, Chat};
 pub(crate) use tls::{ClientTls, ServerTls};
 pub(crate) use token::Token;
@@ -59,6 +61,7 @@ pub(crate) enum Command {
     Send(Send),
     Get(Get),
     Ls(Ls),
+    Share(Share),
     Chat(Chat),
     Cat(Cat),
     Resolve(Resolve),

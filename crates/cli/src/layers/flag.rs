@@ -254,8 +254,8 @@ const SERVE: &str = "serve";
 const FILE: &str = "config";
 
 /// Commands that read the environment.
-const CLIENTS: [&str; 9] =
-    ["send", "get", "ls", "chat", "cat", "resolve", "status", "reload", "stop"];
+const CLIENTS: [&str; 10] =
+    ["send", "get", "ls", "share", "chat", "cat", "resolve", "status", "reload", "stop"];
 
 /// Flags of clients that the environment can set: those that have the same value in many calls.
 const COMMON: &str = "\

@@ -12,6 +12,7 @@
 //! - `proxy_header` the PROXY protocol from clients that must not use it
 //! - `proxy_protocol` the same from listed proxies
 //! - `rights` what each token permits, over each protocol
+//! - `shares` links to files and drop boxes, for clients without a token
 //! - `slowness` slow clients: which time out, and which may continue
 //! - `tls` the same under TLS, and whom clients trust
 //! - `tls_silence` what comes under TLS and says nothing
@@ -35,6 +36,7 @@ mod proxies;
 mod proxy_header;
 mod proxy_protocol;
 mod rights;
+mod shares;
 mod slowness;
 mod tls;
 mod tls_silence;

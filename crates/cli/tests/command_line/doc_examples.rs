@@ -169,6 +169,7 @@ fn every_flag_that_the_docs_name_is_known() {
         "send",
         "get",
         "ls",
+        "share",
         "chat",
         "cat",
         "resolve",

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use anyport_testkit::harness::http::request;
 use anyport_testkit::harness::{
     Outcome, Running, Sample, Server, assert_same_bytes, node_with, python_with,
 };
@@ -13,9 +14,14 @@ use serde_json::Value;
 const LARGE: usize = 12 * 1024 * 1024 + 7;
 
 /// Runs a client that uploads `content` under several names; returns its last line.
-fn run(mut client: Command, server: &Server, content: &[u8], arguments: &[&str]) -> Value {
+fn run(client: Command, server: &Server, content: &[u8], arguments: &[&str]) -> Value {
+    run_at(&server.url("http", "files/"), client, content, arguments)
+}
+
+/// Does the same with the URL of another directory.
+fn run_at(url: &str, mut client: Command, content: &[u8], arguments: &[&str]) -> Value {
     let sample = Sample::new("source", content);
-    client.arg(server.url("http", "files/")).arg(sample.path()).args(arguments);
+    client.arg(url).arg(sample.path()).args(arguments);
     let outcome: Outcome = Running::start(client, None).outcome().succeeds();
     serde_json::from_str(outcome.stdout.lines().last().unwrap()).unwrap()
 }
@@ -67,6 +73,26 @@ fn tus_js_client_uploads_and_resumes() {
     names.extend(["deferred_length", "empty", "ietf_6"]);
     names.extend(several.iter().map(String::as_str));
     stored(&server, &content, &names);
+}
+
+#[test]
+fn tus_js_client_uploads_to_a_drop_box_and_resumes() {
+    let Some(mut node) = node_with("tus-js-client") else { return };
+    let (server, content) = (Server::start(&["--allow", "share"]), noise(LARGE, 22));
+    let made = request(server.port(), "POST /.anyport/shares", "", br#"{"kind":"drop"}"#);
+    let made: Value = serde_json::from_slice(&made.content).unwrap();
+    let url = server.url("http", made["share"]["url"].as_str().unwrap());
+    node.arg(include_str!("clients/tus.mjs"));
+    let mut names = vec!["whole", "during_creation", "between_chunks", "in_a_request"];
+    names.extend(["deferred_length", "empty", "ietf_6", "terminated"]);
+    run_at(&url, node, &content, &names);
+    names.pop();
+    let names: Vec<_> = names.iter().map(|name| format!("drop/{name}")).collect();
+    for name in names {
+        let found = std::fs::read(server.dir().join(&name)).unwrap();
+        assert_same_bytes(&found, if name.ends_with("empty") { b"" } else { &content });
+    }
+    assert_eq!(std::fs::read_dir(server.dir().join("drop")).unwrap().count(), 7);
 }
 
 #[test]

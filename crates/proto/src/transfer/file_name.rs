@@ -104,8 +104,12 @@ impl FileName {
     }
 }
 
-/// Returns whether `name` is one of anyport's partial files, or what is kept beside one.
+/// Returns whether `name` is one of anyport's partial files, what is kept beside one, or
+/// [`SHARES`].
 pub fn is_partial(name: &[u8]) -> bool {
+    if name == SHARES.as_bytes() {
+        return true;
+    }
     let Some(rest) = name.strip_prefix(HIDDEN_PREFIX.as_bytes()) else { return false };
     let key = PARTIAL_SUFFIXES.iter().find_map(|suffix| rest.strip_suffix(suffix.as_bytes()));
     key.is_some_and(|key| {
@@ -306,6 +310,9 @@ const RESERVED: &[u8] = b".anyport";
 /// How partial files and their state begin.
 const HIDDEN_PREFIX: &str = ".anyport-";
 
+/// The name of the file in a served directory that has its shares.
+pub const SHARES: &str = ".anyport-shares";
+
 /// How they end, with hexadecimal digits before.
 const PARTIAL_SUFFIXES: [&str; 2] = [".part", ".state"];
 
@@ -432,7 +439,7 @@ mod tests {
 
     #[test]
     fn partial_files_are_known_by_their_names() {
-        for name in [".anyport-0123abcd.part", ".anyport-01-ab.part", ".anyport-0f.state"] {
+        for name in [".anyport-0123abcd.part", ".anyport-01-ab.part", ".anyport-0f.state", SHARES] {
             assert!(is_partial(name.as_bytes()), "{name}");
         }
         for name in [".anyport-.part", ".anyport-notes.part", ".anyport-1", "x.part"] {

@@ -14,6 +14,10 @@ pub(crate) enum Denied {
     Missing,
     /// The token is unknown.
     Wrong,
+    /// There is no share with this id.
+    NoLink,
+    /// The share was revoked or has expired, or its maker may no longer share.
+    EndedLink,
     /// Its address sent too many wrong tokens; it is refused for this long.
     Guessing(Duration),
 }
@@ -34,6 +38,8 @@ impl Denied {
         match self {
             Self::Missing => "a token is required".to_owned(),
             Self::Wrong => "invalid token".to_owned(),
+            Self::NoLink => "no such link: it is incomplete, or was removed".to_owned(),
+            Self::EndedLink => "this link has expired or was revoked".to_owned(),
             Self::Guessing(wait) => {
                 let seconds = wait.as_secs().max(1);
                 format!("too many invalid tokens from this address; try again in {seconds} s")
@@ -44,10 +50,14 @@ impl Denied {
     pub(crate) fn refusal(self, means: Means) -> Refusal {
         let code = match self {
             Self::Missing | Self::Wrong => RefusalCode::Unauthorized,
+            Self::NoLink | Self::EndedLink => RefusalCode::NotFound,
             Self::Guessing(_) => RefusalCode::Busy,
         };
         let hint = match (self, means) {
             (Self::Guessing(_), _) => None,
+            (Self::NoLink | Self::EndedLink, _) => {
+                Some("ask the person who sent you the link for another one")
+            }
             (_, Means::Http) => {
                 Some("use curl -u :TOKEN, or the field Authorization: Bearer TOKEN")
             }
@@ -68,6 +78,8 @@ impl Denied {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::Missing | Self::Wrong => StatusCode::UNAUTHORIZED,
+            Self::NoLink => StatusCode::NOT_FOUND,
+            Self::EndedLink => StatusCode::GONE,
             Self::Guessing(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -75,7 +87,8 @@ impl Denied {
     pub(crate) const fn why(self) -> Why {
         match self {
             Self::Missing => Why::NoToken,
-            Self::Wrong => Why::WrongToken,
+            Self::Wrong | Self::NoLink => Why::WrongToken,
+            Self::EndedLink => Why::Request,
             Self::Guessing(_) => Why::Guessing,
         }
     }

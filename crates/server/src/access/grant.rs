@@ -12,18 +12,29 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 
 use crate::config::Config;
-use crate::tokens::{Owner, User};
+use crate::share::{Kind, Maker, Share, ShareLink};
+use crate::tokens::{Owner, TokenMark, User};
 
 /// The rights of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Grant {
-    /// The owner of its token.
-    user: Option<User>,
+    client: Client,
     rights: Rights,
     /// The rights that the server gives to no client.
     withheld: Rights,
     /// The file or directory that the rights on files are for; `None` for all.
     scope: Option<Arc<FilePath>>,
+}
+
+/// Who a client is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Client {
+    #[default]
+    Unknown,
+    /// The owner of a token.
+    Owner(User, TokenMark),
+    /// The holder of the link of a share.
+    Guest(Arc<ShareLink>),
 }
 
 /// An operation of a client.
@@ -37,6 +48,7 @@ pub(crate) enum Operation {
     Rename,
     Talk,
     Metrics,
+    Share,
 }
 
 impl Operation {
@@ -49,6 +61,7 @@ impl Operation {
             Self::Rename => Rights::DELETE.with(Rights::WRITE),
             Self::Talk => Rights::TALK,
             Self::Metrics => Rights::ADMIN,
+            Self::Share => Rights::SHARE,
         }
     }
 
@@ -62,6 +75,7 @@ impl Operation {
             Self::Rename => format!("cannot rename {}", object("a file")),
             Self::Talk => "cannot use rooms and pipes".to_owned(),
             Self::Metrics => "cannot read the metrics".to_owned(),
+            Self::Share => format!("cannot share {}", object("files")),
         }
     }
 }
@@ -80,8 +94,19 @@ impl Participant {
 impl Grant {
     /// Returns the grant of the holder of a token, before [`Self::at`].
     pub(crate) fn of_token(owner: Owner) -> Self {
-        let Owner { user, rights, scope } = owner;
-        Self { user: Some(user), rights, withheld: Rights::NONE, scope }
+        let Owner { user, mark, rights, scope } = owner;
+        Self { client: Client::Owner(user, mark), rights, scope, ..Self::default() }
+    }
+
+    /// Returns the grant of the holder of a link, before [`Self::at`].
+    pub(crate) fn of_link(link: ShareLink) -> Self {
+        let share = link.share();
+        let rights = match share.kind {
+            Kind::File { .. } => Rights::READ,
+            Kind::Drop(_) => Rights::WRITE,
+        };
+        let scope = Some(share.path.clone());
+        Self { client: Client::Guest(Arc::new(link)), rights, scope, ..Self::default() }
     }
 
     /// Returns the grant of a client that has sent no token: none if one is required.
@@ -98,7 +123,52 @@ impl Grant {
 
     /// Returns the owner of the token.
     pub(crate) const fn user(&self) -> Option<&User> {
-        self.user.as_ref()
+        match &self.client {
+            Client::Owner(user, _) => Some(user),
+            Client::Unknown | Client::Guest(_) => None,
+        }
+    }
+
+    /// Returns the share whose link the client used.
+    pub(crate) fn link(&self) -> Option<&ShareLink> {
+        match &self.client {
+            Client::Guest(link) => Some(link),
+            Client::Unknown | Client::Owner(..) => None,
+        }
+    }
+
+    /// Returns the directory of the drop box that the client may upload to, and nothing else.
+    pub(crate) fn drop_box(&self) -> Option<&FilePath> {
+        let limits = self.link().and_then(ShareLink::limits);
+        limits.and_then(|_| self.scope())
+    }
+
+    /// Returns the client as the maker of a share; `None` if no token is required.
+    pub(crate) fn maker(&self) -> Option<Maker> {
+        match &self.client {
+            Client::Owner(user, mark) => Some(Maker { user: user.clone(), mark: *mark }),
+            Client::Unknown | Client::Guest(_) => None,
+        }
+    }
+
+    /// Checks that the client may make a share of this kind for `path`.
+    ///
+    /// # Errors
+    /// It lacks the right to share, or could itself not do what the link permits.
+    pub(crate) fn check_share(&self, kind: &Kind, path: &FilePath) -> Result<(), Refusal> {
+        self.check(Operation::Share, Some(path))?;
+        let permitted = match kind {
+            Kind::File { .. } => Operation::Download,
+            Kind::Drop(_) => Operation::CreateDirectory,
+        };
+        self.check(permitted, Some(path))
+    }
+
+    /// Returns whether the client may see and revoke a share: its own, and with the right `admin`
+    /// all.
+    pub(crate) fn manages(&self, share: &Share) -> bool {
+        self.rights.contains(Rights::ADMIN)
+            || (self.maker() == share.maker && self.check_share(&share.kind, &share.path).is_ok())
     }
 
     /// Returns the rights.
@@ -179,11 +249,14 @@ impl Grant {
             |why: String| Refusal::new(RefusalCode::NotSupported, format!("{what}: {why}"));
         Err(if self.withheld.within(missing).is_empty() {
             let refusal = refuse(format!("{} lacks the right {missing}", self.whose()));
-            refusal.with_hint(match self.user {
-                Some(_) => {
+            refusal.with_hint(match self.client {
+                Client::Owner(..) => {
                     "only the server's owner can change its rights, in the token file".into()
                 }
-                None => format!("only the server's owner can allow it ({ALLOW} {missing})"),
+                Client::Guest(_) => "ask the person who sent you the link for another one".into(),
+                Client::Unknown => {
+                    format!("only the server's owner can allow it ({ALLOW} {missing})")
+                }
             })
         } else if self.withheld.contains(Rights::WRITE) {
             refuse(format!("this server is read-only ({READ_ONLY})"))
@@ -207,9 +280,10 @@ impl Grant {
     }
 
     fn whose(&self) -> String {
-        match &self.user {
-            Some(user) => format!("the token of {user}"),
-            None => "a client without a token".to_owned(),
+        match &self.client {
+            Client::Owner(user, _) => format!("the token of {user}"),
+            Client::Guest(_) => "this link".to_owned(),
+            Client::Unknown => "a client without a token".to_owned(),
         }
     }
 }
@@ -240,7 +314,7 @@ pub(crate) mod tests {
         Grant::of_token(Owner::of(named))
     }
 
-    const ALL: [Operation; 8] = [
+    const ALL: [Operation; 9] = [
         Operation::List,
         Operation::Download,
         Operation::Upload,
@@ -249,6 +323,7 @@ pub(crate) mod tests {
         Operation::Rename,
         Operation::Talk,
         Operation::Metrics,
+        Operation::Share,
     ];
 
     #[test]
@@ -259,7 +334,7 @@ pub(crate) mod tests {
             ("delete", "Delete"),
             ("write,delete", "Upload CreateDirectory Delete Rename"),
             ("talk", "Talk"),
-            ("share", ""),
+            ("share", "Share"),
             ("admin", "Metrics"),
         ] {
             let grant = grant(rights, None);
@@ -271,7 +346,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_scope_holds_for_files_and_shows_the_way_to_it() {
-        let grant = grant("read,write,delete,talk,admin", Some("a/b"));
+        let grant = grant("read,write,delete,talk,share,admin", Some("a/b"));
         for inside in ["a/b", "a/b/c", "a/b/c/d"] {
             let inside = path(inside);
             assert!(ALL.iter().all(|operation| grant.check(*operation, Some(&inside)).is_ok()));

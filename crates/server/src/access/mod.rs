@@ -27,6 +27,7 @@ use anyport_proto::peer::Peer;
 use crate::address::counted_as;
 use crate::config::Config;
 use crate::live::Live;
+use crate::share::{self, Maker, Share, ShareLink, Shares};
 use failures::Failures;
 use web_sessions::WebSessions;
 
@@ -97,9 +98,43 @@ impl Access {
         self.lock().sessions.end(id);
     }
 
+    /// Admits `peer` by the id of a share; a wrong id counts as a wrong token.
+    pub(crate) fn admit_by_link(
+        &self,
+        peer: Peer,
+        id: &str,
+        shares: &Arc<Shares>,
+    ) -> Result<Grant, Denied> {
+        let config = self.config.now();
+        let (peer, now) = (counted_as(peer), Instant::now());
+        let held_off = self.lock().failures.held_off(peer, now);
+        if let Some(wait) = held_off {
+            return Err(Denied::Guessing(wait));
+        }
+        let Some(share) = shares.find(id, share::now()) else {
+            self.lock().failures.add(peer, now);
+            return Err(Denied::NoLink);
+        };
+        if share.has_ended() || !may_share(&config, &share) {
+            return Err(Denied::EndedLink);
+        }
+        Ok(Grant::of_link(ShareLink::new(shares.clone(), share)).at(&config))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns whether the maker of a share may still make it. One that was made without a token lasts
+/// until it ends by itself.
+fn may_share(config: &Config, share: &Share) -> bool {
+    let Some(Maker { user, mark }) = &share.maker else { return true };
+    let owner = config.tokens.as_ref().and_then(|tokens| tokens.marked(user, *mark));
+    owner.is_some_and(|owner| {
+        // A right that is withheld from everybody is reported to the client of the link.
+        Grant::of_token(owner).check_share(&share.kind, &share.path).is_ok()
+    })
 }
 
 #[cfg(test)]

@@ -183,6 +183,17 @@ impl Opened {
         }
     }
 
+    /// Returns the digest of the file for a person who compares it; `None` for a long file of which
+    /// it is not known.
+    pub(crate) fn digest_to_show(&self) -> Option<Digest> {
+        if self.attributes.size > HASHED_TO_SHOW {
+            return self.content.known_digest(Algorithm::Blake3);
+        }
+        let digest =
+            self.content.digest(Algorithm::Blake3, || self.source.is_gone()).ok().flatten();
+        digest.inspect(|digest| self.content.confirm(digest, None))
+    }
+
     /// Begins a download of `bytes`, which exist. The digest is that of the whole file, so only a
     /// range to its end can have one.
     pub(crate) fn into_download(self, bytes: Range<u64>, digest: Algorithm) -> Download {
@@ -407,3 +418,6 @@ const HASHED_ON_REQUEST: u64 = 1024 * 1024;
 /// Bytes that one call hashes after all content was sent: few, so that the other tasks of the
 /// thread are not delayed.
 const HASHED_AT_ONCE: u64 = 8 * 1024 * 1024;
+
+/// Maximum size of a file that is hashed when it is shared: a second of work.
+const HASHED_TO_SHOW: u64 = 1 << 30;

@@ -63,6 +63,7 @@ use crate::service::files::{Files, Source};
 use crate::service::listing::Listing;
 use crate::service::pipe::Pipes;
 use crate::service::rooms::{Listeners, Rooms, Subscription};
+use crate::share::Shares;
 use crate::shutdown::Stage;
 
 /// The shared state of a server, and the peer of one session.
@@ -84,6 +85,7 @@ pub(crate) struct Context {
     /// Room listeners that share a connection.
     pub(crate) room_listeners: Arc<Listeners>,
     pub(crate) pipes: Arc<Pipes>,
+    pub(crate) shares: Arc<Shares>,
     /// Budget of files for HTTP/2 streams beside the first of their connection.
     pub(crate) stream_files: Arc<Budget>,
     /// Budget of live connections.
@@ -142,6 +144,22 @@ impl Context {
                 Err(denied)
             }
         }
+    }
+
+    /// Admits a peer that used the link of a share, or reports why it is not admitted.
+    pub(crate) fn admit_by_link(&self, protocol: &'static str, id: &str) -> Result<Grant, Denied> {
+        let admitted = self.access.admit_by_link(self.peer, id, &self.shares);
+        match &admitted {
+            Ok(grant) => {
+                if let Some(link) = grant.link() {
+                    self.record.is_of(format!("share:{}", link.share().name.text()).into());
+                }
+            }
+            Err(denied) => {
+                self.events.refused(denied.why(), protocol, self.peer, denied.reason());
+            }
+        }
+        admitted
     }
 
     /// Returns the client as one that may use rooms and pipes.

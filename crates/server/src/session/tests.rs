@@ -49,14 +49,16 @@ impl Observer for Arc<Seen> {
 /// Returns the context of a session.
 pub(super) fn context(config: Config, seen: &Arc<Seen>) -> Context {
     let events = Events::new(seen.clone());
-    let files = Files::open(&config, events.clone());
+    let files = Files::open(&config, events.clone()).unwrap();
+    let store = files.shared_store();
     let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
     let rooms = Arc::new(Rooms::new(config.rooms.clone(), 1));
     Context {
-        files: Arc::new(files.unwrap()),
+        files: Arc::new(files),
         buffered: Arc::new(Budget::new(config.max_buffered)),
         pipes: Arc::new(Pipes::new(config.pipes.clone()).unwrap()),
         room_listeners: Arc::new(Listeners::new(rooms.clone())),
+        shares: Arc::new(Shares::open(store, &config.startup)),
         stream_files: Arc::new(Budget::new(1)),
         live: Arc::new(Budget::new(1)),
         health: Arc::default(),

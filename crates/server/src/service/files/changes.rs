@@ -128,6 +128,30 @@ impl Files {
         Ok(())
     }
 
+    /// Creates the directory of a drop box, and those above it; returns `false` if the name is in
+    /// use.
+    ///
+    /// # Errors
+    /// The reason why it cannot be created.
+    pub(crate) fn create_drop_box(
+        &self,
+        source: &Source,
+        path: &FilePath,
+    ) -> Result<bool, Refusal> {
+        self.check_changes()?;
+        if let Some(above) = path.parent() {
+            self.make(&above, self.check_target(path)?.missing)?;
+        }
+        match self.store.now().make_directory(path) {
+            Ok(()) => {
+                self.changed(source, path, Change::Created);
+                Ok(true)
+            }
+            Err(Unchanged::Exists(_) | Unchanged::StoredAs(_)) => Ok(false),
+            Err(unchanged) => Err(not_changed("cannot create", path, unchanged).refusal),
+        }
+    }
+
     fn changed(&self, source: &Source, name: &FilePath, change: Change) {
         let (protocol, peer, name) = (source.protocol, source.peer, name.clone());
         self.events.changed(&Changed { protocol, peer, name, change });

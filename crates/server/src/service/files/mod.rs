@@ -2,6 +2,7 @@
 
 mod changes;
 mod parts;
+mod paths;
 mod present;
 mod resource;
 mod upload;
@@ -10,6 +11,7 @@ mod waiting;
 pub(crate) use anyport_store::Announced;
 pub(crate) use changes::{NotChanged, Obstacle};
 use parts::{Checked, Owner};
+use paths::{is_directory, path_of};
 pub(crate) use resource::{Continued, UploadId};
 pub(crate) use upload::Upload;
 use upload::{Here, Spent};
@@ -88,6 +90,7 @@ impl Source {
     fn owner(&self) -> String {
         match self.grant.user() {
             Some(user) => format!("token {user}"),
+            None if let Some(link) = self.grant.link() => format!("share {}", link.identity()),
             None if self.peer.ip().is_none() => "address unix".to_owned(),
             None => format!("address {}", counted_as(self.peer)),
         }
@@ -156,6 +159,11 @@ impl Files {
         }
     }
 
+    /// Returns the store, which later settings share.
+    pub(crate) fn shared_store(&self) -> Arc<Store> {
+        self.store.clone()
+    }
+
     /// Returns the size of the largest file that could be stored now; a header that announces more
     /// is not that of a file.
     pub(crate) fn largest_possible(&self) -> u64 {
@@ -209,7 +217,7 @@ impl Files {
         // The offset of an upload, and its removal, need no space and no free name.
         let is_inspected = matches!(identity, Identity::Upload(_, None));
         let is_directory = is_directory(&offer);
-        let (path, is_changed) = path_of(&offer)?;
+        let (path, is_changed) = path_of(&source, &offer)?;
         source.grant.check_named(Operation::Upload, path.as_ref(), shown.as_deref())?;
         if let Some(size) = offer.size.filter(|size| *size > self.max_size && !is_inspected) {
             let limit = self.max_size;
@@ -322,6 +330,7 @@ impl Files {
             begun_by_others,
             key,
             here,
+            slot: None,
             sink: Some(sink),
             held,
             resumed,
@@ -332,7 +341,12 @@ impl Files {
         if is_inspected {
             return Ok(upload);
         }
-        match self.check_space(&upload).and_then(|()| Self::claim(&mut upload, directories)) {
+        let claimed = self
+            .check_space(&upload)
+            .and_then(|()| Self::claim(&mut upload, directories))
+            .map_err(|refusal| upload.source.without_numbers(refusal))
+            .and_then(|()| self.take_slot(&mut upload));
+        match claimed {
             Ok(()) => Ok(upload),
             Err(refusal) => Err(upload.give_up(refusal).into()),
         }
@@ -444,24 +458,6 @@ impl Files {
     }
 }
 
-/// Returns whether an offer is for a directory.
-fn is_directory(offer: &Offer) -> bool {
-    offer.size == Some(0) && offer.name.as_ref().is_some_and(|name| name.ends_with('/'))
-}
-
-/// Returns the path at which the offered file is stored, and whether its name is changed for that;
-/// no path if the server chooses the name.
-fn path_of(offer: &Offer) -> Result<(Option<FilePath>, bool), Refusal> {
-    let Some(asked) = &offer.name else { return Ok((None, false)) };
-    let is_directory = is_directory(offer);
-    let raw = offer.name_raw.as_deref().map(|raw| without_slash(raw, is_directory));
-    let stored = FilePath::to_store(without_slash(asked, is_directory), raw);
-    let (path, is_changed) = stored.map_err(|error| {
-        Refusal::new(RefusalCode::BadName, format!("cannot store {asked:?}: {error}"))
-    })?;
-    Ok((Some(path), is_changed))
-}
-
 /// Returns the hint for keeping both files.
 fn another_name() -> String {
     format!("send it under another name, or with {ON_EXISTS} rename")
@@ -517,11 +513,6 @@ fn full_refusal(what: &str, full: Full) -> Refusal {
 /// The address that a partial file belongs to.
 fn owner_of(source: &Source) -> IpAddr {
     counted_as(source.peer)
-}
-
-/// Returns the name of a directory without its slash.
-fn without_slash(name: &str, is_directory: bool) -> &str {
-    if is_directory { name.trim_end_matches('/') } else { name }
 }
 
 /// Refuses an upload because another file has the name; `present` is that file, where it was

@@ -17,7 +17,7 @@ use data_encoding::HEXLOWER;
 use super::parts::Checked;
 use super::waiting::{Identity, Stopped};
 use super::{Begun, Complete, Files, Source, Upload, Waiting, path_of, storage_refusal};
-use crate::access::Operation;
+use crate::access::{Grant, Operation};
 use crate::config::SinkKind;
 
 /// The id of an upload: random, and known to its client only.
@@ -38,8 +38,13 @@ impl UploadId {
         is_id.then(|| Self(text.to_owned()))
     }
 
-    fn key(&self) -> TransferKey {
-        TransferKey::of_upload(&self.0)
+    /// Returns the key of the upload of this client: with the id of another one's upload, the
+    /// holder of a link finds nothing, and the other way round.
+    fn key(&self, grant: &Grant) -> TransferKey {
+        match grant.link() {
+            Some(link) => TransferKey::of_upload(&format!("{} {}", link.identity(), self.0)),
+            None => TransferKey::of_upload(&self.0),
+        }
     }
 }
 
@@ -125,7 +130,8 @@ impl Files {
             Ok(id) => id,
             Err(error) => return refuse(storage_refusal("cannot create an upload", &error.into())),
         };
-        let identity = Identity::New(id.key());
+        let key = id.key(&source.grant);
+        let identity = Identity::New(key.clone());
         match self.attempt(source.clone(), offer, identity, None) {
             Ok(Begun::Upload(mut upload)) => {
                 if *announced != Announced::default()
@@ -137,7 +143,7 @@ impl Files {
                 }
                 let found = match upload.is_here() {
                     true => upload.offset(),
-                    false => self.adoptable(upload.checked(), &id.key()),
+                    false => self.adoptable(upload.checked(), &key),
                 };
                 upload.pause()?;
                 Ok(Created { id, found })
@@ -147,7 +153,7 @@ impl Files {
                 Err(Refusal::new(RefusalCode::Busy, "the upload is already being sent"))
             }
             Err(stopped) => {
-                self.store.now().remove_upload(&id.key());
+                self.store.now().remove_upload(&key);
                 Err(stopped.into())
             }
         }
@@ -165,7 +171,7 @@ impl Files {
         id: &UploadId,
         from: Option<u64>,
     ) -> Result<Continued, Refusal> {
-        let key = id.key();
+        let key = id.key(&source.grant);
         if let Err(refusal) = source.grant.check_right(Operation::Upload, None) {
             self.refused(&source, &refusal);
             return Err(refusal);
@@ -173,7 +179,7 @@ impl Files {
         // An upload outside the scope of a client does not exist for it.
         let may = |path: Option<&FilePath>| source.grant.check(Operation::Upload, path).is_ok();
         let is_inside = |saved: &SavedUpload| {
-            path_of(&saved.offer).is_ok_and(|(path, _)| may(path.as_ref()))
+            path_of(&source, &saved.offer).is_ok_and(|(path, _)| may(path.as_ref()))
                 && saved.stored.iter().flat_map(|(path, _)| path).all(|path| may(Some(path)))
         };
         let Some(saved) = self.store.now().upload(&key).filter(is_inside) else {
@@ -183,6 +189,7 @@ impl Files {
             return Err(refusal);
         };
         if let Some((path, bytes)) = saved.stored {
+            let path = path.filter(|_| source.grant.drop_box().is_none());
             return Ok(Continued::Complete(Complete { bytes, path }));
         }
         Continued::of(self.attempt(source, saved.offer, Identity::Upload(key, from), None))
@@ -200,8 +207,8 @@ impl Files {
     }
 
     /// Removes the record of a completed upload.
-    pub(crate) fn forget(&self, id: &UploadId) {
-        self.store.now().remove_upload(&id.key());
+    pub(crate) fn forget(&self, grant: &Grant, id: &UploadId) {
+        self.store.now().remove_upload(&id.key(grant));
     }
 }
 
@@ -278,6 +285,9 @@ impl Upload {
             );
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
+        if let Some(slot) = &mut self.slot {
+            slot.grow_to(size)?;
+        }
         if let Some(Sink::File(partial)) = &mut self.sink {
             let recorded = partial.set_size(size);
             recorded.map_err(|error| storage_refusal("cannot record the size", &error))?;
@@ -291,12 +301,17 @@ impl Upload {
     /// # Errors
     /// The content cannot be made durable: the offset must not be reported.
     pub(crate) fn pause(mut self: Box<Self>) -> Result<(), Refusal> {
+        // Before another request can open the partial file.
+        self.slot = None;
         let paused = self.sink.take().map_or(Ok(()), Sink::pause);
         paused.map_err(|error| storage_refusal("cannot sync the content of an upload", &error))
     }
 
     /// Ends the upload and removes its content.
     pub(crate) fn cancel(mut self: Box<Self>) {
+        if let (Some(link), Some(key)) = (self.source.grant.link(), &self.key) {
+            link.forget(key);
+        }
         match self.sink.take() {
             Some(Sink::File(partial)) => partial.cancel(),
             // The file was stored by another upload; only the record of this one is removed.
@@ -581,7 +596,12 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let server = files(scratch.path());
         let id = server.create(&source(1), offer(Some(9)), &Announced::default()).unwrap().id;
-        let partial = server.store.now().open_partial(&id.key(), true, None).unwrap().unwrap();
+        let partial = server
+            .store
+            .now()
+            .open_partial(&id.key(&Grant::default()), true, None)
+            .unwrap()
+            .unwrap();
         let Ok(Continued::Waiting(waiting)) = server.continued(source(1), &id, Some(0)) else {
             panic!("did not wait")
         };

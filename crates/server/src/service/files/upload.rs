@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyport_net::copy::Splice;
 use anyport_proto::setting::{MAX_SIZE, MIN_UPLOAD_RATE};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::file_name::FileName;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::{End, Offer, OnExists};
@@ -18,8 +17,10 @@ use anyport_proto::transfer::tcp_seen::TcpSeen;
 use anyport_store::{Sink, StoreError, TransferKey};
 
 use super::parts::Writing;
+use super::paths::unnamed;
 use super::{Files, Source, another_name, exists, full_refusal, owner_of, storage_refusal};
 use crate::events::{Interrupted, Underway};
+use crate::share::Slot;
 
 /// An upload. It ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts
 /// as interrupted by the server.
@@ -35,6 +36,8 @@ pub(crate) struct Upload {
     pub(super) key: Option<TransferKey>,
     /// The entry that is stored under its path already; content that is received is then not kept.
     pub(super) here: Option<Here>,
+    /// Its place among the uploads of a drop box.
+    pub(super) slot: Option<Slot>,
     /// Moved out when the upload ends.
     pub(super) sink: Option<Sink>,
     /// The right to write to its partial file.
@@ -155,7 +158,10 @@ impl Upload {
             return Err(Refusal::new(RefusalCode::TooLarge, message));
         }
         self.check_rate(read_at)?;
-        self.store(content)?;
+        if let Some(slot) = &mut self.slot {
+            slot.grow_to(bytes)?;
+        }
+        self.store(content).map_err(|refusal| self.source.without_numbers(refusal))?;
         self.bytes = bytes;
         self.underway.at(bytes);
         let last = Instant::now();
@@ -174,7 +180,8 @@ impl Upload {
             return None;
         }
         let (file, at, limit) = self.sink.as_ref()?.splice_target()?;
-        let allowed = self.files.max_size.saturating_sub(self.bytes).min(limit);
+        let of_box = self.slot.as_ref().map_or(u64::MAX, |slot| slot.left(self.bytes));
+        let allowed = self.files.max_size.saturating_sub(self.bytes).min(limit).min(of_box);
         let most = self.left().unwrap_or(u64::MAX).min(allowed);
         NonZeroU64::new(most).map(|limit| Splice { file: file.clone(), at, limit })
     }
@@ -286,6 +293,9 @@ impl Upload {
             }
         };
         self.sink = None;
+        if let Some(slot) = self.slot.take() {
+            slot.stored(self.bytes);
+        }
         let seconds = self.clock.map_or(Duration::ZERO, |clock| clock.last - clock.first);
         // Without the time between the last byte and the end that the sender announced.
         let durable_seconds = seconds + ended.elapsed();
@@ -339,7 +349,7 @@ impl Upload {
         }
         self.source.record.file();
         self.files.events.received(&receipt);
-        receipt
+        self.source.without_stored_name(receipt, &self.offer)
     }
 
     /// Returns the requested name, if it is not `stored`.
@@ -367,6 +377,7 @@ impl Upload {
 
     /// Ends an incomplete upload: nothing is published, and the partial file is kept.
     pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
+        self.slot = None;
         let part = self.sink.take().and_then(|sink| sink.keep(owner_of(&self.source)));
         self.report_interrupted(reason.into(), false, part);
     }
@@ -374,6 +385,7 @@ impl Upload {
     /// Ends an upload for `refusal`, and returns that. The content is kept if the upload can be
     /// resumed, and kept apart, for a person, if it differs from the sender's.
     pub(crate) fn abandon(mut self, refusal: Refusal) -> Refusal {
+        self.slot = None;
         let sink = self.sink.take();
         let part = match refusal.code.meaning().keeps {
             Keeps::Apart => sink.and_then(|sink| sink.keep_apart(owner_of(&self.source))),
@@ -384,7 +396,7 @@ impl Upload {
             Keeps::Nothing => None,
         };
         self.report_interrupted(refusal.message.clone(), true, part);
-        refusal
+        self.source.without_directory(refusal)
     }
 
     /// Ends an upload that was refused before any content; that of an earlier attempt remains.
@@ -483,6 +495,7 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
+        self.slot = None;
         // Neither finished nor interrupted: the server gave up.
         if let Some(sink) = self.sink.take() {
             let part = sink.keep(owner_of(&self.source));
@@ -513,19 +526,6 @@ fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
 /// Rounds to the precision of receipts, so that all readers compute the same rate.
 fn in_microseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
-}
-
-/// `<UTC yyyymmdd-hhmmss>Z-<protocol>-<4 characters>.bin`
-fn unnamed(protocol: Protocol) -> FileName {
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = [0; 4];
-    // Without randomness names may repeat; then a number is appended, as for all names.
-    let _ = getrandom::fill(&mut random);
-    let tail: String =
-        random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%SZ").to_string();
-    let name = format!("{now}-{protocol}-{tail}.bin");
-    FileName::sanitize(&name).expect("digits, letters, dashes and a dot are a safe name")
 }
 
 impl Files {

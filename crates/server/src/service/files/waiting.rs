@@ -88,7 +88,7 @@ impl Files {
             }
         };
         self.refused(&source, &refusal);
-        Err(Stopped::Refused(refusal))
+        Err(Stopped::Refused(source.without_directory(refusal)))
     }
 }
 

@@ -145,6 +145,16 @@ fn refuse_other_page(context: &Context, head: &RequestHead, asked: &Asked) -> An
     Answer::refusal(refusal, asked.form).with_status(StatusCode::FORBIDDEN)
 }
 
+/// Checks the link of a request, whose path below the resource begins with its id. No host name is
+/// checked: a page of another name has no link.
+pub(super) fn check_link(context: &Context, rest: &str, asked: &Asked) -> Result<Grant, Answer> {
+    let id = rest.split('/').next().unwrap_or_default();
+    let admitted = context.admit_by_link(asked.protocol.as_str(), id);
+    admitted.map_err(|denied| {
+        Answer::refusal(denied.refusal(Means::Http), asked.form).with_status(denied.status())
+    })
+}
+
 /// Checks the origin of the page that sends a request, as its browser states it (`Origin`). Members
 /// of a room are counted and shown, and content that left a pipe is gone, so pages that do not
 /// state their origin may neither embed nor fetch those.

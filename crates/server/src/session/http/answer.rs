@@ -1,5 +1,6 @@
 //! Responses: heads with the fields that all of them have (RFC 9110 §6.6, §15), and short content.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use anyport_proto::http1::{BasePath, RequestHead, date, media};
@@ -36,6 +37,44 @@ pub(crate) struct Asked {
     pub(crate) allows_origins: bool,
     /// Tokens are required: no shared cache may store a response, as it knows cookies of no kind.
     pub(crate) is_private: bool,
+    /// The path of the share that the request is for.
+    pub(crate) share: Option<SharePath>,
+}
+
+/// The path of a share, without the slash at its end. It has the id, so it is not shown.
+#[derive(Clone)]
+pub(crate) struct SharePath(String);
+
+impl SharePath {
+    /// Returns the one that the path of a request begins with.
+    fn of(path: &str) -> Option<Self> {
+        let id = path.strip_prefix(page::SHARES)?.split('/').next().unwrap_or_default();
+        Some(Self(format!("{}{id}", page::SHARES)))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the fields of a response as the holder of a link may see them: none that leads to a
+    /// path outside, and none that lets a cache, a search engine or another site keep the link.
+    fn hide(&self, fields: &mut Vec<(HeaderName, String)>) {
+        fields.retain(|(name, value)| match *name {
+            header::LOCATION | header::CONTENT_LOCATION => value.contains(&self.0),
+            header::CACHE_CONTROL | header::REFERRER_POLICY => false,
+            _ => true,
+        });
+        fields.push((header::CACHE_CONTROL, "no-store".to_owned()));
+        // Without a referrer browsers send forms with the origin `null`.
+        fields.push((header::REFERRER_POLICY, "same-origin".to_owned()));
+        fields.push((HeaderName::from_static("x-robots-tag"), "noindex".to_owned()));
+    }
+}
+
+impl fmt::Debug for SharePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharePath(…)")
+    }
 }
 
 /// The form that the client prefers.
@@ -71,6 +110,7 @@ impl Asked {
             from_other_origin: cors::allowed_origin(head, &config.allowed_origins),
             allows_origins: !config.allowed_origins.is_empty(),
             is_private: config.tokens.is_some(),
+            share: SharePath::of(head.path()),
             ..Self::unread(protocol)
         }
     }
@@ -103,6 +143,7 @@ impl Asked {
             from_other_origin: None,
             allows_origins: false,
             is_private: false,
+            share: None,
         }
     }
 }
@@ -144,6 +185,9 @@ impl Head {
         let (vary, others): (Vec<_>, Vec<_>) =
             self.fields.into_iter().partition(|(name, _)| *name == header::VARY);
         fields.extend(others.into_iter().map(|field| asked.public(field)));
+        if let Some(share) = &asked.share {
+            share.hide(&mut fields);
+        }
         if asked.is_private && !fields.iter().any(|(name, _)| *name == header::CACHE_CONTROL) {
             fields.push((header::CACHE_CONTROL, "private".to_owned()));
         }

@@ -6,6 +6,7 @@
 use anyport_page::VERSION;
 use anyport_proto::access::host_of;
 use anyport_proto::http1::{BasePath, RequestHead, language};
+use anyport_proto::visible::make_lines_visible;
 use http::StatusCode;
 use http::header::{self, HeaderName};
 
@@ -24,6 +25,10 @@ pub(super) struct Words {
     pub(super) choose: &'static str,
     pub(super) upload: &'static str,
     pub(super) more: &'static str,
+    pub(super) download: &'static str,
+    pub(super) send: &'static str,
+    pub(super) thanks: &'static str,
+    pub(super) until: &'static str,
     hint: &'static str,
     token: &'static str,
     token_required: &'static str,
@@ -52,6 +57,10 @@ static ENGLISH: Words = Words {
     choose: "Files to upload",
     upload: "Upload",
     more: "Other ways to send and receive files",
+    download: "Download",
+    send: "Send files",
+    thanks: "Thank you, that is all.",
+    until: "Available until",
     hint: "Hint",
     token: "Reload the page and enter the token as the password. The user name may stay empty.",
     token_required: "Token required",
@@ -75,6 +84,10 @@ static KOREAN: Words = Words {
     choose: "올릴 파일",
     upload: "올리기",
     more: "파일을 주고받는 다른 방법",
+    download: "내려받기",
+    send: "파일 보내기",
+    thanks: "고맙습니다. 모두 받았습니다.",
+    until: "사용 기한",
     hint: "도움말",
     token: "페이지를 새로 고치고 암호에 토큰을 입력하세요. 사용자 이름은 비워 두어도 됩니다.",
     token_required: "토큰이 필요합니다",
@@ -102,6 +115,8 @@ pub(crate) struct Frame {
     /// The assets as a source of `Content-Security-Policy`; `None` if the request names no host
     /// that can be one. The page is then without them.
     pub(super) source: Option<String>,
+    /// It is for the holder of a link, who has no way to the files.
+    pub(super) is_of_share: bool,
 }
 
 /// What a page is for.
@@ -111,12 +126,19 @@ pub(super) enum Purpose {
     Page,
     /// It is only read.
     Document,
+    /// It becomes the page of a drop box, which has nothing but uploads.
+    DropBox,
 }
 
 impl Frame {
     /// The frame of a request that could not be parsed.
-    pub(super) const DEFAULT: Self =
-        Self { language: LANGUAGES[0], depth: 0, is_directory: false, source: None };
+    pub(super) const DEFAULT: Self = Self {
+        language: LANGUAGES[0],
+        depth: 0,
+        is_directory: false,
+        source: None,
+        is_of_share: false,
+    };
 
     pub(super) fn of(head: &RequestHead, base_path: &BasePath) -> Self {
         Self {
@@ -124,6 +146,7 @@ impl Frame {
             depth: head.path().matches('/').count().saturating_sub(1),
             is_directory: head.path().ends_with('/'),
             source: source(head.host(), base_path),
+            is_of_share: head.path().starts_with(SHARES),
         }
     }
 
@@ -141,14 +164,18 @@ impl Frame {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <link rel=\"icon\" href=\"data:,\"><title>{title}</title>"
         );
+        if self.is_of_share {
+            text += "<meta name=\"robots\" content=\"noindex\">";
+        }
         if self.source.is_some() {
             let assets = format!("{}{}{}", root(self.depth), &ASSETS[1..], VERSION);
             text += &format!("<link rel=\"stylesheet\" href=\"{assets}/page.css\">");
-            if purpose == Purpose::Page {
+            if purpose != Purpose::Document {
                 text += &format!("<script type=\"module\" src=\"{assets}/app.js\"></script>");
             }
         }
-        text + "</head>\n<body><main>\n"
+        let data = if purpose == Purpose::DropBox { " data-drop" } else { "" };
+        text + &format!("</head>\n<body><main{data}>\n")
     }
 
     /// Returns the fields of a page.
@@ -200,12 +227,16 @@ fn source(authority: &str, base_path: &BasePath) -> Option<String> {
     }
 }
 
+/// The path that the links of shares begin with.
+pub(super) const SHARES: &str = "/.anyport/s/";
+
 /// The path of the assets.
 pub(super) const ASSETS: &str = "/.anyport/page/";
 
 /// Returns the page for an error, whose `text` may have a line that begins with `hint: `.
 pub(super) fn of_error(frame: &Frame, status: StatusCode, text: &str) -> String {
-    let Frame { language, depth, .. } = *frame;
+    let language = frame.language;
+    let depth = if frame.is_of_share { 0 } else { frame.depth };
     let words = words(language);
     let (reason, hint) = text.split_once("\nhint: ").unwrap_or((text, ""));
     // Results of several files, each perhaps with a hint, are lines.
@@ -261,6 +292,15 @@ pub(super) fn of_sign_in(frame: &Frame, is_wrong: bool, is_readable: bool) -> St
     page + END
 }
 
+/// Returns the page for a form whose files a drop box has stored, as `results` say.
+pub(super) fn of_thanks(frame: &Frame, results: &str) -> String {
+    let words = words(frame.language);
+    let (thanks, results) = (words.thanks, escaped(&make_lines_visible(results)));
+    let begin = frame.begin(thanks, Purpose::Document);
+    let link = format!("<p><a href=\"./\">{}</a></p>\n", words.send);
+    format!("{begin}<h1>{thanks}</h1>\n<pre lang=\"en\">{results}</pre>\n{link}{END}")
+}
+
 /// Returns the relative link from a path with `depth` directories to the top.
 pub(super) fn root(depth: usize) -> String {
     if depth == 0 { "./".to_owned() } else { "../".repeat(depth) }
@@ -308,7 +348,7 @@ mod tests {
     use super::*;
 
     fn frame(language: &'static str, depth: usize) -> Frame {
-        Frame { language, depth, is_directory: false, source: source("h:1", &BasePath::NONE) }
+        Frame { language, depth, source: source("h:1", &BasePath::NONE), ..Frame::DEFAULT }
     }
 
     #[test]

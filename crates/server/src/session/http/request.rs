@@ -76,7 +76,7 @@ pub(crate) fn open(
         return Opened::Answer(answer.with(header::LOCATION, "/"));
     }
     let (resource, rest) = find(head.path(), &context.config);
-    let grant = match check(context, head, resource, asked) {
+    let grant = match check(context, head, (resource, rest), asked) {
         Ok(grant) => grant,
         Err(answer) => return Opened::Answer(answer),
     };
@@ -106,7 +106,7 @@ pub(crate) fn open(
 fn check(
     context: &Context,
     head: &RequestHead,
-    resource: &Resource,
+    (resource, rest): (&Resource, &str),
     asked: &Asked,
 ) -> Result<Grant, Answer> {
     let method = &head.method;
@@ -124,8 +124,9 @@ fn check(
     }
     let is_preflight = cors::is_preflight(head);
     // A monitor needs no token, and a browser that asks for a page sends none.
-    let grant = match resource.is_public || is_preflight {
-        true => Grant::default(),
+    let grant = match resource.is_link {
+        _ if resource.is_public || is_preflight => Grant::default(),
+        true => access::check_link(context, rest, asked)?,
         false => {
             let effect = match is_safe(method) {
                 false => Effect::Change,

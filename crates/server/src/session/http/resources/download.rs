@@ -85,7 +85,12 @@ pub(super) fn open(request: &Request<'_>) -> Opened {
     }
 }
 
-fn file(head: &RequestHead, opened: OpenedFile, asked: &Asked, idle: Duration) -> Opened {
+pub(super) fn file(
+    head: &RequestHead,
+    opened: OpenedFile,
+    asked: &Asked,
+    idle: Duration,
+) -> Opened {
     let (attributes, now) = (opened.attributes, seconds());
     let tag = etag(&attributes);
     let validators = Validators { etag: &tag, modified: attributes.mtime.seconds };

@@ -18,11 +18,13 @@ use serde_json::{Value, json};
 
 use super::upload::{location_of, overwrites};
 use crate::access::Operation;
+use crate::address::counted_as;
 use crate::budget::Share;
 use crate::service::files::{Source, Upload};
 use crate::session::Context;
 use crate::session::http::answer::{Answer, Asked, Form};
 use crate::session::http::handler::{Event, Handler, Next, Opened, Request, refuse};
+use crate::session::http::page;
 use crate::session::idle_reason;
 
 /// The media type of forms with files.
@@ -62,6 +64,10 @@ fn begin(request: &Request<'_>) -> Result<FormUpload, Answer> {
     context
         .grant
         .check_right(Operation::Upload, None)
+        .and_then(|()| match context.grant.link() {
+            Some(link) => link.check(counted_as(context.peer)),
+            None => Ok(()),
+        })
         .map_err(|refusal| request.refuse(refusal.code.meaning().status, refusal))?;
     Ok(FormUpload {
         context: context.clone(),
@@ -280,6 +286,10 @@ impl FormUpload {
         let status = results.status(failed.as_ref().map(|(status, _)| *status), self.must_be_new);
         let answer = match asked.form {
             Form::Json => Answer::json(status, results.to_json(failed)),
+            Form::Html if status.is_success() && context.grant.drop_box().is_some() => {
+                let page = page::of_thanks(&asked.page, &results.to_text(failed));
+                return Answer::page(status, &asked.page, page);
+            }
             // The page that sent the form shows the files. Reloaded, it sends nothing again.
             Form::Html if status.is_success() && context.grant.may_read() => {
                 let answer = Answer::text(StatusCode::SEE_OTHER, results.to_text(failed));

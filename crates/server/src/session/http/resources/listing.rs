@@ -207,7 +207,7 @@ fn columns(entry: &Entry) -> (String, String, &'static str) {
 }
 
 /// Returns a name for people: bytes that are no text and characters that are not visible escaped.
-fn shown(name: &[u8]) -> String {
+pub(super) fn shown(name: &[u8]) -> String {
     make_visible(&file_name::escaped(name)).into_owned()
 }
 
@@ -227,7 +227,7 @@ fn korean(end: &ListEnd) -> Option<String> {
 }
 
 /// Returns a time in this server's zone, with the offset.
-fn local_time(seconds: i64) -> String {
+pub(super) fn local_time(seconds: i64) -> String {
     Timestamp::from_second(seconds).map_or_else(
         |_| "?".to_owned(),
         |time| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),

@@ -23,6 +23,8 @@ mod representation;
 mod resumable;
 mod room;
 mod session;
+mod share;
+mod shares;
 mod stored;
 mod time;
 mod upload;
@@ -53,6 +55,8 @@ pub(crate) struct Resource {
     pub(super) announced: fn(&Context) -> Fields,
     /// Whether these settings have it. Otherwise a file may have its name.
     enabled: Option<fn(&Config) -> bool>,
+    /// Its paths begin with the id of a share, which admits a client instead of a token.
+    pub(super) is_link: bool,
     /// Served without a token.
     pub(crate) is_public: bool,
     /// Served without a token too, but with what the token permits if there is one.
@@ -86,6 +90,7 @@ const PLAIN: Resource = Resource {
     service: None,
     announced: |_| Vec::new(),
     enabled: None,
+    is_link: false,
     is_public: false,
     is_token_optional: false,
     is_health: false,
@@ -154,6 +159,18 @@ static RESOURCES: &[Resource] = &[
         ..PLAIN
     },
     Resource {
+        path: "/.anyport/s/",
+        methods: share::methods,
+        open: share::open,
+        announced: share::announced,
+        is_link: true,
+        shown_as: Some("/.anyport/s/ID/"),
+        holds_file: true,
+        ..PLAIN
+    },
+    Resource { path: "/.anyport/shares", methods: shares::methods, open: shares::open, ..PLAIN },
+    Resource { path: "/.anyport/shares/", methods: shares::methods, open: shares::open, ..PLAIN },
+    Resource {
         path: "/.anyport/",
         methods: resumable::methods,
         open: resumable::open,
@@ -177,7 +194,8 @@ pub(crate) fn find<'a>(path: &'a str, config: &Config) -> (&'static Resource, &'
 /// Returns the WebSocket service at `path`; `query` is without its question mark.
 pub(crate) fn service(path: &str, query: Option<&str>) -> Result<Route, RouteError> {
     let (resource, rest) = first(path, |_| false);
-    let not_found = || Err(RouteError::NotFound(path.to_owned()));
+    let shown = resource.shown_as.unwrap_or(path);
+    let not_found = || Err(RouteError::NotFound(shown.to_owned()));
     resource.service.map_or_else(not_found, |service| service(rest, path, query))
 }
 
@@ -245,6 +263,9 @@ mod tests {
             ("/.anyport/uploads/0", "/.anyport/", "uploads/0"),
             ("/.anyport/session", "/.anyport/session", ""),
             ("/.anyport", "/", ".anyport"),
+            ("/.anyport/s/x/y", "/.anyport/s/", "x/y"),
+            ("/.anyport/shares", "/.anyport/shares", ""),
+            ("/.anyport/shares/a", "/.anyport/shares/", "a"),
             ("/rooms", "/", "rooms"),
             ("", "", ""),
             ("example.com:443", "", ""),

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{self, HeaderName};
 
 use super::{Resumable, UPLOADS};
-use crate::session::http::answer::{Answer, Length, seconds};
+use crate::session::http::answer::{Answer, Length, SharePath, seconds};
 use crate::session::http::handler::{Request, refuse};
 use crate::session::http::resources::upload::{answer_receipt, location_of};
 
@@ -19,7 +19,8 @@ impl Resumable {
     }
 
     pub(super) fn location(&self) -> String {
-        format!("{}/.anyport/{UPLOADS}{}", self.origin, self.id)
+        let share = self.asked.share.as_ref().map(SharePath::as_str).unwrap_or_default();
+        format!("{}{share}/.anyport/{UPLOADS}{}", self.origin, self.id)
     }
 
     pub(super) fn lifetime(&self) -> u64 {

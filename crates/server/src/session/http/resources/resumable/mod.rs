@@ -300,7 +300,7 @@ impl Purpose for Resumable {
         let answer = match &self.operation {
             Operation::Offset => self.state(bytes, Some(bytes), true),
             Operation::Cancel => {
-                self.context.files.forget(&self.id);
+                self.context.files.forget(&self.context.grant, &self.id);
                 self.marked(Answer::head(StatusCode::NO_CONTENT, Length::None))
             }
             Operation::Append(append) if append.offset != bytes => {
