@@ -387,7 +387,7 @@ export class Live extends EventTarget {
       return void this.#check();
     }
     this.#socket = socket;
-    this.#open = false;
+    this.#open = this.#probing = false;
     // An abandoned socket may still send events.
     /** @template T @param {(event: T) => void} handle @returns {(event: T) => void} */
     const mine = (handle) => (event) => this.#socket === socket && handle(event);
@@ -400,7 +400,6 @@ export class Live extends EventTarget {
   #opened() {
     this.#open = true;
     this.#began = this.#heard = performance.now();
-    this.#probing = false;
     this.#watch(SILENCE);
     this.#reachable(true, true);
     this.#enter();
@@ -452,10 +451,9 @@ export class Live extends EventTarget {
 
   /** @param {number} [answer] */
   #silent(answer = ANSWER) {
-    if (!this.#open || this.#probing) {
-      this.#reachable(false);
-      return this.#closed(1006);
-    }
+    // What never opened may be a proxy that rejects WebSockets; the session says so.
+    if (this.#probing) this.#reachable(false);
+    if (!this.#open || this.#probing) return this.#closed(1006);
     this.#probing = true;
     this.#watch(answer);
     this.send({ connection: {} });

@@ -69,12 +69,11 @@ export function shareSheet({ path, kind = 'file' }) {
   /** Shows the link, which is only in this answer. @param {Share} share */
   function show(share) {
     if (!share.url) return;
-    // The address of this page, and not that which the server knows of itself: it is reachable.
-    const href = new URL(share.url.replace(/^\//, ''), root).href;
+    const { href } = new URL(share.url, root);
     const field = h('input', { type: 'text', readonly: true, value: href,
       'aria-label': t('share.link') });
     fill(made, h('p', { class: 'line' }, field, copyButton(href)),
-      h('p', { class: 'note' }, t('share.once')), qr(href, share.url));
+      h('p', { class: 'note' }, t('share.once')), qr(href, `/${href.slice(root.href.length)}`));
     field.focus();
     field.select();
     announce(t('share.created'));
