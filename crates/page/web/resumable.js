@@ -45,17 +45,18 @@ const SLOWEST_DISK = 20_000;
 /** Size of a request's content that is accepted on the way, known after a 413. */
 let chunk = Infinity;
 
-/** @param {number} rest @param {number} [from] */
-function halved(rest, from = Infinity) {
-  return Math.min(FIRST_CHUNK, Math.ceil(Math.min(rest, from) / 2));
+/** @param {number} sent */
+function halved(sent) {
+  return Math.min(FIRST_CHUNK, Math.ceil(sent / 2));
 }
 
-/** Halves the chunk, and returns whether it may be that small. @param {number} rest */
-function shrink(rest) {
-  const next = halved(rest, chunk);
-  if (next < LEAST_CHUNK) return false;
-  chunk = next;
-  return true;
+/** Sends at most half of what was refused from here on; returns whether that is worth a request.
+ * @param {number} sent */
+function shrink(sent) {
+  const next = halved(sent);
+  // Of several requests that were refused at a time each halves its own size.
+  if (next >= LEAST_CHUNK) chunk = Math.min(chunk, next);
+  return next >= LEAST_CHUNK;
 }
 
 /**
@@ -185,7 +186,7 @@ async function send(item, file, hooks) {
     if (known === null) throw new Failure('offline');
     if (answer.getResponseHeader('Upload-Complete') === '?1') return completed(item, answer, hooks);
     offset = known;
-    guess(item, size, offset);
+    guess(item, offset);
   } else {
     offset = await create(item, size, hooks);
   }
@@ -198,7 +199,7 @@ async function send(item, file, hooks) {
     if (answer.status === 409 && next !== null && conflicts < 5) {
       conflicts += 1;
       offset = next;
-    } else if (answer.status === 413 && offset < size && shrink(size - offset)) {
+    } else if (answer.status === 413 && offset < size && shrink(item.sent ?? size)) {
       continue;
     } else if (answer.status >= 300) {
       throw refused(answer);
@@ -244,6 +245,7 @@ async function append(item, file, offset, hooks) {
     'Content-Type': 'application/partial-upload' };
   const end = Math.min(file.size, offset + Math.min(chunk, item.chunk ?? Infinity));
   item.lostAt = undefined;
+  item.sent = end - offset;
   try {
     return await exchange('PATCH', String(item.url), fields, file.slice(offset, end), {
       ...hooks, progress: bytes => moveTo(item, offset + bytes, hooks),
@@ -282,13 +284,13 @@ async function digestOf(item, hooks) {
 
 /** Sends less at a time if twice nothing of a request was stored at a server that can be reached:
  * some proxies refuse a request by cutting its connection.
- * @param {Item} item @param {number} size @param {number} offset */
-function guess(item, size, offset) {
+ * @param {Item} item @param {number} offset */
+function guess(item, offset) {
   item.isContinued = true;
   item.failures = item.lostAt === offset ? (item.failures ?? 0) + 1 : 0;
   if (item.failures < 2) return;
   item.failures = 0;
-  const next = halved(size - offset, item.chunk);
+  const next = halved(item.sent ?? 0);
   if (next >= LEAST_GUESS) item.chunk = next;
 }
 

@@ -12,7 +12,7 @@ import * as saved from './saved.js';
  *   handle?: FileSystemFileHandle, state: State, bytes: number, rate: number,
  *   left: number | null, seconds: number, receipt?: import('./resumable.js').Receipt,
  *   error?: Failure, url?: string, isNew: boolean, isContinued?: boolean, isHashing?: boolean,
- *   lostAt?: number, stall?: number, chunk?: number, failures?: number,
+ *   lostAt?: number, sent?: number, stall?: number, chunk?: number, failures?: number,
  *   hashing?: import('./hash.js').Hashing,
  *   ended?: number, isHeld?: boolean }} Item */
 
