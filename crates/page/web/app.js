@@ -138,8 +138,9 @@ function crumbs() {
 
 function account() {
   return h('footer', null, session.user && h('span', null, bdi(session.user)),
-    button(t('sign.out'), () => void signOut().catch(error => announce(sentence(error))),
-      { class: 'quiet', icon: 'signout' }));
+    // What this person sent and read does not stay for the next one.
+    button(t('sign.out'), () => void signOut().then(() => location.reload(),
+      error => announce(sentence(error))), { class: 'quiet', icon: 'signout' }));
 }
 
 function drawTrouble() {
