@@ -16,7 +16,7 @@ export const given = JSON.parse(process.env.SCENARIO ?? '{}');
 export const axeSource = () => fs.readFileSync(peers.resolve('axe-core/axe.min.js'), 'utf8');
 export const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'page-'));
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const DEADLINE = 60_000;
+const DEADLINE = Number(process.env.DEADLINE ?? 60_000);
 
 /** Waits until `ask` returns something true; exceptions count as no. */
 export async function until(what, ask, limit = DEADLINE) {
@@ -80,11 +80,25 @@ export async function open(url = given.url, options = {}) {
   return page;
 }
 
-/** The page with its script running: the send strip or the list is there. */
+/** Waits until the script of the page has taken over. */
 export async function ready(page) {
-  await page.locator('main[data-ready]').waitFor();
+  await page.locator('header.topbar').waitFor();
+  await page.locator('#files:not([hidden]), .strip, form.token').first().waitFor();
   return page;
 }
+
+/** A page of a new person at `url`, with its script running. */
+export const opened = async (url, options) => ready(await open(url, options));
+
+/** The row of a transfer, and the row of a file in the list. */
+export const transfer = (page, name) => page.locator('.transfer', { hasText: name });
+export const listed = (page, name) =>
+  page.locator('#files tbody tr:not(.receiving)').filter({ has: page.getByText(name, { exact: true }) });
+
+/** Waits until a transfer is in a state. */
+export const reaches = (page, name, state) =>
+  page.locator(`.transfer[data-state="${state}"]`, { hasText: name }).waitFor();
+export const stored = (page, name) => reaches(page, name, 'done');
 
 /** Drops files or directories of this machine on the page, as a file manager does. */
 export async function drop(page, files, { hold } = {}) {
@@ -289,9 +303,10 @@ export async function scenario(steps) {
       }
     }
   }
-  await Promise.allSettled(contexts.map((context) => context.close()));
-  await chrome?.close();
+  const closed = Promise.allSettled(contexts.map((context) => context.close()));
+  await Promise.race([closed, pause(5000)]);
+  await Promise.race([chrome?.close(), pause(5000)]);
   for (const child of children) child.kill('SIGKILL');
-  fs.rmSync(scratch, { recursive: true, force: true });
+  fs.rmSync(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   process.exit(failed ? 1 : 0);
 }
