@@ -369,8 +369,8 @@ function offsetIn(answer, size) {
 /** @param {XMLHttpRequest} answer */
 function refusalOf(answer) {
   const media = answer.getResponseHeader('Content-Type') ?? '';
-  // The page of a proxy is not a sentence.
-  if (!/json|^text\/plain/.test(media)) return { code: 'http', message: '', hint: null };
+  // The page of a proxy is not a sentence, and the response to HEAD has none.
+  if (!answer.responseText || !/json|^text\/plain/.test(media)) return { code: 'http', message: '', hint: null };
   try {
     const { title } = JSON.parse(answer.responseText);
     if (typeof title === 'string') return { code: 'problem', message: title, hint: null };

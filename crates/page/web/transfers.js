@@ -218,7 +218,7 @@ function menuOf(item, cancel) {
 function described(item) {
   const { state, size, error } = item;
   if (state === 'done') return result(item);
-  if (state === 'refused') return error ? reason(error) : t('error.refused');
+  if (state === 'refused') return error ? reason(error) : '';
   if (state === 'needs-file') {
     const part = percent(size ? item.bytes / size : 0);
     const values = { name: visible(middle(item.name)), percent: part };
@@ -247,8 +247,9 @@ function progress(sent, size) {
 /** @param {import('./resumable.js').Failure} failure */
 function reason({ kind, message, hint, status }) {
   const isOurs = kind === 'changed' || kind === 'differs';
-  const text = !isOurs && message ? message
-    : !isOurs && status ? t('stopped.code', { status }) : t(`error.${kind}`);
+  const text = !isOurs && message
+    || (isOurs || kind === 'full' || kind === 'signed-out' ? t(`error.${kind}`)
+      : t('stopped.code', { status }));
   // Messages of the server begin in lower case, some with the name of the file.
   const sentence = visible(/^[a-z]+ [a-z]/.test(text) && !text.includes(' exists ')
     ? text.charAt(0).toUpperCase() + text.slice(1) : text);

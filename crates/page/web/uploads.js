@@ -421,7 +421,8 @@ export class Queue extends EventTarget {
         this.#stop(other, 'paused');
         other.isHeld = true;
       }
-      if (isFirst) this.#emit('failed', item);
+      // The page says itself that a person is signed out.
+      if (isFirst && failure.kind === 'full') this.#emit('failed', item);
       return;
     }
     item.state = 'refused';

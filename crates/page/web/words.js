@@ -152,7 +152,6 @@ const words = {
     '서버가 받은 내용이 이 파일과 다릅니다. 아무것도 저장하지 않았습니다.'],
   'error.full': ['The server has no space left.', '서버에 남은 공간이 없습니다.'],
   'error.signed-out': ['Sign in again to continue.', '계속하려면 다시 로그인하세요.'],
-  'error.refused': ['The server refused it.', '서버가 거절했습니다.'],
 
   // The room, the connect sheet, and the share sheet.
   'room.say': ['Say something', '메시지'],
