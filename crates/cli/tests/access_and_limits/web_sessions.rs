@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use anyport_testkit::harness::http::{Response, curl_says, request, statuses};
 use anyport_testkit::harness::tokens::{ALICE, BOB, ask, guarded, token_file};
-use anyport_testkit::harness::wire::{connect, read_head, read_text, upgrade};
+use anyport_testkit::harness::wire::{
+    TEXT, connect, frame, read_close, read_frame, read_head, read_text, upgrade,
+};
 use anyport_testkit::harness::{Running, Server, python_with, wait_until};
 
 const SESSION: &str = "/.anyport/session";
@@ -667,4 +669,28 @@ assert not page.cookies and page.get(url + "/").status_code == 401
     let (server, _file) = guarded(&[]);
     python.args(["-c", SCRIPT, &server.port().to_string(), ALICE]);
     Running::start(python, None).outcome().succeeds();
+}
+
+#[test]
+fn a_live_connection_needs_the_origin_of_its_page_and_ends_with_its_session() {
+    let (server, _tokens) = guarded(&[]);
+    let page = Page::signed_in(&server, ALICE);
+    let open = |origin: &str| {
+        let fields = format!("{}{origin}", page.cookie).replace('\n', "\r\n");
+        let mut stream = connect(server.port());
+        let handshake = upgrade("/.anyport/live", &fields).replace("Host: 127.0.0.1", "Host: a");
+        stream.write_all(handshake.as_bytes()).unwrap();
+        let status = read_head(&mut stream)[9..12].to_owned();
+        (status, stream)
+    };
+    for other in ["", "Origin: null\n", "Origin: http://a:1\n", "Origin: http://b\n"] {
+        assert_eq!(open(other).0, "403", "{other:?}");
+    }
+    let (status, mut live) = open(OWN);
+    assert_eq!(status, "101");
+    live.write_all(&frame(TEXT, br#"{"list":{"path":""}}"#)).unwrap();
+    assert_eq!(read_frame(&mut live).0, TEXT);
+    assert_eq!(page.status("DELETE", SESSION, OWN), 204);
+    let (code, reason) = read_close(&mut live);
+    assert_eq!((code, &*reason), (Some(1008), "the token or the session has ended"));
 }

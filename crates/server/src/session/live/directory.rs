@@ -43,7 +43,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Begins to list and to watch a directory.
+    /// Begins to list and to watch a directory, in place of another one or once more.
     ///
     /// # Errors
     /// The client may not list it, or it does not exist.
@@ -51,6 +51,7 @@ impl Directory {
         context: &Context,
         list: List,
         id: Option<u64>,
+        before: Option<Self>,
     ) -> Result<Self, Refusal> {
         let path = list.path.as_deref().map(|asked| stored_path(asked, list.path_raw.as_deref()));
         let path = path.transpose()?;
@@ -63,8 +64,14 @@ impl Directory {
             (version, context.list(context.source(Protocol::Ws, Engine::Own), &list))
         })
         .await;
+        let name = list.path.unwrap_or_default();
+        let notified_at = before.as_ref().and_then(|before| before.notified_at);
+        // The client still shows the uploads that it was told about.
+        let (shown, shows_at) = before
+            .filter(|before| before.name == name)
+            .map_or_else(|| (Vec::new(), Instant::now()), |before| (before.shown, before.shows_at));
         Ok(Self {
-            name: list.path.unwrap_or_default(),
+            name,
             path,
             has_new_uploads: watch.is_some(),
             watch,
@@ -72,10 +79,15 @@ impl Directory {
             version,
             listing: Some((listing?, id)),
             changed_at: None,
-            notified_at: None,
-            shown: Vec::new(),
-            shows_at: Instant::now(),
+            notified_at,
+            shown,
+            shows_at,
         })
+    }
+
+    /// Ends the listing.
+    pub(super) fn without_listing(self) -> Self {
+        Self { listing: None, ..self }
     }
 
     /// Returns whether the client may still list it.

@@ -28,7 +28,7 @@ pub(super) struct Page {
     settings: Arc<Config>,
     rate: Rate,
     looked_at: Instant,
-    /// The client has sent a request since the last look.
+    /// The client has sent a request since the last look, other than about the connection.
     is_used: bool,
     /// A request to list, which replaces the listing before it.
     wanted: Option<(List, Option<u64>)>,
@@ -66,7 +66,6 @@ impl Page {
     /// Handles a request.
     pub(super) fn request(&mut self, message: &[u8], now: Instant, socket: &mut Socket) {
         self.rate.spend(now);
-        self.is_used = true;
         let most = self.context.config.limits.room_message;
         let not_utf8 = |_| Box::new(RequestError::new(CommandError::NotUtf8));
         // The receiver has validated UTF-8.
@@ -79,6 +78,8 @@ impl Page {
             }
         };
         let of = Some(request.of());
+        // A page asks for it by itself, to learn that the server is still there.
+        self.is_used |= request != Request::Connection;
         match request {
             Request::List { list, id } => self.wanted = Some((list, id)),
             Request::Join { join, listens } => {
@@ -191,8 +192,8 @@ impl Page {
             }
         }
         if let Some((list, id)) = self.wanted.take() {
-            self.directory = None;
-            match Directory::open(&self.context, list, id).await {
+            let before = self.directory.take().map(Directory::without_listing);
+            match Directory::open(&self.context, list, id, before).await {
                 Ok(directory) => self.directory = Some(directory),
                 Err(refusal) => refuse(socket, &refusal, Some("list"), id, None),
             }
