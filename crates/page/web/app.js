@@ -16,6 +16,8 @@ import { language, setLanguage, t } from './words.js';
 const main = document.querySelector('main') ?? document.body.appendChild(h('main'));
 /** A drop box: it is sent to, and shows nothing else. */
 const isDrop = main.dataset.drop !== undefined;
+/** What the server says about a drop box: until when it is one. */
+const note = isDrop && main.querySelector('.note');
 let directory = isDrop ? '' : directoryOf(location.pathname);
 let views = new AbortController();
 /** @type {ReturnType<typeof filesView> | null} */ let files = null;
@@ -69,7 +71,8 @@ function mount() {
     files = filesView({ signal: views.signal, open: go, share: openShare, maySend,
       sending, reached });
   }
-  fill(main, title, trouble, maySend() && strip(), maySend() && transfersView(queue, views.signal),
+  fill(main, title, trouble, maySend() && strip(), note,
+    maySend() && transfersView(queue, views.signal),
     !mayRead() && thanks, files?.element,
     !mayRead() && !maySend() && h('p', { class: 'headline' }, t('nothing.allowed')),
     session.signed_in && !isDrop && account());
@@ -89,15 +92,16 @@ function mount() {
 }
 
 function drawTitle() {
-  title.textContent = directory ? visible(nameOf(directory)) : t('files');
-  document.title = directory ? visible(directory) : t('files');
+  const top = t(mayRead() ? 'files' : 'send.files');
+  title.textContent = directory ? visible(nameOf(directory)) : top;
+  document.title = directory ? visible(directory) : top;
 }
 
 function drawBar() {
   const needs = needsToken();
   const other = language === 'ko' ? 'en' : 'ko';
   fill(bar, !needs && mayRead() && h('a', { class: 'skip', href: '#files' }, t('skip')),
-    needs || isDrop || !mayRead() ? h('span') : crumbs(),
+    mayRead() ? crumbs() : h('span', null, maySend() && t('send.files')),
     h('div', { class: 'actions' },
       security(),
       !needs && !isDrop && session.room && may('talk') && roomButton(),

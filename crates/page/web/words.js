@@ -6,6 +6,7 @@
 const words = {
   // The frame.
   'files': ['Files', '파일'],
+  'send.files': ['Send files', '파일 보내기'],
   'encrypted': ['Encrypted', '암호화됨'],
   'not.encrypted': ['Not encrypted', '암호화 안 됨'],
   'use.https': ['Switch to the encrypted address', '암호화된 주소로 바꾸기'],
