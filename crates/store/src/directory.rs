@@ -164,7 +164,9 @@ impl Directory {
     }
 
     /// Returns what changes with each entry that appears in a directory, leaves it, or gets another
-    /// name; `None` for the top. Changes of one tick of the kernel's clock may not differ.
+    /// name; `None` for the top.
+    ///
+    /// Changes of one tick of the kernel's clock may not differ.
     ///
     /// # Errors
     /// The kernel's error; `NOTDIR` for a file.

@@ -579,7 +579,7 @@ fn a_page_behind_a_trusted_proxy_has_the_address_of_the_proxy() {
 }
 
 /// Another name of this server is another origin, for which a browser has no cookie. Without tokens
-/// the rights of every client are told only to pages of the server's own names.
+/// only pages of the server's own names may read the rights of every client.
 #[test]
 fn a_rebound_name_has_no_session_and_learns_nothing_of_an_open_server() {
     let open = Server::start(&[]);

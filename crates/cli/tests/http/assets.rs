@@ -34,7 +34,7 @@ fn pages_load_their_assets_by_relative_urls_of_this_version() {
     // An error is read, and needs no script.
     let error = get(&server, "/files/none", BROWSER).text();
     assert_eq!(loaded(&error), [style.replacen("./", "../", 1)]);
-    // A directory that does not exist is one to go on from.
+    // The script shows a directory that does not exist, with links to the others.
     let error = get(&server, "/files/none/", BROWSER).text();
     assert_eq!(loaded(&error), [style, script].map(|url| url.replacen("./", "../../", 1)));
     assert!(!page.contains("<style"), "{page}");

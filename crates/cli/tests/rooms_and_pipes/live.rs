@@ -361,7 +361,8 @@ fn a_client_sees_only_what_its_rights_and_its_scope_permit() {
     assert_eq!(error["code"], "not-supported", "{error}");
     let mut upload = connect(server.port());
     let head = format!(
-        "PUT /a/secret HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {BOB}\r\nContent-Length: 10\r\n\r\n"
+        "PUT /a/secret HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {BOB}\r\n\
+         Content-Length: 10\r\n\r\n"
     );
     upload.write_all(head.as_bytes()).unwrap();
     upload.write_all(b"12345").unwrap();

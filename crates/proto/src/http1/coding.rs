@@ -5,8 +5,9 @@ use http::header;
 use super::head::RequestHead;
 use super::preference::weighted;
 
-/// Returns whether `Accept-Encoding` accepts `coding`, by its name or else by `*`. Without the field
-/// a client accepts every coding, but most that omit it decode none.
+/// Returns whether `Accept-Encoding` accepts `coding`, by its name or else by `*`.
+///
+/// Without the field a client accepts every coding, but most that omit it decode none.
 pub fn accepts(head: &RequestHead, coding: &str) -> bool {
     let mut any = false;
     for (name, weight) in weighted(head, header::ACCEPT_ENCODING) {

@@ -43,7 +43,7 @@ pub struct RequestError {
     pub id: Option<u64>,
     /// The key of what was said.
     pub key: Option<MessageKey>,
-    /// What is wrong.
+    /// The reason.
     pub error: CommandError,
 }
 

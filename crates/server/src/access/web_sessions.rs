@@ -50,7 +50,7 @@ impl WebSessions {
     }
 
     /// Removes expired sessions; if there are still too many, of the token that has most of them
-    /// the one that was not used for longest, so that nobody can end the sessions of another token.
+    /// the one that was not used for longest, so that no token ends the sessions of another.
     fn make_place(&mut self, now: Instant) {
         if self.by_hash.len() < MOST {
             return;

@@ -23,7 +23,7 @@ pub(crate) struct Admission {
     pub(crate) effect: Effect,
     /// A client that sends no token is admitted too, without rights if tokens are required.
     pub(crate) is_token_optional: bool,
-    /// Its client acts: a session that nobody uses ends after a while.
+    /// Its client acts: an unused session ends after a while.
     pub(crate) is_use: bool,
 }
 

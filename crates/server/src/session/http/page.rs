@@ -269,8 +269,8 @@ pub(super) fn of_error(frame: &Frame, status: StatusCode, text: &str) -> String 
     page + END
 }
 
-/// Returns the page that asks for a token, also if the entered one `is_wrong`. `is_readable`: others
-/// on the network can read what is entered.
+/// Returns the page that asks for a token, also if the entered one `is_wrong`. `is_readable`:
+/// others on the network can read what is entered.
 pub(super) fn of_sign_in(frame: &Frame, is_wrong: bool, is_readable: bool) -> String {
     let words = words(frame.language);
     let title = words.token_required;
