@@ -100,7 +100,7 @@ fn a_page_signs_in_once_and_its_cookie_stands_for_the_token() {
     }
     // A shared cache must not answer the next person with what a cookie permits.
     let listing = page.sends("GET", "/own/", "", b"");
-    assert_eq!((listing.status(), listing.field("Cache-Control")), (200, "private"));
+    assert_eq!((listing.status(), listing.field("Cache-Control")), (200, "no-cache"));
     assert_eq!(page.status("PUT", "/own/x", OWN), 201);
     assert_eq!(page.status("PUT", "/other", OWN), 403);
     assert_eq!(page.status("POST", "/rooms/lobby", OWN), 403);
@@ -693,4 +693,50 @@ fn a_live_connection_needs_the_origin_of_its_page_and_ends_with_its_session() {
     assert_eq!(page.status("DELETE", SESSION, OWN), 204);
     let (code, reason) = read_close(&mut live);
     assert_eq!((code, &*reason), (Some(1008), "the token or the session has ended"));
+}
+
+/// A browser writes the host in the same way in `Host` and `Origin`, and a proxy need not.
+#[test]
+fn the_origin_is_that_of_the_host_whatever_its_case_and_port() {
+    let (server, _file) = guarded(&[]);
+    for (host, origin, status) in [
+        ("[::1]:8331", "http://[::1]:8331", 200),
+        ("[::1]:8331", "http://[::2]:8331", 403),
+        ("NAS.lan:8331", "http://nas.lan:8331", 200),
+        ("nas.lan:80", "http://nas.lan", 200),
+        ("nas.lan", "http://nas.lan:80", 200),
+        ("nas.lan.:8331", "http://nas.lan.:8331", 200),
+        ("nas.lan.:8331", "http://nas.lan:8331", 403),
+        ("nas.lan:8331", "http://nas.lan:8331/", 403),
+        ("nas.lan:8331", "http://x@nas.lan:8331", 403),
+        ("", "http://", 403),
+    ] {
+        let content = format!("{{\"token\":\"{ALICE}\"}}");
+        let head = format!("HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nConnection: close\r\n");
+        let media = format!("Content-Type: application/json\r\nContent-Length: {}", content.len());
+        let answer = ask(&server, &format!("POST {SESSION} {head}{media}\r\n\r\n{content}"));
+        assert_eq!(statuses(&answer), [status], "{host} {origin}: {answer}");
+        let Some((_, cookie)) = answer.split_once("Set-Cookie: ") else { continue };
+        let cookie = cookie.split(';').next().unwrap();
+        let head = head.to_ascii_lowercase().replace("http/1.1", "HTTP/1.1");
+        let answer = ask(&server, &format!("DELETE {SESSION} {head}Cookie: {cookie}\r\n\r\n"));
+        assert_eq!(statuses(&answer), [204], "{host}: {answer}");
+    }
+}
+
+/// HTTP/2 splits cookies into fields (RFC 9113 §8.2.3).
+#[test]
+fn a_cookie_among_others_counts_over_http2() {
+    let (server, _file) = guarded(&[]);
+    let (page, url) = (Page::signed_in(&server, ALICE), server.url("http", ""));
+    let cookie = page.cookie.trim_end();
+    for (fields, status) in [
+        (&["-H", "Cookie: a=b", "-H", cookie, "-H", "Cookie: c=d"][..], 200),
+        (&["-H", cookie, "-H", cookie], 401),
+        (&["-H", "Cookie: a=b"], 401),
+    ] {
+        let more = ["--http2-prior-knowledge", "-H", "Host: a", &url];
+        let Some((said, found)) = curl_says(&[fields, &more].concat()) else { return };
+        assert_eq!(found, status, "{fields:?}: {said}");
+    }
 }

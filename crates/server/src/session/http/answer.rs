@@ -35,8 +35,6 @@ pub(crate) struct Asked {
     pub(crate) from_other_origin: Option<String>,
     /// Pages of some origins may read responses, so these differ with the origin.
     pub(crate) allows_origins: bool,
-    /// Tokens are required: no shared cache may store a response, as it knows cookies of no kind.
-    pub(crate) is_private: bool,
     /// The path of the share that the request is for.
     pub(crate) share: Option<SharePath>,
 }
@@ -109,7 +107,6 @@ impl Asked {
             stopping,
             from_other_origin: cors::allowed_origin(head, &config.allowed_origins),
             allows_origins: !config.allowed_origins.is_empty(),
-            is_private: config.tokens.is_some(),
             share: SharePath::of(head.path()),
             ..Self::unread(protocol)
         }
@@ -142,7 +139,6 @@ impl Asked {
             stopping: false,
             from_other_origin: None,
             allows_origins: false,
-            is_private: false,
             share: None,
         }
     }
@@ -187,9 +183,6 @@ impl Head {
         fields.extend(others.into_iter().map(|field| asked.public(field)));
         if let Some(share) = &asked.share {
             share.hide(&mut fields);
-        }
-        if asked.is_private && !fields.iter().any(|(name, _)| *name == header::CACHE_CONTROL) {
-            fields.push((header::CACHE_CONTROL, "private".to_owned()));
         }
         if let Length::Known(length) = self.length {
             fields.push((header::CONTENT_LENGTH, length.to_string()));

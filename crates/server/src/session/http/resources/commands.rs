@@ -157,8 +157,7 @@ fn quoted(url: String) -> String {
 
 /// Returns whether no proxy is known to be between the client and this port.
 pub(super) fn is_direct(context: &Context) -> bool {
-    let is_direct = matches!(context.peer, Peer::Socket(_) | Peer::Unix);
-    is_direct && context.config.base_path.as_str().is_empty()
+    matches!(context.peer, Peer::Socket(_)) && context.config.base_path.as_str().is_empty()
 }
 
 #[cfg(test)]
