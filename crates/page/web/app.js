@@ -196,10 +196,10 @@ function send(chosen) {
   if (chosen.length && maySend()) queue.add(chosen, directory);
 }
 
-/** Returns the paths that this page uploads. @returns {Set<string>} */
+/** Returns the paths that this page uploads, and whether they are done. */
 function sending() {
-  return new Set(queue.items.filter(({ state }) => state !== 'done' && state !== 'cancelled')
-    .map(item => join(item.directory, item.path)));
+  return new Map(queue.items.filter(({ state }) => state !== 'cancelled')
+    .map(item => [join(item.directory, item.path), item.state === 'done']));
 }
 
 /** @param {HTMLInputElement} input */

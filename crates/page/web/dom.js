@@ -59,9 +59,11 @@ function isSafe(name, value) {
   }
 }
 
-// The last are bytes that are not UTF-8, as `decodePath` of api.js returns them.
-const CONTROLS =
-  /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\udc80-\udcff]/gu;
+// Joiners are visible by what they join: in emoji and in Arabic script. The last are bytes that
+// are not UTF-8, as `decodePath` of api.js returns them.
+const CONTROLS = new RegExp('[\\0-\\x1f\\x7f-\\x9f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e'
+  + '\\u2060-\\u2069\\ufeff\\udc80-\\udcff]'
+  + '|(?<![\\p{ExtPict}\\p{EMod}\\p{sc=Arab}\\ufe0f])[\\u200c\\u200d]', 'gu');
 
 /**
  * Returns text of a peer with a visible form of each control and of each mark that changes the

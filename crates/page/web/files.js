@@ -59,7 +59,7 @@ async function list(path) {
 /**
  * @param {{ signal: AbortSignal, open: (path: string) => void,
  *   share: (entry: { path: string, name: string, kind: string }) => void,
- *   maySend: () => boolean, sending: () => Set<string>,
+ *   maySend: () => boolean, sending: () => Map<string, boolean>,
  *   reached: (reached: boolean) => void }} page
  *   `sending` has the paths that this page uploads itself: they are rows of the transfers.
  */
@@ -164,7 +164,12 @@ export function filesView(page) {
     const shown = sorted();
     drawn = shown.slice(0, limit);
     const own = page.sending();
-    const incoming = transfers.filter(({ name }) => !own.has(join(directory, name)));
+    // Not twice: as a row of the transfers above, or as a file that was listed before its end.
+    const incoming = transfers.filter(({ name, bytes: done, size }) => {
+      const isDone = own.get(join(directory, name));
+      return isDone !== false && !(isDone && done === size)
+        && !files.some(file => file.name === name && file.size === size);
+    });
     const receiving = new Set(incoming.map(({ name }) => `\0${name}`));
     const kept = new Set(drawn.map(file => file.path));
     for (const [key, { row }] of rows) {
