@@ -86,9 +86,14 @@ impl Shares {
         self.call(Method::DELETE, &format!("/{name}"), None).map(drop)
     }
 
-    /// Returns the URL of a path of the server.
+    /// Returns the URL of a path, that of a proxy included.
     pub fn url(&self, path: &str) -> String {
         Target { path: path.to_owned(), ..self.target.clone() }.to_string()
+    }
+
+    /// Returns the URL of the server.
+    pub fn root(&self) -> String {
+        self.url(&self.base.public("/"))
     }
 
     /// Returns the path of a proxy that precedes those of the server, which its listings name.

@@ -47,7 +47,7 @@ pub(crate) fn run(flags: &flags::Share) -> Result<Exit, Failure> {
     let exit = print(flags, &event("shared", &share), || link)?;
     if !flags.json {
         let (name, expires) = (text(&share["name"]), local(&share["expires"]));
-        let url = shares.url("/");
+        let url = shares.root();
         to_stderr(&format!("ends {expires}, or with: anyport share --revoke {name} {url}"));
     }
     Ok(exit)

@@ -184,6 +184,8 @@ fn a_link_works_after_a_restart_over_http2_tls_and_below_a_base_path() {
     let before = Server::start_in(&directory, &["127.0.0.1:0"], flags);
     let url = link_to(&before, "a.txt");
     assert!(url.starts_with("/below/.anyport/s/"), "{url}");
+    let redirect = get(&before, url.trim_end_matches('/'), "");
+    assert_eq!((redirect.status(), redirect.field("Location")), (302, &*url));
     before.stop();
     let server = Server::start_in(&directory, &["127.0.0.1:0"], flags);
     for (scheme, version) in
@@ -223,7 +225,7 @@ fn an_id_is_in_no_file_log_event_or_metric() {
     let state = std::fs::read_to_string(state).unwrap();
     let names = server.names().join(" ");
     let status = listed(&server, &alice);
-    server.says("share:a.txt");
+    server.says("share:");
     let log = server.said();
     let events = server.stop();
     let texts = [metrics, state, names, json!(status).to_string(), log, json!(events).to_string()];

@@ -152,7 +152,9 @@ impl Context {
         match &admitted {
             Ok(grant) => {
                 if let Some(link) = grant.link() {
-                    self.record.is_of(format!("share:{}", link.share().name.text()).into());
+                    // A name may be that of a file, which no log has.
+                    let hash: String = link.identity().chars().take(8).collect();
+                    self.record.is_of(format!("share:{hash}").into());
                 }
             }
             Err(denied) => {
