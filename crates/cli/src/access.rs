@@ -45,7 +45,8 @@ pub(crate) struct Access {
     /// RIGHTS is a list of words, such as delete,admin. read: list and download files. write:
     /// upload files, create directories. delete: delete files and empty directories; with write
     /// rename them. talk: use rooms and pipes. share: make links for people without a token, as
-    /// anyport share does. admin: read /metrics (--metrics allows it too). With --token-file, the lines of FILE have the rights instead.
+    /// anyport share does. admin: read /metrics (--metrics allows it too). With --token-file, the
+    /// lines of FILE have the rights instead.
     #[arg(long, value_name = "RIGHTS")]
     pub(crate) allow: Option<Rights>,
 

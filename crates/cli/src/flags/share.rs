@@ -9,13 +9,13 @@ use super::Connection;
 
 /// Make a link to one file, or a drop box, for people without a token
 ///
-/// The server must allow it: by serve --allow share, or by a token with the right share. Whoever has
-/// the link can download the file; with --drop, can upload files, and see nothing. A link to a file
-/// is for its content: if the file is changed or removed, the link leads to nothing. A link ends
-/// after --expires, with --revoke, or with the token that made it.
+/// The server must allow it: by serve --allow share, or by a token with the right share. Each
+/// person with the link can download the file; with --drop, can upload files, and see nothing. A
+/// link to a file is for its content: if the file is changed or removed, the link leads to nothing.
+/// A link ends after --expires, with --revoke, or with the token that made it.
 ///
-/// URL is HOST:PORT/PATH or http://HOST:PORT/PATH, under TLS https://; the command always uses HTTP.
-/// A URL below a path of a proxy (serve --base-path) needs a token with the right read.
+/// URL is HOST:PORT/PATH or http://HOST:PORT/PATH, under TLS https://; the command always uses
+/// HTTP. A URL below a path of a proxy (serve --base-path) needs a token with the right read.
 #[derive(Debug, Args)]
 pub(crate) struct Share {
     /// File to link to: HOST:PORT/PATH or http://HOST:PORT/PATH
@@ -26,7 +26,7 @@ pub(crate) struct Share {
 
     /// Make a drop box: a new directory in URL, for uploads only
     ///
-    /// An upload never replaces a file, and nobody who has the link can see what is there.
+    /// An upload never replaces a file, and a person with the link sees no file.
     #[arg(long, conflicts_with_all = ["list", "revoke"])]
     pub(crate) drop: bool,
 

@@ -272,7 +272,8 @@ fn the_state_file_is_not_reachable_and_a_broken_one_stays() {
 #[test]
 fn only_the_right_share_makes_links_and_only_inside_its_scope() {
     let tokens = token_file(&format!(
-        "alice {ALICE} read,write,share /d\nbob {BOB}\nreader {} read,share\nboss {} read,share,admin\n",
+        "alice {ALICE} read,write,share /d\nbob {BOB}\nreader {} read,share\n\
+         boss {} read,share,admin\n",
         "readers-token-0123", "boss-token-01234567",
     ));
     let server = Server::start(&["--token-file", tokens.path()]);
@@ -429,15 +430,15 @@ fn a_drop_box_stores_files_of_curl_forms_and_resumable_uploads_and_replaces_none
     // A browser without scripts sends the same form, with the origin of the page.
     let fields =
         "Content-Type: multipart/form-data; boundary=x\nAccept: text/html\nOrigin: http://a\n";
-    let form = b"--x\r\nContent-Disposition: form-data; name=file; filename=\"a.txt\"\r\n\r\nhi\r\n--x--\r\n";
+    let form = b"--x\r\nContent-Disposition: form-data; name=file; filename=\"a.txt\"\r\n\r\n\
+        hi\r\n--x--\r\n";
     let thanks = request(server.port(), &format!("POST {url}"), fields, form);
     assert_eq!(thanks.status(), 201, "{thanks:?}");
     let text = thanks.text();
     assert!(text.contains("<h1>Thank you") && text.contains("a.txt stored: 2 B"), "{text}");
     assert_eq!(stored("a-3.txt"), b"hi");
-    let foreign =
-        request(server.port(), &format!("POST {url}"), &fields.replace("//a", "//b"), form);
-    assert_eq!(foreign.status(), 403, "{foreign:?}");
+    let other = request(server.port(), &format!("POST {url}"), &fields.replace("//a", "//b"), form);
+    assert_eq!(other.status(), 403, "{other:?}");
 
     let tus = "Tus-Resumable: 1.0.0\n";
     let create = format!("{tus}Upload-Length: 11\nUpload-Metadata: filename YS50eHQ=\n");

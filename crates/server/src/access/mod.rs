@@ -132,7 +132,7 @@ fn may_share(config: &Config, share: &Share) -> bool {
     let Some(Maker { user, mark }) = &share.maker else { return true };
     let owner = config.tokens.as_ref().and_then(|tokens| tokens.marked(user, *mark));
     owner.is_some_and(|owner| {
-        // A right that is withheld from everybody is reported to the client of the link.
+        // A right that is withheld from every client is reported to the client of the link.
         Grant::of_token(owner).check_share(&share.kind, &share.path).is_ok()
     })
 }

@@ -318,7 +318,7 @@ const LONGEST: usize = MOST * 8 * 1024;
 /// Time until a share ends unless its maker states another one, in seconds.
 pub(crate) const USUAL_LIFETIME: i64 = 7 * 24 * 60 * 60;
 
-/// Maximum time until a share ends, in seconds: a year, as a link that nobody remembers is open for
+/// Maximum time until a share ends, in seconds: a year, as a forgotten link is open for
 /// all who find it.
 pub(crate) const LONGEST_LIFETIME: i64 = 366 * 24 * 60 * 60;
 

@@ -142,7 +142,7 @@ fn a_drop_box_bounds_bytes_and_files_of_all_uploads_together() {
     drop(second.unwrap());
     link.forget(&key);
     drop(begin(Some(&key), 40, true).unwrap());
-    // Until it was removed, because nobody continued it.
+    // Until it was removed, because no client continued it.
     begin(Some(&other), 40, false).unwrap().stored(40);
     assert_eq!(link.share().used(), (100, 2));
     let after = shares(scratch.path()).find(&id, 0).unwrap();

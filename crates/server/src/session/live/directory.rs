@@ -66,7 +66,7 @@ impl Directory {
         .await;
         let name = list.path.unwrap_or_default();
         let notified_at = before.as_ref().and_then(|before| before.notified_at);
-        // The client still shows the uploads that it was told about.
+        // The client still shows the uploads of the last notification.
         let (shown, shows_at) = before
             .filter(|before| before.name == name)
             .map_or_else(|| (Vec::new(), Instant::now()), |before| (before.shown, before.shows_at));

@@ -169,7 +169,8 @@ fn describe(
     match asked.form {
         Form::Json => {
             let json = json!({ "share": {
-                "kind": "file", "name": name.text(), "size": size, "mtime": attributes.mtime.seconds,
+                "kind": "file", "name": name.text(), "size": size,
+                "mtime": attributes.mtime.seconds,
                 "digest": digest, "url": link, "expires": shares::expiry(share),
             } });
             Answer::json(StatusCode::OK, json.to_string()).with(header::VARY, VARY)
