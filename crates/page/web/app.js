@@ -467,6 +467,8 @@ document.addEventListener('unread', event => {
 
 live.addEventListener('lost', () => reached(false));
 addEventListener('offline', () => reached(false));
+// The connection may have survived: then a list shows it.
+addEventListener('online', () => files ? void files.load() : reached(true));
 live.addEventListener('open', () => {
   reached(true);
   queue.wake();
