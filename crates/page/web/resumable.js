@@ -85,7 +85,7 @@ export async function attempt(item, hooks) {
       const isAnother = failure.code === 'exists' && !item.isNew && !item.isDrop;
       // A digest that differs may be due to a beginning that another attempt sent.
       const isStale = failure.kind === 'differs' && item.isContinued;
-      const isAgain = failure.kind === 'gone' || isAnother || isStale;
+      const isAgain = failure.kind === 'gone' && !!item.url || isAnother || isStale;
       if (!isAgain || times >= 3) throw failure;
       // Without a time the server applies its rule for names in use.
       if (isAnother) item.isNew = true;
@@ -104,8 +104,7 @@ export async function look(item) {
     if (answer.status === 404 || answer.status === 410) return { bytes: 0 };
     const bytes = answer.status < 300 ? offsetIn(answer, item.size) : null;
     if (bytes === null) return null;
-    const isComplete = answer.getResponseHeader('Upload-Complete') === '?1';
-    return { bytes, receipt: isComplete ? await completed(item, answer, hooks) : undefined };
+    return { bytes, receipt: isWhole(answer) ? await completed(item, answer, hooks) : undefined };
   } catch {
     return null;
   }
@@ -184,7 +183,7 @@ async function send(item, file, hooks) {
     if (answer.status >= 300) throw refused(answer);
     const known = offsetIn(answer, size);
     if (known === null) throw new Failure('offline');
-    if (answer.getResponseHeader('Upload-Complete') === '?1') return completed(item, answer, hooks);
+    if (isWhole(answer)) return completed(item, answer, hooks);
     offset = known;
     guess(item, offset);
   } else {
@@ -202,6 +201,8 @@ async function send(item, file, hooks) {
     } else if (answer.status === 413 && offset < size && shrink(item.sent ?? size)) {
       continue;
     } else if (answer.status >= 300) {
+      // What was sent of it is not stored.
+      moveTo(item, offset, hooks);
       throw refused(answer);
     } else if (offset === size) {
       return receipt(item, answer, await digestOf(item), hooks);
@@ -302,7 +303,12 @@ async function receipt(item, answer, digest, hooks) {
   try {
     stored = JSON.parse(answer.responseText).receipt;
   } catch { /* The response is repeated, as the first one was lost. */ }
-  if (!stored) return completed(item, answer, hooks);
+  if (!stored) {
+    // The page of a portal or of a login is no receipt, whatever its status.
+    const isComplete = isWhole(answer) && offsetIn(answer, item.size) === item.size;
+    if (!isComplete) throw new Failure('offline');
+    return completed(item, answer, hooks);
+  }
   if (stored.bytes !== item.size) throw new Failure('differs');
   const path = stored.path ?? null;
   if (stored.outcome === 'same-time') return present(item, path, digest, hooks);
@@ -359,6 +365,11 @@ function compared(item, path, ours, theirs, isThere) {
   return { path, name, bytes: item.size, seconds: 0, digest, isVerified: !!isComparable, isThere };
 }
 
+/** @param {XMLHttpRequest} answer */
+function isWhole(answer) {
+  return answer.getResponseHeader('Upload-Complete') === '?1';
+}
+
 /** @param {XMLHttpRequest} answer @param {number} size */
 function offsetIn(answer, size) {
   const text = answer.getResponseHeader('Upload-Offset') ?? '';
@@ -370,7 +381,9 @@ function offsetIn(answer, size) {
 function refusalOf(answer) {
   const media = answer.getResponseHeader('Content-Type') ?? '';
   // The page of a proxy is not a sentence, and the response to HEAD has none.
-  if (!answer.responseText || !/json|^text\/plain/.test(media)) return { code: 'http', message: '', hint: null };
+  if (!answer.responseText || !/json|^text\/plain/.test(media)) {
+    return { code: 'http', message: '', hint: null };
+  }
   try {
     const { title } = JSON.parse(answer.responseText);
     if (typeof title === 'string') return { code: 'problem', message: title, hint: null };

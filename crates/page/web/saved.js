@@ -3,9 +3,9 @@
 // is full, everything works but that.
 import { root } from './api.js';
 
-/** @typedef {{ id: string, owner: string, time: number, base: string, directory: string,
- *   path: string, size: number, lastModified: number, order: number, seconds: number,
- *   bytes: number, isNew: boolean, isPaused: boolean, url?: string,
+/** @typedef {{ id: string, owner: string, user: string | null, time: number, base: string,
+ *   directory: string, path: string, size: number, lastModified: number, order: number,
+ *   seconds: number, bytes: number, isNew: boolean, isPaused: boolean, url?: string,
  *   handle?: FileSystemFileHandle, refusal?: { kind: string, code: string, message: string,
  *   hint: string | null, status: number } }} Saved */
 
@@ -99,11 +99,12 @@ export async function isMine(id) {
 }
 
 /**
- * Takes over the uploads to an address that no living tab has.
+ * Takes over the uploads of a user to an address, as far as no other living tab has them.
  * @param {string} base
+ * @param {string | null} user
  * @returns {Promise<Saved[]>}
  */
-export async function adopt(base) {
+export async function adopt(base, user) {
   /** @param {Saved[]} all */
   const others = all => all.some(record => record.owner !== me);
   if (others(await transact('readonly', store => store.getAll()) ?? []) && channel) {
@@ -119,7 +120,7 @@ export async function adopt(base) {
     request.onsuccess = () => {
       for (const record of /** @type {Saved[]} */ (request.result)) {
         if (record.time < Date.now() - LIFETIME) store.delete(record.id);
-        else if (record.base === base && record.owner !== me && !alive.has(record.owner)) {
+        else if (record.base === base && record.user === user && !alive.has(record.owner)) {
           record.owner = me;
           store.put(record);
           adopted.push(record);

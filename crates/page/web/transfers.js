@@ -10,6 +10,8 @@ import { t } from './words.js';
 /** @typedef {import('./uploads.js').Queue} Queue */
 /** @typedef {ReturnType<typeof row>} Row */
 
+/** No other device reaches such an address. */
+const LOOPBACK = /^(.*\.?localhost|127\..*|\[::1\])$/;
 /** Rows that are shown; a folder of thousands of files has a number for the others. */
 const ROWS = 20;
 const DONE_ROWS = 5;
@@ -301,7 +303,7 @@ function addReceipt(item, text, element) {
         receipt.digest && pair('digest', receipt.digest),
         pair('size', t('exact.bytes', { n: count(size) })),
         receipt.seconds > 0 && !receipt.isThere && pair('rate', rate(size / receipt.seconds))),
-      link && h('img', { class: 'qr', alt: t('qr.of'),
+      link && !LOOPBACK.test(link.hostname) && h('img', { class: 'qr', alt: t('qr.of'),
         src: new URL(`.anyport/qr.svg?path=${encodeURIComponent(link.pathname)}`, root) }));
       element.append(shown);
     },

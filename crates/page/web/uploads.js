@@ -1,14 +1,14 @@
 // @ts-check
 // The queue of uploads. It touches no element: `transfers.js` shows it.
-import { base, events, may, refresh, root } from './api.js';
+import { base, events, may, refresh, root, session } from './api.js';
 import { Failure, attempt, discard, look } from './resumable.js';
 import * as saved from './saved.js';
 
 /** @typedef {'waiting' | 'hashing' | 'sending' | 'paused' | 'offline' | 'refused' | 'done'
  *   | 'cancelled' | 'needs-file'} State */
 
-/** @typedef {{ id: string, base: string, isDrop: boolean, directory: string, path: string,
- *   name: string, size: number, lastModified: number, order: number, file?: File,
+/** @typedef {{ id: string, base: string, isDrop: boolean, user: string | null, directory: string,
+ *   path: string, name: string, size: number, lastModified: number, order: number, file?: File,
  *   handle?: FileSystemFileHandle, state: State, bytes: number, rate: number,
  *   left: number | null, seconds: number, receipt?: import('./resumable.js').Receipt,
  *   error?: Failure, url?: string, isNew: boolean, isContinued?: boolean, isHashing?: boolean,
@@ -55,8 +55,8 @@ export class Queue extends EventTarget {
 
   #order = Date.now();
 
-  /** @type {Promise<void> | undefined} */
-  #restored;
+  /** @type {string | null | undefined} */
+  #user;
 
   constructor() {
     super();
@@ -73,7 +73,8 @@ export class Queue extends EventTarget {
     });
     events.addEventListener('session', () => {
       if (!isDrop && !may('write')) return;
-      this.#restored ??= this.restore();
+      const user = isDrop ? null : session.user;
+      if (this.#user !== user) this.#change(user);
       if (this.halted?.kind === 'signed-out') this.resumeAll(({ isHeld }) => !!isHeld);
     });
   }
@@ -139,9 +140,26 @@ export class Queue extends EventTarget {
     return added;
   }
 
+  /** Shows and continues nothing of another person who used this browser.
+   * @param {string | null} user */
+  #change(user) {
+    // What was added before the session was known is of the first user.
+    const isFirst = this.#user === undefined;
+    this.#user = user;
+    for (const item of this.items) {
+      if (isFirst) item.user = user;
+      else if (item.user !== user) this.#drop(item);
+    }
+    this.#keep(this.items);
+    void this.restore();
+  }
+
   /** Continues the uploads of an earlier visit, as far as the browser can read their files. */
   async restore() {
-    for (const record of await saved.adopt(base.href)) {
+    const user = this.#user ?? null;
+    for (const record of await saved.adopt(base.href, user)) {
+      if (this.#user !== user) return;
+      if (this.items.some(({ id }) => id === record.id)) continue;
       // The person was faster; the server finds what it has by path, size and time.
       const isAdded = this.items.some(item => fingerprint(item) === fingerprint(record));
       if (isAdded) {
@@ -219,12 +237,9 @@ export class Queue extends EventTarget {
   /** Ends an upload, and removes what the server has of it. @param {Item} item */
   cancel(item) {
     if (item.state === 'done') return;
-    this.#stop(item, 'cancelled');
-    item.hashing?.cancel();
-    this.items = this.items.filter(other => other !== item);
+    this.#drop(item);
     void discard(item);
     void saved.remove([item.id]);
-    this.#schedule();
   }
 
   pauseAll() {
@@ -267,8 +282,8 @@ export class Queue extends EventTarget {
   #item(known) {
     const { id, directory, path, name, size, lastModified, order, file, handle, state } = known;
     return { id, directory, path, name, size, lastModified, order, file, handle,
-      state: state ?? 'waiting', base: base.href, isDrop, isNew: false, bytes: 0,
-      rate: 0, left: null, seconds: 0 };
+      state: state ?? 'waiting', base: base.href, isDrop, user: this.#user ?? null, isNew: false,
+      bytes: 0, rate: 0, left: null, seconds: 0 };
   }
 
   /** @param {Item} item @param {File} file @param {FileSystemFileHandle} [handle] */
@@ -366,7 +381,8 @@ export class Queue extends EventTarget {
     try {
       const isMine = await saved.isMine(item.id);
       if (signal.aborted) return;
-      if (!isMine) return this.#give_up(item);
+      // Another tab continues it.
+      if (!isMine) return this.#drop(item);
       const receipt = await attempt(item, {
         signal,
         moved: () => this.#moved(item, run),
@@ -400,7 +416,7 @@ export class Queue extends EventTarget {
   /** @param {Item} item @param {Run} run @param {Failure} failure @param {number} before */
   #fail(item, run, failure, before) {
     item.error = failure;
-    if (failure.kind === 'offline') {
+    if (failure.kind === 'offline' && !this.halted) {
       item.state = 'offline';
       if (item.bytes > before) run.delay = 0;
       const delay = Math.min(LONGEST_DELAY, run.delay * 2 || FIRST_DELAY);
@@ -411,13 +427,14 @@ export class Queue extends EventTarget {
       return;
     }
     this.#runs.delete(item);
-    if (failure.kind === 'full' || failure.kind === 'signed-out') {
+    if (failure.kind === 'full' || failure.kind === 'signed-out' || failure.kind === 'offline') {
       const isFirst = !this.halted;
-      this.halted = failure;
+      this.halted ??= failure;
       item.state = 'paused';
       item.isHeld = true;
       for (const other of this.items) {
-        if (!BUSY.includes(other.state)) continue;
+        // Requests that the server receives may still end well.
+        if (other.state !== 'waiting' && other.state !== 'offline') continue;
         this.#stop(other, 'paused');
         other.isHeld = true;
       }
@@ -440,9 +457,9 @@ export class Queue extends EventTarget {
     }, delay);
   }
 
-  /** Another tab continues the upload. @param {Item} item */
-  #give_up(item) {
-    this.#runs.delete(item);
+  /** Ends an upload here, and leaves what is saved of it. @param {Item} item */
+  #drop(item) {
+    this.#stop(item, 'cancelled');
     item.hashing?.cancel();
     this.items = this.items.filter(other => other !== item);
     this.#schedule();
@@ -539,11 +556,12 @@ export function isStale({ state, error }) {
 
 /** @param {Item} item @returns {saved.Saved} */
 function record(item) {
-  const { id, base, directory, path, size, lastModified, order, seconds, bytes, isNew, url, handle,
-    state, error } = item;
+  const { id, base, user, directory, path, size, lastModified, order, seconds, bytes, isNew, url,
+    handle, state, error } = item;
   const refusal = state === 'refused' && error ? { ...error, message: error.message } : undefined;
-  return { id, owner: saved.me, time: Date.now(), base, directory, path, size, lastModified, order,
-    seconds, bytes, isNew, isPaused: state === 'paused' && !item.isHeld, url, handle, refusal };
+  return { id, owner: saved.me, user, time: Date.now(), base, directory, path, size, lastModified,
+    order, seconds, bytes, isNew, isPaused: state === 'paused' && !item.isHeld, url, handle,
+    refusal };
 }
 
 /** The queue of this page. */
