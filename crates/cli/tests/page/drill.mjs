@@ -124,25 +124,35 @@ async function killServers(file) {
   result('server killed', [servers, 'nothing was asked', lost, 'equal']);
 }
 
-async function cutNetwork(file) {
-  const { here, there, link, host } = network;
+/** The interface goes down, or packets to the client are lost without a word. */
+const cuts = ({ here, there, link, own }) => ({
+  'interface down': [['-n', here, 'link', 'set', link, 'down'],
+    ['-n', here, 'link', 'set', link, 'up']],
+  'packets lost': [['-n', there, 'route', 'add', 'blackhole', own],
+    ['-n', there, 'route', 'del', 'blackhole', own]],
+});
+
+async function cutNetwork(file, way, [cut, mend]) {
+  const { there, host } = network;
   const wrap = ['ip', 'netns', 'exec', there];
   const server = await serve(['--open', ...rate], { host, wrap });
-  const context = await profile(path.join(scratch, 'profile-3'));
+  const context = await profile(path.join(scratch, `profile ${way}`));
   const page = await context.newPage();
   const seen = offsets(page);
   await page.goto(server.url);
   await ready(page);
   await choose(page, file);
   await reached(server.directory, size / 3);
-  execFileSync('ip', ['-n', here, 'link', 'set', link, 'down']);
-  const cut = Date.now();
-  await page.getByText('Connection lost.').first().waitFor();
-  const noticed = (Date.now() - cut) / 1000;
-  await pause(seconds * 1000 - (Date.now() - cut));
+  execFileSync('ip', cut);
+  const began = Date.now();
+  const passed = () => (Date.now() - began) / 1000;
+  const noticed = await page.getByText('Connection lost.').first()
+    .waitFor({ timeout: seconds * 1000 }).then(() => `noticed after ${passed().toFixed(1)} s`)
+    .catch(() => 'not noticed by the page');
+  await pause((seconds - passed()) * 1000);
   const before = partial(server.directory);
   const requests = seen.length;
-  execFileSync('ip', ['-n', here, 'link', 'set', link, 'up']);
+  execFileSync('ip', mend);
   const returned = Date.now();
   await until('its continuation', () => seen.length > requests
     || partial(server.directory) > before + 1_000_000, 180_000);
@@ -153,15 +163,17 @@ async function cutNetwork(file) {
   assert.ok(same(file, path.join(server.directory, path.basename(file))));
   await context.close();
   await server.kill();
-  result(`network gone for ${seconds} s`, [1, `nothing was asked; noticed after ` +
-    `${noticed.toFixed(1)} s, continued ${continued.toFixed(1)} s after it was back`, lost, 'equal']);
+  result(`${way} for ${seconds} s`, [1, `nothing was asked; ${noticed}, continued ` +
+    `${continued.toFixed(1)} s after it was back`, lost, 'equal']);
 }
 
 await scenario(async () => {
   const file = sample('film.mov', size);
   if (tabs) await killTabs(file);
   if (servers) await killServers(file);
-  if (network) await cutNetwork(file);
+  for (const [way, lines] of network ? Object.entries(cuts(network)) : []) {
+    await cutNetwork(file, way, lines);
+  }
   console.log(`\n| ${size / 1e6} MB, at 40 MB/s | times | | stored bytes sent again | content |`);
   console.log('|---|---|---|---|---|');
   for (const row of rows) console.log(`| ${row.join(' | ')} |`);

@@ -10,6 +10,7 @@
 //! - `entry.mjs` a token is entered and ends; rights; the same without JavaScript
 //! - `together.mjs` the room with nc and curl, and four tabs
 //! - `terminal.mjs` the lines for a terminal, and languages
+//! - `shares.mjs` links to a file and drop boxes, for people without a token
 //! - `hostile_names.mjs` names and texts that look like HTML, and stored files that are
 //! - `foreign_pages.mjs` pages of other origins, of a rebound name, and a frame
 //! - `quality.mjs` axe, and a window of 360 pixels; `keyboard.mjs` the keyboard alone
@@ -101,6 +102,14 @@ fn the_room_and_four_tabs_work_beside_uploads() {
     let server = Server::start(&[]);
     let Some(report) = run(&server, "together", &Value::Null) else { return };
     assert!(report["by_curl"].as_str().unwrap().contains("from the page"), "{report}");
+}
+
+#[test]
+fn a_link_shows_one_file_and_a_drop_box_shows_nothing_of_others() {
+    let alice = "a".repeat(43);
+    let tokens = token_file(&format!("alice {alice} read,write,share\n"));
+    let server = Server::start(&["--token-file", tokens.path()]);
+    run(&server, "shares", &json!({ "token": alice }));
 }
 
 #[test]

@@ -71,7 +71,7 @@ await scenario(async () => {
   await transfer(page, 'holiday.mov').getByText('Details').click();
   await picture(page, 'receipt');
 
-  const rates = { rate: 8_000_000 };
+  const rates = { rate: 2_000_000 };
   const slow = await proxy(given.url, rates);
   const sending = await opened(slow.url);
   const names = ['trip to the sea.mov', 'recording-2026-11-28-final-version-that-nobody-renamed.wav',
