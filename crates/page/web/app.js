@@ -46,6 +46,8 @@ const needsToken = () => !isDrop && session.token_required && session.rights.len
 const bar = h('header', { class: 'topbar' });
 const title = h('h1', { class: 'hidden' });
 const trouble = h('p', { class: 'trouble', role: 'status', hidden: true });
+/** What of a dropped folder was not sent. */
+const unreadable = h('p', { class: 'refusal', role: 'alert' });
 const pane = h('aside', { class: 'room-pane', hidden: true });
 
 /** Builds all views, at the start and when language or rights change. */
@@ -71,7 +73,7 @@ function mount() {
     files = filesView({ signal: views.signal, open: go, share: openShare, maySend,
       sending, reached });
   }
-  fill(main, title, trouble, maySend() && strip(), note,
+  fill(main, title, trouble, maySend() && strip(), maySend() && unreadable, note,
     maySend() && transfersView(queue, views.signal),
     !mayRead() && thanks, files?.element,
     !mayRead() && !maySend() && h('p', { class: 'headline' }, t('nothing.allowed')),
@@ -223,36 +225,49 @@ function strip() {
         h('span', null, t('folder'))));
 }
 
-/** Reads a dropped entry, a folder with all that is below. @param {FileSystemEntry} entry
- * @param {string} path @returns {AsyncGenerator<Chosen>} */
-async function* readEntry(entry, path) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) =>
-      /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
-    yield { file, path };
-    return;
-  }
-  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
-  for (;;) {
-    // Each call returns some entries, the last one none.
-    /** @type {FileSystemEntry[]} */
-    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (entries.length === 0) return;
-    for (const below of entries) yield* readEntry(below, `${path}/${below.name}`);
+/** Reads a dropped entry, a folder with all that is below. What cannot be read is added to
+ * `failed`, and the others still come.
+ * @param {FileSystemEntry} entry @param {string} path @param {string[]} failed
+ * @returns {AsyncGenerator<Chosen>} */
+async function* readEntry(entry, path, failed) {
+  try {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) =>
+        /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
+      yield { file, path };
+      return;
+    }
+    const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
+    for (;;) {
+      // Each call returns some entries, the last one none.
+      /** @type {FileSystemEntry[]} */
+      const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (entries.length === 0) return;
+      for (const below of entries) yield* readEntry(below, `${path}/${below.name}`, failed);
+    }
+  } catch {
+    failed.push(path);
   }
 }
 
 /** The same by handles, by which an upload continues after a reload.
- * @param {FileSystemHandle} handle @param {string} path @returns {AsyncGenerator<Chosen>} */
-async function* readHandle(handle, path) {
-  if (handle.kind === 'file') {
-    const file = /** @type {FileSystemFileHandle} */ (handle);
-    yield { file: await file.getFile(), path, handle: file };
-    return;
+ * @param {FileSystemHandle} handle @param {string} path @param {string[]} failed
+ * @returns {AsyncGenerator<Chosen>} */
+async function* readHandle(handle, path, failed) {
+  try {
+    if (handle.kind === 'file') {
+      const file = /** @type {FileSystemFileHandle} */ (handle);
+      yield { file: await file.getFile(), path, handle: file };
+      return;
+    }
+    const below = /** @type {{ values(): AsyncIterable<FileSystemHandle> }} */ (
+      /** @type {unknown} */ (handle));
+    for await (const entry of below.values()) {
+      yield* readHandle(entry, `${path}/${entry.name}`, failed);
+    }
+  } catch {
+    failed.push(path);
   }
-  const below = /** @type {{ values(): AsyncIterable<FileSystemHandle> }} */ (
-    /** @type {unknown} */ (handle));
-  for await (const entry of below.values()) yield* readHandle(entry, `${path}/${entry.name}`);
 }
 
 /** @param {DataTransfer} data */
@@ -270,24 +285,23 @@ async function sendDropped(data) {
     if (found.length) queue.add(found, target);
     found = [];
   };
+  /** @type {string[]} */ const failed = [];
+  unreadable.textContent = '';
   for (const { handle: asked, entry, file } of items) {
     const handle = await asked;
-    try {
-      const read = handle ? readHandle(handle, handle.name) : entry ? readEntry(entry, entry.name)
-        : null;
-      if (!read) {
-        if (file) found.push({ file, path: file.name });
-        continue;
-      }
-      for await (const one of read) {
-        // Sending begins while a large folder is still read.
-        if (found.push(one) >= 100) flush();
-      }
-    } catch (error) {
-      announce(String(error));
+    const read = handle ? readHandle(handle, handle.name, failed)
+      : entry ? readEntry(entry, entry.name, failed) : [];
+    if (!handle && !entry && file) found.push({ file, path: file.name });
+    for await (const one of read) {
+      // Sending begins while a large folder is still read.
+      if (found.push(one) >= 100) flush();
     }
   }
   flush();
+  if (failed.length) {
+    const names = failed.slice(0, 5).map(visible).join(', ') + (failed.length > 5 ? ', …' : '');
+    unreadable.textContent = t('unreadable', { n: failed.length, names });
+  }
 }
 
 const target = h('div', { class: 'drop', role: 'status', hidden: true });
@@ -475,7 +489,9 @@ live.addEventListener('open', () => {
 });
 queue.addEventListener('change', () => {
   // A drop box has no other connection that could say so.
-  if (isDrop) reached(!queue.items.some(({ state }) => state === 'offline'));
+  if (isDrop) {
+    reached(!queue.items.some(({ state, error }) => state === 'offline' && !error?.status));
+  }
 });
 queue.addEventListener('stored', () => {
   if (!live.connected) void files?.load();
@@ -495,7 +511,7 @@ function start() {
 
 listenForFiles();
 try {
-  if (isDrop) start();
+  if (isDrop) events.dispatchEvent(new Event('session'));
   else await refresh();
 } catch (error) {
   // The page without JavaScript stays: it works.

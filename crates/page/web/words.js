@@ -37,6 +37,8 @@ const words = {
   'choose.folder': ['Choose a folder', '폴더 선택'],
   'drop.here': ['Drop to send to {place}', '놓으면 {place}에 보냅니다'],
   'drop.send': ['Drop to send', '놓으면 보냅니다'],
+  'unreadable': ['{n} {n?entry:entries} could not be read and {n?was:were} not sent: {names}',
+    '읽을 수 없어 보내지 못한 항목 {n}개: {names}'],
   'paste.name': ['Pasted {time}', '붙여넣기 {time}'],
 
   // The files.
