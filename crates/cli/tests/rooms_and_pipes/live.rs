@@ -523,6 +523,24 @@ fn a_client_that_reads_nothing_misses_events_and_holds_no_memory() {
 }
 
 #[test]
+fn a_long_conversation_needs_no_memory() {
+    let server = Server::start(&["--room-rate", "0"]);
+    let mut live = Live::open(&server);
+    let message =
+        frame(TEXT, format!("{:60000}", json!({"connection": {}}).to_string()).as_bytes());
+    let mut before = 0;
+    for number in 0..1000 {
+        live.0.write_all(&message).unwrap();
+        live.until("connection");
+        if number == 10 {
+            before = server.memory();
+        }
+    }
+    let grown = server.memory().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes after 60 MB of requests");
+}
+
+#[test]
 fn what_breaks_the_protocol_ends_the_connection_and_other_faults_are_answered() {
     let server = Server::start(&["--room-message", "1KiB"]);
     for (bytes, code) in [

@@ -158,8 +158,6 @@ impl Socket {
                 None => {}
             }
         }
-        self.input.clear();
-        self.handled = 0;
         if self.receiver.at_message_border() {
             self.due.end();
         } else {
@@ -225,9 +223,11 @@ impl Socket {
         let is_paused = self.pace.as_ref().is_some_and(|pace| pace.wake().is_some());
         let writes = !is_paused && !self.is_written();
         let reads = !is_paused && self.handled == self.input.len();
-        let Self { reader, writer, sending, input, .. } = self;
+        let Self { reader, writer, sending, input, handled, .. } = self;
         if reads {
+            input.clear();
             input.reserve(READ);
+            *handled = 0;
         }
         let write = async {
             if sending.is_empty() {
@@ -261,8 +261,8 @@ impl Socket {
 
     /// Writes what is queued.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
+        self.tally.sent((self.sending.len() + self.queue.len()) as u64);
         self.writer.write_all_buf(&mut self.sending).await?;
-        self.tally.sent(self.queue.len() as u64);
         self.writer.write_all(&std::mem::take(&mut self.queue)).await?;
         self.writer.flush().await
     }
