@@ -213,7 +213,7 @@ export async function proxy(target, hooks = {}) {
     if (refusal) {
       made.refused += 1;
       response.writeHead(refusal, { connection: 'close', 'content-type': 'text/html' });
-      response.end('<h1>refused by a proxy</h1>');
+      response.end('<h1>from a proxy</h1>');
       return request.resume();
     }
     const to = new URL(request.url, target);

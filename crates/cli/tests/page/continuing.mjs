@@ -148,6 +148,20 @@ await scenario(async () => {
   report.requests = narrow.requests.filter((line) => line.startsWith('PATCH')).length;
   await small.close();
 
+  // A page of something between, such as a login of a network, is no receipt.
+  let captive = true;
+  const portal = await proxy(given.url, {
+    refuse: (request) => (captive && /^(PUT|POST|PATCH)$/.test(request.method) ? 200 : 0),
+  });
+  const stayed = await opened(portal.url);
+  await choose(stayed, sample('portal.txt', 3000));
+  await until('an answer of the proxy', () => portal.refused > 0);
+  await reaches(stayed, 'portal.txt', 'offline');
+  captive = false;
+  await stored(stayed, 'portal.txt');
+  assert.ok(published().includes('portal.txt'));
+  await stayed.close();
+
   // A byte that changes on the way is loud, and nothing is stored.
   const noisy = await proxy(given.url, {
     change: (request, chunk, sent) => {

@@ -59,7 +59,7 @@ await scenario(async () => {
   await transfer(page, 'typed.txt').getByText(/Copied|Select and copy/).waitFor();
   await tabTo(page, /^Details/);
   await page.keyboard.press('Enter');
-  await transfer(page, 'typed.txt').locator('dd code').waitFor();
+  await transfer(page, 'typed.txt').getByText(/^blake3:/).waitFor();
 
   // A folder is created, entered, and left.
   await tabTo(page, /^New folder/);

@@ -3,9 +3,20 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import {
-  choose, given, listed, open, opened, person, published, ready, sample, same, scenario, stored,
-  transfer, until, violations,
+  choose, given, listed, open, opened, person, published, ready, sample, same,
+  scenario, stored, transfer, until, violations,
 } from './browser.mjs';
+
+/** axe, and no scrolling sideways on a telephone. */
+async function fine(page, state) {
+  const found = await violations(page, state);
+  const size = page.viewportSize();
+  await page.setViewportSize({ width: 360, height: 740 });
+  const width = await page.evaluate(() => document.documentElement.scrollWidth);
+  if (width > 360) found.push(`${state}: ${width} pixels`);
+  await page.setViewportSize(size);
+  return found;
+}
 
 await scenario(async () => {
   const report = { axe: [] };
@@ -23,7 +34,7 @@ await scenario(async () => {
   await field.waitFor();
   const link = await field.inputValue();
   assert.match(link, /\/\.anyport\/s\/[A-Za-z0-9_-]{43}\/$/, '256 random bits');
-  report.axe.push(...await violations(page, 'share'));
+  report.axe.push(...await fine(page, 'share'));
 
   // The link is a page of that file alone, kept by no cache and no search engine.
   const reader = await (await person()).newPage();
@@ -32,7 +43,7 @@ await scenario(async () => {
   assert.match(answer.headers()['x-robots-tag'] ?? await reader.content(), /noindex/);
   const text = await reader.locator('body').innerText();
   assert.ok(text.includes('report.pdf') && !text.includes('secret.txt'), text);
-  report.axe.push(...await violations(reader, 'link to a file'));
+  report.axe.push(...await fine(reader, 'link to a file'));
   const [download] = await Promise.all([reader.waitForEvent('download'),
     reader.getByRole('link', { name: /download|report\.pdf/i }).first().click()]);
   assert.ok(same(await download.path(), file));
@@ -51,7 +62,7 @@ await scenario(async () => {
     assert.equal(await guest.getByRole('button', { name: /Room|Connect|Copy link/ }).count(), 0);
     assert.ok(!(await guest.content()).includes('secret.txt'));
   }
-  report.axe.push(...await violations(guests[0], 'drop box'));
+  report.axe.push(...await fine(guests[0], 'drop box'));
   const plain = await open(box, { javaScriptEnabled: false });
   await plain.locator('input[type=file]').setInputFiles(sample('plain.txt', 20));
   await plain.getByRole('button').last().click();
