@@ -1,6 +1,7 @@
 // @ts-check
 // The transfers and their receipts.
 import { encodePath, may, root } from './api.js';
+import { qr } from './connect.js';
 import { announce, append, bdi, button, copy, fill, h, icon, visible } from './dom.js';
 import { amount, bytes, count, duration, exact, middle, percent, rate } from './format.js';
 import { isStale } from './uploads.js';
@@ -10,8 +11,6 @@ import { t } from './words.js';
 /** @typedef {import('./uploads.js').Queue} Queue */
 /** @typedef {ReturnType<typeof row>} Row */
 
-/** No other device reaches such an address. */
-const LOOPBACK = /^(.*\.?localhost|127\..*|\[::1\])$/;
 /** Rows that are shown; a folder of thousands of files has a number for the others. */
 const ROWS = 20;
 const DONE_ROWS = 5;
@@ -303,8 +302,7 @@ function addReceipt(item, text, element) {
         receipt.digest && pair('digest', receipt.digest),
         pair('size', t('exact.bytes', { n: count(size) })),
         receipt.seconds > 0 && !receipt.isThere && pair('rate', rate(size / receipt.seconds))),
-      link && !LOOPBACK.test(link.hostname) && h('img', { class: 'qr', alt: t('qr.of'),
-        src: new URL(`.anyport/qr.svg?path=${encodeURIComponent(link.pathname)}`, root) }));
+      link && qr(link.href, `/${link.href.slice(root.href.length)}`));
       element.append(shown);
     },
   } }, t('details'));

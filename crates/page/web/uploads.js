@@ -71,10 +71,10 @@ export class Queue extends EventTarget {
     addEventListener('beforeunload', event => {
       if (this.isBusy) event.preventDefault();
     });
+    if (isDrop) this.#change(null);
     events.addEventListener('session', () => {
-      if (!isDrop && !may('write')) return;
-      const user = isDrop ? null : session.user;
-      if (this.#user !== user) this.#change(user);
+      if (isDrop || !may('write')) return;
+      if (this.#user !== session.user) this.#change(session.user);
       if (this.halted?.kind === 'signed-out') this.resumeAll(({ isHeld }) => !!isHeld);
     });
   }
