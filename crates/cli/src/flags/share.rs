@@ -20,7 +20,7 @@ use super::Connection;
 pub(crate) struct Share {
     /// File to link to: HOST:PORT/PATH or http://HOST:PORT/PATH
     ///
-    /// With --drop a directory; with --list and --revoke only the server counts.
+    /// With --drop a directory; with --list and --revoke any URL of the server.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 
@@ -46,7 +46,7 @@ pub(crate) struct Share {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 
-    /// Maximum size of all files in a drop box together [default: 1G]
+    /// Maximum size of all files in a drop box together [default: 1 GiB]
     #[arg(long, value_name = "SIZE", value_parser = values::some_bytes, requires = "drop")]
     pub(crate) max_bytes: Option<u64>,
 
@@ -55,7 +55,7 @@ pub(crate) struct Share {
     #[arg(value_parser = values::number(1..=100_000))]
     pub(crate) max_files: Option<u32>,
 
-    /// Maximum number of uploads at once to a drop box [default: 4]
+    /// Maximum number of concurrent uploads to a drop box [default: 4]
     #[arg(long, value_name = "COUNT", requires = "drop")]
     #[arg(value_parser = values::number(1..=64))]
     pub(crate) max_uploads: Option<u32>,

@@ -603,7 +603,7 @@ fn a_drop_box_refuses_more_than_its_limits_before_content() {
 }
 
 #[test]
-fn a_drop_box_limits_uploads_at_once_and_revoking_lets_a_running_one_end() {
+fn a_drop_box_limits_concurrent_uploads_and_revoking_lets_a_running_one_end() {
     let server = Server::start(ALLOW);
     let made = drop_box(&server, &json!({ "max_uploads": 2 }));
     let url = url(&made).to_owned();

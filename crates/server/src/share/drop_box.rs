@@ -15,7 +15,7 @@ pub(crate) struct Limits {
     pub(crate) bytes: u64,
     /// Maximum number of its files.
     pub(crate) files: u64,
-    /// Maximum number of uploads at once.
+    /// Maximum number of concurrent uploads.
     pub(crate) at_once: u32,
 }
 
@@ -101,8 +101,8 @@ impl Usage {
 }
 
 impl Limits {
-    /// Returns how many of the uploads at once one address may have: a browser sends three, and
-    /// one place stays for others.
+    /// Returns the maximum number of concurrent uploads of one address: a browser sends three, and
+    /// one slot stays for others.
     fn of_address(&self) -> u32 {
         (self.at_once.saturating_sub(1)).clamp(1, MOST_OF_ADDRESS)
     }
@@ -244,5 +244,6 @@ impl Drop for Slot {
     }
 }
 
-/// Maximum number of uploads at once of one address to one drop box, as many as a browser sends.
+/// Maximum number of concurrent uploads of one address to one drop box, as many as a browser
+/// sends.
 const MOST_OF_ADDRESS: u32 = 3;

@@ -152,7 +152,7 @@ fn a_drop_box_bounds_bytes_and_files_of_all_uploads_together() {
 }
 
 #[test]
-fn uploads_at_once_are_limited_for_the_drop_box_and_for_one_address() {
+fn concurrent_uploads_are_limited_for_the_drop_box_and_for_one_address() {
     let scratch = tempfile::tempdir().unwrap();
     let server = shares(scratch.path());
     let (share, _) = create(&server, drop_box(Limits::default()), 100).unwrap();

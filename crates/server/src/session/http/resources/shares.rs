@@ -342,5 +342,5 @@ const LONGEST_NAME: usize = 64;
 /// Maximum number of files of a drop box: a claim of each unfinished one is in memory.
 const MOST_FILES: u64 = 100_000;
 
-/// Maximum number of uploads at once to a drop box: each holds a file open.
+/// Maximum number of concurrent uploads to a drop box: each holds a file open.
 const MOST_AT_ONCE: u64 = 64;
