@@ -26,7 +26,7 @@ pub(crate) use refusals::REPORT_EVERY;
 pub use running::{Direction, Transfer};
 pub(crate) use running::{Open, Running, Underway};
 pub(crate) use timed::Timed;
-pub(crate) use watched::{Seen, Watch};
+pub(crate) use watched::{Counts, Watch};
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -9,13 +9,13 @@ use tokio::sync::watch;
 
 /// The directories that clients watch at this moment. The number of watchers bounds it.
 #[derive(Debug, Default)]
-pub(crate) struct Watched(Mutex<HashMap<Option<FilePath>, Weak<News>>>);
+pub(crate) struct Watched(Mutex<HashMap<Option<FilePath>, Weak<Sender>>>);
 
-type News = watch::Sender<Seen>;
+type Sender = watch::Sender<Counts>;
 
-/// What happened in a directory: its watchers compare it with what they have seen.
+/// The counts of what happens in a directory, which its watchers compare with earlier ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct Counts {
     /// Number of changes.
     pub(crate) changes: u64,
     /// Number of uploads that began or ended.
@@ -26,22 +26,22 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// Keeps the directory in the table.
-    _news: Arc<News>,
-    pub(crate) seen: watch::Receiver<Seen>,
+    _sender: Arc<Sender>,
+    pub(crate) counts: watch::Receiver<Counts>,
 }
 
 impl Watched {
     /// Watches a directory; `None` is the top.
     pub(crate) fn watch(&self, directory: Option<FilePath>) -> Watch {
         let mut watched = self.lock();
-        watched.retain(|_, news| news.strong_count() > 0);
+        watched.retain(|_, sender| sender.strong_count() > 0);
         let known = watched.get(&directory).and_then(Weak::upgrade);
-        let news = known.unwrap_or_else(|| {
-            let news = Arc::new(News::new(Seen::default()));
-            watched.insert(directory, Arc::downgrade(&news));
-            news
+        let sender = known.unwrap_or_else(|| {
+            let sender = Arc::new(Sender::new(Counts::default()));
+            watched.insert(directory, Arc::downgrade(&sender));
+            sender
         });
-        Watch { seen: news.subscribe(), _news: news }
+        Watch { counts: sender.subscribe(), _sender: sender }
     }
 
     /// Notifies the watchers of a listing that shows the entry, or the directory of the entry,
@@ -54,7 +54,7 @@ impl Watched {
         let parent = entry.parent();
         let above = parent.as_ref().map(FilePath::parent);
         for directory in [Some(parent), above].into_iter().flatten() {
-            notify(watched.get(&directory), |seen| seen.changes += 1);
+            notify(watched.get(&directory), |counts| counts.changes += 1);
         }
     }
 
@@ -66,25 +66,25 @@ impl Watched {
         let is_inside = |directory: &FilePath| directory == entry || directory.is_below(entry);
         let inside =
             watched.iter().filter(|(directory, _)| directory.as_ref().is_some_and(is_inside));
-        inside.for_each(|(_, news)| notify(Some(news), |seen| seen.changes += 1));
+        inside.for_each(|(_, sender)| notify(Some(sender), |counts| counts.changes += 1));
     }
 
     /// Notifies the watchers of its directory that an upload began or ended.
     pub(super) fn upload(&self, path: &FilePath) {
         let watched = self.lock();
         if !watched.is_empty() {
-            notify(watched.get(&path.parent()), |seen| seen.uploads += 1);
+            notify(watched.get(&path.parent()), |counts| counts.uploads += 1);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Option<FilePath>, Weak<News>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Option<FilePath>, Weak<Sender>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn notify(news: Option<&Weak<News>>, change: impl FnOnce(&mut Seen)) {
-    if let Some(news) = news.and_then(Weak::upgrade) {
-        news.send_modify(change);
+fn notify(sender: Option<&Weak<Sender>>, change: impl FnOnce(&mut Counts)) {
+    if let Some(sender) = sender.and_then(Weak::upgrade) {
+        sender.send_modify(change);
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
         let watched = Watched::default();
         let [top, a, b, other] =
             [None, Some("a"), Some("a/b"), Some("c")].map(|text| watched.watch(text.map(path)));
-        let changes = || [&top, &a, &b, &other].map(|watch| watch.seen.borrow().changes);
+        let changes = || [&top, &a, &b, &other].map(|watch| watch.counts.borrow().changes);
         watched.stored(&path("x"));
         assert_eq!(changes(), [1, 0, 0, 0]);
         watched.stored(&path("a/x"));
@@ -111,7 +111,7 @@ mod tests {
         watched.moved(&path("a"));
         assert_eq!(changes(), [3, 2, 1, 0], "a and a/b are gone");
         watched.upload(&path("a/b/x"));
-        let uploads = [&top, &a, &b, &other].map(|watch| watch.seen.borrow().uploads);
+        let uploads = [&top, &a, &b, &other].map(|watch| watch.counts.borrow().uploads);
         assert_eq!(uploads, [0, 0, 1, 0]);
     }
 
@@ -124,6 +124,6 @@ mod tests {
         let (first, second) = (watched.watch(None), watched.watch(None));
         assert_eq!(watched.lock().len(), 1);
         watched.stored(&path("x"));
-        assert_eq!((first.seen.borrow().changes, second.seen.borrow().changes), (1, 1));
+        assert_eq!((first.counts.borrow().changes, second.counts.borrow().changes), (1, 1));
     }
 }

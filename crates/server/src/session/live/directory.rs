@@ -13,7 +13,7 @@ use anyport_store::Attributes;
 
 use super::socket::Socket;
 use crate::access::{Grant, Operation};
-use crate::events::{Seen, Watch};
+use crate::events::{Counts, Watch};
 use crate::service::download::stored_path;
 use crate::service::listing::{Listed, Listing};
 use crate::session::Context;
@@ -26,7 +26,8 @@ pub(super) struct Directory {
     path: Option<FilePath>,
     /// `None` above the scope of the client, where its listing does not change.
     watch: Option<Watch>,
-    seen: Seen,
+    /// The counts of the watch that are handled.
+    counts: Counts,
     /// Its version before it was listed; `None` if a change might not differ from it.
     version: Option<Attributes>,
     /// Running, with the client's number of the request.
@@ -58,7 +59,8 @@ impl Directory {
         // Watched first, so that no later change is missed.
         let mut watch = is_watched(&context.grant, path.as_ref())
             .then(|| context.events.running.watched.watch(path.clone()));
-        let seen = watch.as_mut().map(|watch| *watch.seen.borrow_and_update()).unwrap_or_default();
+        let counts =
+            watch.as_mut().map(|watch| *watch.counts.borrow_and_update()).unwrap_or_default();
         let (version, listing) = blocking::run(|| {
             let version = context.files.version(path.as_ref()).filter(is_settled);
             (version, context.list(context.source(Protocol::Ws, Engine::Own), &list))
@@ -75,7 +77,7 @@ impl Directory {
             path,
             has_new_uploads: watch.is_some(),
             watch,
-            seen,
+            counts,
             version,
             listing: Some((listing?, id)),
             changed_at: None,
@@ -98,13 +100,13 @@ impl Directory {
         grant.check(Operation::List, self.path.as_ref())
     }
 
-    /// Waits for news.
+    /// Waits for a change, or for an upload that begins or ends.
     ///
     /// Cancel safe: yes.
-    pub(super) async fn news(&mut self) {
+    pub(super) async fn changed(&mut self) {
         match &mut self.watch {
             // An error would mean that there is no sender, which the watch keeps.
-            Some(watch) => drop(watch.seen.changed().await),
+            Some(watch) => drop(watch.counts.changed().await),
             None => std::future::pending().await,
         }
     }
@@ -126,10 +128,10 @@ impl Directory {
         [self.change_due(), self.uploads_due()].into_iter().flatten().min()
     }
 
-    /// Appends what is due: entries of the listing, and after all of them news.
+    /// Appends what is due: entries of the listing, and after all of them changes and uploads.
     pub(super) async fn produce(&mut self, context: &Context, now: Instant, socket: &mut Socket) {
         self.update(now);
-        // News of an unfinished listing would make the client begin again, perhaps forever.
+        // A change during an unfinished listing would make the client begin again, perhaps forever.
         if self.listing.is_some() && !self.list(socket).await {
             return;
         }
@@ -169,12 +171,12 @@ impl Directory {
 
     fn update(&mut self, now: Instant) {
         let Some(watch) = &mut self.watch else { return };
-        let seen = *watch.seen.borrow_and_update();
-        if seen.changes != self.seen.changes {
+        let counts = *watch.counts.borrow_and_update();
+        if counts.changes != self.counts.changes {
             self.changed_at.get_or_insert(now);
         }
-        self.has_new_uploads |= seen.uploads != self.seen.uploads;
-        self.seen = seen;
+        self.has_new_uploads |= counts.uploads != self.counts.uploads;
+        self.counts = counts;
     }
 
     fn change_due(&self) -> Option<Instant> {

@@ -38,8 +38,8 @@ pub(crate) struct Opening {
     context: Context,
     /// The request, by which rights are checked again.
     head: RequestHead,
-    /// Its place among all live connections.
-    place: Share,
+    /// Its permit among those of all live connections.
+    permit: Share,
     /// Input that followed the request in the same read.
     rest: Vec<u8>,
 }
@@ -50,16 +50,16 @@ impl Opening {
     /// # Errors
     /// There are too many, or too many of this address.
     pub(super) fn new(context: &Context, head: &RequestHead, rest: &[u8]) -> Result<Self, Refusal> {
-        let mut place = context.live.share(context.peer);
-        if !place.grow(1) {
-            let limit = place.limit();
+        let mut permit = context.live.share(context.peer);
+        if !permit.grow(1) {
+            let limit = permit.limit();
             let message = format!(
                 "all {limit} live connections, or the share of your address, are in use \
                  ({MAX_CONNS})"
             );
             return Err(Refusal::new(RefusalCode::Busy, message).with_hint("try again later"));
         }
-        Ok(Self { context: context.clone(), head: head.clone(), place, rest: rest.to_vec() })
+        Ok(Self { context: context.clone(), head: head.clone(), permit, rest: rest.to_vec() })
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) const fn most(max_connections: usize) -> u64 {
 ///
 /// Cancel safe: yes; nothing is stored.
 pub(crate) async fn serve(wire: SharedWire, opening: Opening, stop: &Stop) {
-    let Opening { context, head, place: _place, rest } = opening;
+    let Opening { context, head, permit: _permit, rest } = opening;
     let mut socket = Socket::new(wire, context.clone(), rest);
     let mut page = Page::new(context, head);
     tokio::select! {
@@ -81,7 +81,7 @@ pub(crate) async fn serve(wire: SharedWire, opening: Opening, stop: &Stop) {
         () = stop.aborted.cancelled() => return,
         () = run(&mut socket, &mut page, &stop.draining) => {}
     }
-    // Its place in a room is free before the close.
+    // Its nickname in a room is free before the close.
     drop(page);
     let _ = timeout(GOODBYE, socket.flush()).await;
     linger::close(&mut socket.into_wire()).await;
@@ -115,7 +115,7 @@ async fn run(socket: &mut Socket, page: &mut Page, draining: &CancellationToken)
                 return socket.close(CloseCode::GOING_AWAY, "the server is stopping");
             }
             moved = socket.moved() => if moved.is_err() { return },
-            () = page.news(), if is_waiting => {}
+            () = page.changed(), if is_waiting => {}
             () = sleep_until(wake.into()) => {}
         }
     }

@@ -204,7 +204,7 @@ impl Page {
         true
     }
 
-    /// Returns when to continue without news. `has_request`: the rate limit delays a request;
+    /// Returns when to continue without a change. `has_request`: the rate limit delays a request;
     /// `is_waiting`: the client has accepted everything.
     pub(super) fn wake(&self, now: Instant, has_request: bool, is_waiting: bool) -> Instant {
         let request = self.rate.wake(now).filter(|_| has_request);
@@ -213,14 +213,14 @@ impl Page {
         [request, directory].into_iter().flatten().fold(look, Instant::min)
     }
 
-    /// Waits for news of the directory or the room.
+    /// Waits for a change of the directory or the room.
     ///
     /// Cancel safe: yes.
-    pub(super) async fn news(&mut self) {
+    pub(super) async fn changed(&mut self) {
         let Self { directory, room, .. } = self;
         let of_directory = async {
             match directory {
-                Some(directory) => directory.news().await,
+                Some(directory) => directory.changed().await,
                 None => std::future::pending().await,
             }
         };
