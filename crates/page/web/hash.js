@@ -12,6 +12,7 @@ const jobs = new Map();
 let worker;
 
 let last = 0;
+let failures = 0;
 
 /** The file cannot be read, or not as it was chosen. */
 export class Changed extends Error {}
@@ -63,7 +64,8 @@ function start() {
   });
   // Without a worker uploads go on; their receipts say that only sizes were compared.
   worker.addEventListener('error', () => {
-    worker = null;
+    failures += 1;
+    worker = failures < 3 ? undefined : null;
     for (const job of jobs.values()) job.done(null);
     jobs.clear();
   });

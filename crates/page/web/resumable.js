@@ -39,6 +39,8 @@ const LEAST_GUESS = 1 << 20;
 /** Time without progress after which a request is repeated; doubled each time. */
 const STALL = 15_000;
 const LONGEST_STALL = 300_000;
+/** Seconds that a server may ask to wait. */
+const LONGEST_WAIT = 3600;
 /** Before it answers, the server may read and hash a partial file; bytes per millisecond. */
 const SLOWEST_DISK = 20_000;
 
@@ -130,12 +132,16 @@ async function restart(item, hooks) {
 /** A browser that cannot read a file any more reports a lost connection.
  * @param {File} file @param {Failure} failure */
 async function readable(file, failure) {
-  if (file.size === 0) return failure;
+  return await isReadable(file) ? failure : new Failure('changed');
+}
+
+/** @param {File} file */
+async function isReadable(file) {
   try {
-    await file.slice(file.size - 1).arrayBuffer();
-    return failure;
+    await file.slice(0, 1).arrayBuffer();
+    return true;
   } catch {
-    return new Failure('changed');
+    return false;
   }
 }
 
@@ -193,7 +199,7 @@ async function send(item, file, hooks) {
   for (;;) {
     moveTo(item, offset, hooks);
     const answer = offset < size
-      ? await append(item, file, offset, hooks) : await complete(item, size, hooks);
+      ? await append(item, file, offset, hooks) : await complete(item, file, hooks);
     const next = offsetIn(answer, size);
     if (answer.status === 409 && next !== null && conflicts < 5) {
       conflicts += 1;
@@ -247,6 +253,7 @@ async function append(item, file, offset, hooks) {
   const end = Math.min(file.size, offset + Math.min(chunk, item.chunk ?? Infinity));
   item.lostAt = undefined;
   item.sent = end - offset;
+  item.isAppending = true;
   try {
     return await exchange('PATCH', String(item.url), fields, file.slice(offset, end), {
       ...hooks, progress: bytes => moveTo(item, offset + bytes, hooks),
@@ -254,12 +261,17 @@ async function append(item, file, offset, hooks) {
   } catch (error) {
     if (error instanceof Failure && error.code === 'offline') item.lostAt = offset;
     throw error;
+  } finally {
+    item.isAppending = false;
   }
 }
 
-/** @param {Item} item @param {number} size @param {Hooks} hooks */
-async function complete(item, size, hooks) {
+/** @param {Item} item @param {File} file @param {Hooks} hooks */
+async function complete(item, file, hooks) {
+  const { size } = file;
   const digest = await digestOf(item, hooks);
+  // A file that has grown was read without an error; from now on no byte of it can be read.
+  if (!await isReadable(file)) throw new Failure('changed');
   const fields = { ...DRAFT, 'Upload-Complete': '?1', 'Upload-Offset': String(size),
     'Content-Type': 'application/partial-upload', ...digest && digestField(digest) };
   return exchange('PATCH', String(item.url), fields, null, hooks);
@@ -395,7 +407,7 @@ function refusalOf(answer) {
 function refused(answer) {
   const { status } = answer;
   const { code, message, hint } = refusalOf(answer);
-  const after = Number(answer.getResponseHeader('Retry-After')) || 0;
+  const after = Math.min(LONGEST_WAIT, Number(answer.getResponseHeader('Retry-After')) || 0);
   return new Failure(kindOf(status), { code, message, hint, after, status });
 }
 

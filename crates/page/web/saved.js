@@ -9,7 +9,7 @@ import { root } from './api.js';
  *   handle?: FileSystemFileHandle, refusal?: { kind: string, code: string, message: string,
  *   hint: string | null, status: number } }} Saved */
 
-/** The server keeps partial files for a day, unless told otherwise; a name helps a week. */
+/** The server keeps partial files for a day, unless told otherwise; names are kept for a week. */
 const LIFETIME = 7 * 24 * 3600 * 1000;
 const PATIENCE = 1000;
 

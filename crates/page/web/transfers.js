@@ -248,7 +248,8 @@ function progress(sent, size) {
 /** @param {import('./resumable.js').Failure} failure */
 function reason({ kind, message, hint, status }) {
   const isOurs = kind === 'changed' || kind === 'differs';
-  const text = !isOurs && message
+  // Numbers of the operating system are for the log.
+  const text = !isOurs && !/os error/.test(message) && message
     || (isOurs || kind === 'full' || kind === 'signed-out' ? t(`error.${kind}`)
       : t('stopped.code', { status }));
   // Messages of the server begin in lower case, some with the name of the file.

@@ -14,7 +14,7 @@ import * as saved from './saved.js';
  *   error?: Failure, url?: string, isNew: boolean, isContinued?: boolean, isHashing?: boolean,
  *   lostAt?: number, sent?: number, stall?: number, chunk?: number, failures?: number,
  *   hashing?: import('./hash.js').Hashing,
- *   ended?: number, isHeld?: boolean }} Item */
+ *   ended?: number, isHeld?: boolean, isAppending?: boolean }} Item */
 
 /** @typedef {{ file: File, path: string, handle?: FileSystemFileHandle | null }} Chosen */
 
@@ -135,6 +135,8 @@ export class Queue extends EventTarget {
       added.push(item);
     }
     this.#keep(added);
+    // New files are tried: there may be space for them.
+    if (added.length && this.halted?.kind === 'full') this.halted = null;
     this.#schedule();
     if (added.length) this.#emit('started', added);
     return added;
@@ -269,8 +271,7 @@ export class Queue extends EventTarget {
   wake() {
     if (this.halted?.kind === 'signed-out') void refresh().catch(() => {});
     for (const [item, run] of this.#runs) {
-      const isStuck = item.state === 'sending' && item.bytes < item.size
-        && now() - run.moved > STUCK;
+      const isStuck = item.isAppending && item.bytes < item.size && now() - run.moved > STUCK;
       if (isStuck) this.#stop(item, 'waiting');
       else if (item.state === 'offline') this.#again(item, run, 0);
     }
@@ -411,6 +412,7 @@ export class Queue extends EventTarget {
       receipt: { ...receipt, seconds: item.seconds }, handle: undefined, hashing: undefined });
     void saved.remove([item.id]);
     this.#emit('stored', item);
+    item.file = undefined;
   }
 
   /** @param {Item} item @param {Run} run @param {Failure} failure @param {number} before */
@@ -429,6 +431,10 @@ export class Queue extends EventTarget {
     this.#runs.delete(item);
     if (failure.kind === 'full' || failure.kind === 'signed-out' || failure.kind === 'offline') {
       const isFirst = !this.halted;
+      // Smaller files may still have space.
+      if (failure.kind === 'full') {
+        this.items = [...this.items.filter(other => other !== item), item];
+      }
       this.halted ??= failure;
       item.state = 'paused';
       item.isHeld = true;
@@ -443,6 +449,12 @@ export class Queue extends EventTarget {
       return;
     }
     item.state = 'refused';
+    if (isStale(item)) {
+      // What the server has of it is of no use, and takes space.
+      void discard({ ...item });
+      item.url = undefined;
+      item.bytes = 0;
+    }
     this.#keep([item]);
     this.#emit('failed', item);
   }
