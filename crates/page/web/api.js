@@ -101,6 +101,16 @@ async function accept(response) {
   return session;
 }
 
+/** Whether a host is this computer itself. @param {string} hostname */
+export const isLoopback = hostname =>
+  /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
+
+/** Whether nobody on the way can read what is sent. */
+export const isEncrypted = () => session.encrypted || location.protocol === 'https:';
+
+/** Returns the address of this page on the encrypted side of the same port. */
+export const httpsAddress = () => location.href.replace(/^http:/, 'https:');
+
 /** Whether the client has a right. @param {string} right */
 export function may(right) {
   return session.rights.includes(right);

@@ -1,10 +1,11 @@
 // @ts-check
 // The frame: rights, navigation, what is sent and where to, and the views of the other modules.
 import {
-  ApiError, decodePath, events, may, refresh, root, session, signIn, signOut,
+  ApiError, events, httpsAddress, isEncrypted, isLoopback, may, refresh, root, session, signIn,
+  signOut,
 } from './api.js';
 import { announce, bdi, button, fill, h, icon, sheet, visible } from './dom.js';
-import { filesView, join, nameOf, sentence, urlOf } from './files.js';
+import { directoryOf, filesView, join, nameOf, sentence, urlOf } from './files.js';
 import { live } from './live.js';
 import { roomView } from './room.js';
 import { transfersView } from './transfers.js';
@@ -18,18 +19,14 @@ const main = document.querySelector('main') ?? document.body.appendChild(h('main
 const isDrop = main.dataset.drop !== undefined;
 /** What the server says about a drop box: until when it is one. */
 const note = isDrop && main.querySelector('.note');
+/** The form that the server shows in place of a file too; then the file is what is wanted. */
+const isFile = main.querySelector('#token') && !location.pathname.endsWith('/');
 let directory = isDrop ? '' : directoryOf(location.pathname);
 let views = new AbortController();
 /** @type {ReturnType<typeof filesView> | null} */ let files = null;
 let isOffline = false;
 let unread = 0;
 let isRoomOpen = false;
-
-/** Returns the directory of an address of this page. @param {string} pathname */
-function directoryOf(pathname) {
-  const below = pathname.slice(root.pathname.length).replace(/^files(\/|$)/, '');
-  return decodePath(below.replace(/\/+$/, ''));
-}
 
 /** @param {string} path */
 const addressOf = path => path ? urlOf(path, true) : root.href;
@@ -113,16 +110,13 @@ function drawBar() {
 }
 
 function security() {
-  const secure = session.encrypted || location.protocol === 'https:';
+  const secure = isEncrypted();
   const words = [icon(secure ? 'lock' : 'unlock'), h('span', null,
     t(secure ? 'encrypted' : 'not.encrypted'))];
   return !secure && session.tls_here
     ? h('a', { class: 'quiet security', href: httpsAddress(), title: t('use.https') }, words)
     : h('span', { class: 'quiet security' }, words);
 }
-
-/** @returns {string} */
-const httpsAddress = () => location.href.replace(/^http:/, 'https:');
 
 function crumbs() {
   const names = directory ? directory.split('/') : [];
@@ -371,8 +365,7 @@ function tokenView(reason) {
     const label = show.querySelector('span');
     if (label) label.textContent = t(hidden ? 'token.show' : 'token.hide');
   }, { class: 'quiet' });
-  const plain = location.protocol === 'http:'
-    && !/^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/.test(location.hostname);
+  const plain = !isEncrypted() && !isLoopback(location.hostname);
   document.title = title.textContent = t('token');
   fill(main, title, h('form', { class: 'token', on: { submit: async event => {
     event.preventDefault();
@@ -403,6 +396,10 @@ events.addEventListener('signedout', async () => {
 let shown = '';
 events.addEventListener('session', () => {
   const { token_required: isRequired, user, rights, scope, signed_in: isSignedIn } = session;
+  if (isFile && session.rights.length) {
+    // From this page the cookie is sent, as it is not from a link of another site.
+    return location.replace(location.pathname + location.search);
+  }
   const now = JSON.stringify([isRequired, user, rights, scope, isSignedIn]);
   if (now !== shown) start();
   shown = now;

@@ -1,6 +1,6 @@
 // @ts-check
 // How to reach this server: its address, the lines for a terminal, and this connection.
-import { root, session } from './api.js';
+import { httpsAddress, isEncrypted, isLoopback, root, session } from './api.js';
 import { copyButton, fill, h, visible } from './dom.js';
 import { duration, rate } from './format.js';
 import { live } from './live.js';
@@ -10,7 +10,6 @@ import { t } from './words.js';
 const LOOK = 2000;
 const CLIENTS = ['nc', 'curl', 'anyport'];
 const PROTOCOLS = { 'http/1.1': 'HTTP/1.1', h2: 'HTTP/2' };
-const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
 
 /**
  * Returns the QR code of an address of this server; a phone cannot reach one of this computer.
@@ -18,7 +17,7 @@ const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
  * @param {string} [path] of the address, if it is not the top
  */
 export function qr(href, path) {
-  if (LOOPBACK.test(new URL(href, root).hostname)) {
+  if (isLoopback(new URL(href, root).hostname)) {
     return h('p', { class: 'note' }, t('connect.only'));
   }
   const source = new URL('.anyport/qr.svg', root);
@@ -47,7 +46,7 @@ const milliseconds = n => n < 1000 ? `${+n.toPrecision(2)} ms` : duration(n / 10
 
 /** This connection, looked at again and again while it is shown. */
 function connection() {
-  const secure = session.encrypted || location.protocol === 'https:';
+  const secure = isEncrypted();
   const list = h('dl');
   const { fingerprint } = session;
   /** @type {import('./live.js').Connection | null} */
@@ -92,7 +91,7 @@ function connection() {
     h('h3', null, t('connect.this')),
     h('p', { class: 'note' }, t(secure ? 'connect.encrypted' : 'connect.plain'), ' ',
       !secure && session.tls_here
-        && h('a', { href: location.href.replace(/^http:/, 'https:') }, t('use.https'))),
+        && h('a', { href: httpsAddress() }, t('use.https'))),
     details,
   ];
 }

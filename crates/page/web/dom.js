@@ -59,20 +59,21 @@ function isSafe(name, value) {
   }
 }
 
-// Joiners are visible by what they join: in emoji and in Arabic script. The last are bytes that
-// are not UTF-8, as `decodePath` of api.js returns them.
-const CONTROLS = new RegExp('[\\0-\\x1f\\x7f-\\x9f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e'
-  + '\\u2060-\\u2069\\ufeff\\udc80-\\udcff]'
-  + '|(?<![\\p{ExtPict}\\p{EMod}\\p{sc=Arab}\\ufe0f])[\\u200c\\u200d]', 'gu');
+// The last are bytes that are not UTF-8, as `decodePath` of api.js returns them.
+const CONTROLS = new RegExp('[\\0-\\x1f\\x7f-\\x9f\\u061c\\u200b-\\u200f\\u2028-\\u202e'
+  + '\\u2060-\\u2069\\ufeff\\udc80-\\udcff]', 'gu');
+/** What joiners are needed after: emoji and Arabic script. */
+const JOINED = /[\p{ExtPict}\p{EMod}\p{sc=Arab}\ufe0f]$/u;
 
 /**
- * Returns text of a peer with a visible form of each control and of each mark that changes the
- * direction of text.
+ * Returns text of a peer with a visible form of each control, of each mark that changes the
+ * direction of text, and of what has no width.
  * @param {string} text
  */
 export function visible(text) {
-  return text.replace(CONTROLS, c => {
+  return text.replace(CONTROLS, (c, at) => {
     const code = c.charCodeAt(0);
+    if (/[\u200c\u200d]/.test(c) && JOINED.test(text.slice(Math.max(0, at - 2), at))) return c;
     if (code < 32) return String.fromCharCode(0x2400 + code);
     if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
     return code === 127 ? '\u2421' : `\\u${code.toString(16).padStart(4, '0')}`;

@@ -30,9 +30,16 @@ try {
   order.down = down === 'down';
 } catch { /* Without storage the order is the usual one at each start. */ }
 
+/** Returns the directory of an address of this page. @param {string} [pathname] */
+export function directoryOf(pathname = location.pathname) {
+  const below = pathname.slice(root.pathname.length).replace(/^files(\/|$)/, '');
+  // Without empty components: a URL that begins with two slashes is another host.
+  return decodePath(below.split('/').filter(Boolean).join('/'));
+}
+
 /** Returns the URL of a file or directory. @param {string} path @param {boolean} [folder] */
 export function urlOf(path, folder = false) {
-  return new URL(encodePath(path) + (folder && path ? '/' : ''), base).href;
+  return new URL(`./${encodePath(path)}${folder && path ? '/' : ''}`, base).href;
 }
 
 /** @param {string} path */
@@ -129,14 +136,16 @@ export function filesView(page) {
   }
 
   /** The list by name, which is slow for 10,000 entries, and as it was drawn the last time.
-   * @type {{ of?: File[], named: File[], key?: string, shown: File[] }} */
-  let cache = { named: [], shown: [] };
+   * @type {{ of?: File[], named: File[], sizes: Map<string, number>, key?: string,
+   *   shown: File[] }} */
+  let cache = { named: [], sizes: new Map(), shown: [] };
 
   function sorted() {
     if (cache.of !== files) {
       const { compare } = new Intl.Collator(language, { numeric: true });
       const named = [...files].sort((a, b) => compare(a.name, b.name));
-      cache = { of: files, named, shown: [] };
+      const sizes = new Map(files.map(({ name, size }) => [name, size]));
+      cache = { of: files, named, sizes, shown: [] };
     }
     const { by, down } = order;
     const key = `${by} ${down} ${filter}`;
@@ -163,12 +172,12 @@ export function filesView(page) {
     }
     const shown = sorted();
     drawn = shown.slice(0, limit);
-    const own = page.sending();
+    const own = transfers.length ? page.sending() : new Map();
     // Not twice: as a row of the transfers above, or as a file that was listed before its end.
     const incoming = transfers.filter(({ name, bytes: done, size }) => {
       const isDone = own.get(join(directory, name));
       return isDone !== false && !(isDone && done === size)
-        && !files.some(file => file.name === name && file.size === size);
+        && cache.sizes.get(name) !== size;
     });
     const receiving = new Set(incoming.map(({ name }) => `\0${name}`));
     const kept = new Set(drawn.map(file => file.path));
@@ -570,8 +579,8 @@ export function filesView(page) {
       failure = null;
       page.reached(true);
     } catch (error) {
-      if (mine !== turn || !(error instanceof ApiError)) return;
-      if (error.code === 'offline') {
+      if (mine !== turn || (error instanceof DOMException && error.name === 'AbortError')) return;
+      if (!(error instanceof ApiError) || error.code === 'offline') {
         // The last list remains, and the page says why it may be old.
         page.reached(false);
         retry = setTimeout(load, 3000);

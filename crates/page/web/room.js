@@ -3,6 +3,7 @@
 import * as api from './api.js';
 import { bdi, button, fill, h, visible } from './dom.js';
 import { bytes } from './format.js';
+import { directoryOf } from './files.js';
 import { tokens } from './links.js';
 import { live } from './live.js';
 import { queue } from './uploads.js';
@@ -226,10 +227,6 @@ function clock(time) {
   return h('time', { datetime: time.toISOString() }, format.format(time));
 }
 
-/** The directory that is shown. */
-const directory = () => api.decodePath(location.pathname.slice(api.root.pathname.length)
-  .replace(/^files(\/|$)/, '').replace(/\/+$/, ''));
-
 /**
  * Returns the room below its heading, and joins it by name.
  * @param {AbortSignal} signal when it is closed
@@ -369,7 +366,7 @@ export function roomView(signal) {
   function send(files) {
     if (!files.length) return;
     const chosen = files.map(file => ({ file, path: file.name }));
-    for (const item of queue.add(chosen, directory())) dropped.add(item);
+    for (const item of queue.add(chosen, directoryOf())) dropped.add(item);
   }
 
   if (api.may('write')) {

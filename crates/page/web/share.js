@@ -1,6 +1,6 @@
 // @ts-check
 // Links for people without a token: to one file, or to a box that takes files and shows none.
-import { request, root } from './api.js';
+import { encodePath, request, root } from './api.js';
 import { announce, bdi, button, copyButton, fill, h, visible } from './dom.js';
 import { qr } from './connect.js';
 import { sentence } from './files.js';
@@ -49,15 +49,21 @@ export function shareSheet({ path, kind = 'file' }) {
   const heading = h('h3', { hidden: true }, t('share.active'));
   const isFile = kind === 'file';
 
-  /** @param {object} wanted @param {HTMLFormElement} form @param {HTMLButtonElement} submit */
+  /** @param {{ path: string | null }} wanted
+   * @param {HTMLFormElement} form @param {HTMLButtonElement} submit */
   async function create(wanted, form, submit) {
+    // Bytes that are no UTF-8 are lone surrogates here, which JSON does not have.
+    const raw = wanted.path && /[\udc80-\udcff]/u.test(wanted.path) && {
+      path: wanted.path.replace(/\p{Cs}/gu, '\ufffd'), path_raw: encodePath(wanted.path),
+    };
     submit.disabled = true;
     problem.textContent = '';
     fill(made);
     form.after(problem, made);
     try {
       const response = await request('.anyport/shares', { method: 'POST',
-        headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(wanted) });
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ ...wanted, ...raw }) });
       show((await response.json()).share);
       await load();
     } catch (error) {
@@ -80,7 +86,7 @@ export function shareSheet({ path, kind = 'file' }) {
   }
 
   /** @param {string} title @param {string} note @param {ReturnType<typeof choice>[]} choices
-   * @param {() => object} wanted @param {string} label @param {string} [rank] */
+   * @param {() => { path: string | null }} wanted @param {string} label @param {string} [rank] */
   function form(title, note, choices, wanted, label, rank) {
     const submit = h('button', { class: rank }, h('span', null, label));
     const element = h('form', { class: 'share-form', on: { submit: event => {
