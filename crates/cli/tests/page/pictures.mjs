@@ -34,6 +34,7 @@ const put = (name, size, age) => {
 
 await scenario(async () => {
   const page = await opened();
+  await page.getByText('No files yet.').waitFor();
   await picture(page, 'empty', ['desktop', 'wide', 'phone']);
   const day = 86_400;
   put('photos/one.jpg', 3_000_000, day);
@@ -47,10 +48,7 @@ await scenario(async () => {
   await ready(page);
   await listed(page, 'notes.txt').waitFor();
   await picture(page, 'list', ['desktop', 'wide', 'phone']);
-  const fresh = async (width = 1280) => {
-    await page.setViewportSize({ width, height: 800 });
-    await page.emulateMedia({ colorScheme: 'light' });
-  };
+  const fresh = () => page.emulateMedia({ colorScheme: 'light' });
   await fresh();
   await listed(page, 'notes.txt').hover();
   await listed(page, 'notes.txt').locator('input[type=checkbox]').check();
@@ -60,6 +58,7 @@ await scenario(async () => {
   await page.getByRole('button', { name: 'New folder' }).click();
   await picture(page, 'newfolder', ['desktop', 'phone']);
   await page.keyboard.press('Escape');
+  await fresh();
   await drop(page, [sample('dropped.txt', 10)], { hold: async () => {
     await page.locator('.drop').waitFor();
     await page.screenshot({ path: path.join(process.env.SHOTS, 'dragging-desktop-light.png') });
@@ -75,12 +74,17 @@ await scenario(async () => {
   const slow = await proxy(given.url, rates);
   const sending = await opened(slow.url);
   const names = ['trip to the sea.mov', 'recording-2026-11-28-final-version-that-nobody-renamed.wav',
-    'slides.key', 'archive.zip', 'raw-0001.dng', 'raw-0002.dng'];
+    'slides.key', 'archive.zip', 'raw-0001.dng'];
   await choose(sending, names.map((name, n) => sample(name, 98_000_000 - n * 10_000_000)));
   await until('rates', async () =>
     (await sending.locator('.transfer[data-state=sending]').allInnerTexts())
       .filter((text) => /left/.test(text)).length >= 3);
   await picture(sending, 'uploading', ['desktop', 'wide', 'phone']);
+  // For the README.
+  await sending.setViewportSize({ width: 860, height: 940 });
+  await sending.emulateMedia({ colorScheme: 'light' });
+  await sending.screenshot({ path: path.join(process.env.SHOTS, 'readme.png') });
+  await sending.setViewportSize({ width: 1280, height: 800 });
   await transfer(sending, 'slides.key').getByRole('button', { name: 'Pause' }).click();
   await transfer(sending, 'trip').locator('details.menu summary').click();
   await picture(sending, 'menu');

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import {
-  choose, given, listed, open, opened, person, published, ready, sample, same,
+  choose, given, listed, open, opened, person, proxy, published, reaches, ready, sample, same,
   scenario, stored, transfer, until, violations,
 } from './browser.mjs';
 
@@ -17,6 +17,11 @@ async function fine(page, state) {
   await page.setViewportSize(size);
   return found;
 }
+
+/** Bytes of the largest partial file. */
+const parts = () => Math.max(0, ...fs.readdirSync(given.dir, { recursive: true })
+  .filter((name) => name.endsWith('.part'))
+  .map((name) => fs.statSync(path.join(given.dir, name), { throwIfNoEntry: false })?.size ?? 0));
 
 await scenario(async () => {
   const report = { axe: [] };
@@ -75,6 +80,25 @@ await scenario(async () => {
   await guests[1].reload();
   await ready(guests[1]);
   assert.equal(await guests[1].locator('.transfer').count(), 0);
+
+  // A tab of the box that is closed during an upload: the same browser offers to continue it.
+  const slow = await proxy(given.url, { rate: 2_000_000 });
+  const sender = await person();
+  const half = await sender.newPage();
+  const through = box.replace(given.url, slow.url);
+  await half.goto(through);
+  await ready(half);
+  const large = sample('half.mov', 4_000_000);
+  await choose(half, large);
+  await until('a part', () => parts() > 1_000_000);
+  await half.close({ runBeforeUnload: false });
+  const back = await sender.newPage();
+  await back.goto(through);
+  await ready(back);
+  await reaches(back, 'half.mov', 'needs-file');
+  await choose(back, large);
+  await stored(back, 'half.mov');
+  assert.ok(same(large, path.join(given.dir, published().find((name) => /half/.test(name)))));
 
   // A revoked link ends; the page says so.
   const list = page.locator('.share-list li');
