@@ -20,7 +20,7 @@ const isDrop = main.dataset.drop !== undefined;
 /** What the server says about a drop box: until when it is one. */
 const note = isDrop && main.querySelector('.note');
 /** The form that the server shows in place of a file too; then the file is what is wanted. */
-const isFile = main.querySelector('#token') && !location.pathname.endsWith('/');
+let isFile = !!main.querySelector('#token') && !location.pathname.endsWith('/');
 let directory = isDrop ? '' : directoryOf(location.pathname);
 let views = new AbortController();
 /** @type {ReturnType<typeof filesView> | null} */ let files = null;
@@ -397,8 +397,13 @@ let shown = '';
 events.addEventListener('session', () => {
   const { token_required: isRequired, user, rights, scope, signed_in: isSignedIn } = session;
   if (isFile && session.rights.length) {
+    isFile = false;
+    const wanted = location.pathname + location.search;
+    // What the browser saves leaves this page, which then shows the folder.
+    directory = directory.slice(0, Math.max(0, directory.lastIndexOf('/')));
+    history.replaceState(null, '', addressOf(directory));
     // From this page the cookie is sent, as it is not from a link of another site.
-    return location.replace(location.pathname + location.search);
+    location.replace(wanted);
   }
   const now = JSON.stringify([isRequired, user, rights, scope, isSignedIn]);
   if (now !== shown) start();
