@@ -306,12 +306,16 @@ fn a_session_ends_with_its_token_and_a_running_upload_is_stored() {
     let begun = [(&page, "x"), (&signed_out, "y")].map(|(page, name)| {
         let fields = format!("{}{OWN}", page.cookie).replace('\n', "\r\n");
         let mut stream = connect(server.port());
-        let head =
-            format!("PUT /{name} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n{fields}\r\nhel");
+        let head = format!(
+            "PUT /{name} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
+             Expect: 100-continue\r\n{fields}\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
+        // Both are admitted before the session and the token end.
+        assert!(read_head(&mut stream).starts_with("HTTP/1.1 100 "));
+        stream.write_all(b"hel").unwrap();
         (stream, name)
     });
-    server.growing_part();
     assert_eq!(signed_out.status("DELETE", SESSION, OWN), 204);
     std::fs::write(file.path(), format!("bob {BOB}\n")).unwrap();
     server.signal("HUP");
