@@ -6,7 +6,7 @@
 //   PATCH the rest of the file, or chunks where a proxy limits requests
 //   PATCH without content, with the digest: the server compares it before it publishes the file
 import { decodePath, encodePath, events, parseRefusal } from './api.js';
-import { Changed, hash } from './hash.js';
+import { workerUrl } from './dom.js';
 
 /** @typedef {import('./uploads.js').Item} Item */
 /** `path` is that of the stored file, if the server says it; `name` is below the directory.
@@ -34,8 +34,6 @@ export class Failure extends Error {
 const SMALL = 1 << 20;
 const FIRST_CHUNK = 64 << 20;
 const LEAST_CHUNK = 64 << 10;
-/** Below this size a proxy that refuses a chunk is not taken for a lost connection. */
-const LEAST_GUESS = 1 << 20;
 /** Time without progress after which a request is repeated; doubled each time. */
 const STALL = 15_000;
 const LONGEST_STALL = 300_000;
@@ -47,15 +45,10 @@ const SLOWEST_DISK = 20_000;
 /** Size of a request's content that is accepted on the way, known after a 413. */
 let chunk = Infinity;
 
-/** @param {number} sent */
-function halved(sent) {
-  return Math.min(FIRST_CHUNK, Math.ceil(sent / 2));
-}
-
 /** Sends at most half of what was refused from here on; returns whether that is worth a request.
  * @param {number} sent */
 function shrink(sent) {
-  const next = halved(sent);
+  const next = Math.min(FIRST_CHUNK, Math.ceil(sent / 2));
   // Of several requests that were refused at a time each halves its own size.
   if (next >= LEAST_CHUNK) chunk = Math.min(chunk, next);
   return next >= LEAST_CHUNK;
@@ -79,7 +72,6 @@ export async function attempt(item, hooks) {
       const isSmall = file.size <= Math.min(SMALL, chunk) && 'X-Anyport-Mtime' in time(item);
       return await (isSmall && !item.url ? putWhole : send)(item, file, hooks);
     } catch (error) {
-      if (error instanceof Changed) throw new Failure('changed');
       if (!(error instanceof Failure)) throw error;
       // A server that lost nothing meanwhile is only slower than was assumed.
       if (error.code === 'stalled') item.stall = Math.min(LONGEST_STALL, 2 * stall);
@@ -191,7 +183,7 @@ async function send(item, file, hooks) {
     if (known === null) throw new Failure('offline');
     if (isWhole(answer)) return completed(item, answer, hooks);
     offset = known;
-    guess(item, offset);
+    item.isContinued = true;
   } else {
     offset = await create(item, size, hooks);
   }
@@ -215,7 +207,6 @@ async function send(item, file, hooks) {
     } else {
       if (next === null || next <= offset) throw new Failure('offline');
       offset = next;
-      item.failures = 0;
     }
   }
 }
@@ -250,17 +241,13 @@ async function create(item, size, hooks) {
 async function append(item, file, offset, hooks) {
   const fields = { ...DRAFT, 'Upload-Complete': '?0', 'Upload-Offset': String(offset),
     'Content-Type': 'application/partial-upload' };
-  const end = Math.min(file.size, offset + Math.min(chunk, item.chunk ?? Infinity));
-  item.lostAt = undefined;
+  const end = Math.min(file.size, offset + chunk);
   item.sent = end - offset;
   item.isAppending = true;
   try {
     return await exchange('PATCH', String(item.url), fields, file.slice(offset, end), {
       ...hooks, progress: bytes => moveTo(item, offset + bytes, hooks),
     });
-  } catch (error) {
-    if (error instanceof Failure && error.code === 'offline') item.lostAt = offset;
-    throw error;
   } finally {
     item.isAppending = false;
   }
@@ -289,22 +276,15 @@ async function digestOf(item, hooks) {
     hooks?.signal.addEventListener('abort', abort, { once: true });
   });
   try {
-    return /** @type {string | null} */ (await Promise.race([hashing.digest, aborted]));
+    const digest = /** @type {string | null} */ (await Promise.race([hashing.digest, aborted]));
+    if (digest || !hooks || !item.file || item.isHashedAgain) return digest;
+    // The worker may have failed to load once.
+    item.isHashedAgain = true;
+    item.hashing = hash(item.file, hooks.moved);
+    return await digestOf(item, hooks);
   } finally {
     item.isHashing = false;
   }
-}
-
-/** Sends less at a time if twice nothing of a request was stored at a server that can be reached:
- * some proxies refuse a request by cutting its connection.
- * @param {Item} item @param {number} offset */
-function guess(item, offset) {
-  item.isContinued = true;
-  item.failures = item.lostAt === offset ? (item.failures ?? 0) + 1 : 0;
-  if (item.failures < 2) return;
-  item.failures = 0;
-  const next = halved(item.sent ?? 0);
-  if (next >= LEAST_GUESS) item.chunk = next;
 }
 
 /** Returns the receipt in a response. @param {Item} item @param {XMLHttpRequest} answer
@@ -480,4 +460,69 @@ function exchange(method, url, fields, content, options) {
     wait(content?.size ? stall : stall + slack);
     request.send(content);
   });
+}
+
+// The digest of a file, which a worker computes while the file is sent.
+
+/** @typedef {{ digest: Promise<string | null>, bytes: number, cancel: () => void }} Hashing */
+/** @typedef {{ hashing: Hashing, done: (digest: string | null) => void,
+ *   fail: (failure: Failure) => void, moved: () => void }} Job */
+
+/** @type {Map<number, Job>} */
+const jobs = new Map();
+
+/** @type {Worker | null} */
+let worker = null;
+
+let last = 0;
+
+/**
+ * Computes the BLAKE3 digest of a file. It is null where the browser cannot: such uploads go on,
+ * and their receipts say that only sizes were compared.
+ * @param {File} file
+ * @param {() => void} moved called while it proceeds
+ * @returns {Hashing}
+ */
+function hash(file, moved) {
+  const id = ++last;
+  /** @type {Hashing} */
+  const hashing = { digest: Promise.resolve(null), bytes: 0, cancel };
+  try {
+    worker ??= start();
+  } catch {
+    return hashing;
+  }
+  hashing.digest = new Promise((done, fail) => jobs.set(id, { hashing, done, fail, moved }));
+  // An upload that fails first has no use for it.
+  hashing.digest.catch(() => {});
+  worker.postMessage({ id, file });
+  return hashing;
+
+  function cancel() {
+    jobs.get(id)?.done(null);
+    if (jobs.delete(id)) worker?.postMessage({ id });
+  }
+}
+
+function start() {
+  const started = new Worker(workerUrl('./hash-worker.js'), { type: 'module' });
+  started.addEventListener('message', ({ data }) => {
+    const job = jobs.get(data.id);
+    if (!job) return;
+    if (data.bytes !== undefined) {
+      job.hashing.bytes = data.bytes;
+      return job.moved();
+    }
+    jobs.delete(data.id);
+    if (data.failed === 'changed') job.fail(new Failure('changed'));
+    else job.done(data.digest ?? null);
+  });
+  // The next file starts another one.
+  started.addEventListener('error', () => {
+    started.terminate();
+    worker = null;
+    for (const job of jobs.values()) job.done(null);
+    jobs.clear();
+  });
+  return started;
 }

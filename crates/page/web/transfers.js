@@ -3,7 +3,7 @@
 import { encodePath, may, root } from './api.js';
 import { qr } from './connect.js';
 import { announce, append, bdi, button, copy, fill, h, icon, visible } from './dom.js';
-import { amount, bytes, count, duration, exact, middle, percent, rate } from './format.js';
+import { amount, bytes, count, duration, middle, percent, rate } from './format.js';
 import { isStale } from './uploads.js';
 import { t } from './words.js';
 
@@ -315,8 +315,7 @@ function choose(queue, item, note) {
   const input = h('input', { type: 'file', on: { change: () => {
     const file = input.files?.[0];
     if (!file || queue.give(item, file)) return;
-    note.textContent = t('other.file', { name: visible(item.name), size: bytes(item.size),
-      time: exact(new Date(item.lastModified)) });
+    note.textContent = t('other.file', { name: visible(item.name) });
     announce(note.textContent);
   } } });
   input.click();
@@ -344,7 +343,7 @@ function speak(queue, signal) {
     setTimeout(() => {
       const [first] = stored;
       if (stored.length === 1 && first) {
-        announce(t('is.stored', { name: visible(first.name), result: result(first) }));
+        announce(`${visible(first.name)}: ${result(first)}`);
       } else {
         announce(t('stored.count', { n: count(stored.length) }));
       }

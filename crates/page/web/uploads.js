@@ -12,9 +12,8 @@ import * as saved from './saved.js';
  *   handle?: FileSystemFileHandle, state: State, bytes: number, rate: number,
  *   left: number | null, seconds: number, receipt?: import('./resumable.js').Receipt,
  *   error?: Failure, url?: string, isNew: boolean, isContinued?: boolean, isHashing?: boolean,
- *   lostAt?: number, sent?: number, stall?: number, chunk?: number, failures?: number,
- *   hashing?: import('./hash.js').Hashing,
- *   ended?: number, isHeld?: boolean, isAppending?: boolean }} Item */
+ *   sent?: number, stall?: number, hashing?: import('./resumable.js').Hashing,
+ *   ended?: number, isHeld?: boolean, isHashedAgain?: boolean, isAppending?: boolean }} Item */
 
 /** @typedef {{ file: File, path: string, handle?: FileSystemFileHandle | null }} Chosen */
 
