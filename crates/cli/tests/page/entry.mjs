@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import {
-  choose, given, listed, opened, person, ready, sample, scenario, shell, stored, until,
+  choose, given, listed, opened, person, ready, sample, scenario, shell, site,
+  stored, until,
 } from './browser.mjs';
 
 const { tokens, alice, reader, guest } = given.facts;
@@ -60,6 +61,18 @@ await scenario(async () => {
   await ready(page);
   await enter(page, alice);
   await listed(page, 'kept.txt').waitFor();
+
+  // A link to a file asks for the token and then is the file; for a person who is signed in, also
+  // from a page of another site, whose requests have no cookie.
+  const linked = await (await person()).newPage();
+  await linked.goto(`${given.url}files/kept.txt`);
+  await ready(linked);
+  await enter(linked, alice);
+  await linked.getByText('kept', { exact: true }).waitFor();
+  const mail = await site(`<a href="${given.url}files/kept.txt">link</a>`);
+  await linked.goto(mail.url.replace('127.0.0.1', 'localhost'));
+  await linked.getByRole('link').click();
+  await linked.getByText('kept', { exact: true }).waitFor();
 
   // No JavaScript: the same form, the same address afterwards.
   const plain = await (await person({ javaScriptEnabled: false })).newPage();
