@@ -231,7 +231,8 @@ async function* readEntry(entry, path, failed) {
       yield { file, path };
       return;
     }
-    const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
+    const reader =
+      /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
     for (;;) {
       // Each call returns some entries, the last one none.
       /** @type {FileSystemEntry[]} */
@@ -250,11 +251,13 @@ async function* readEntry(entry, path, failed) {
 async function* readHandle(handle, path, failed) {
   try {
     if (handle.kind === 'file') {
-      const file = /** @type {FileSystemFileHandle} */ (handle);
+      const file =
+        /** @type {FileSystemFileHandle} */ (handle);
       yield { file: await file.getFile(), path, handle: file };
       return;
     }
-    const below = /** @type {{ values(): AsyncIterable<FileSystemHandle> }} */ (
+    const below =
+      /** @type {{ values(): AsyncIterable<FileSystemHandle> }} */ (
       /** @type {unknown} */ (handle));
     for await (const entry of below.values()) {
       yield* readHandle(entry, `${path}/${entry.name}`, failed);
@@ -319,7 +322,8 @@ function showTarget(show) {
 function listenForFiles() {
   for (const type of ['dragenter', 'dragover']) {
     document.addEventListener(type, event => {
-      const drag = /** @type {DragEvent} */ (event);
+      const drag =
+        /** @type {DragEvent} */ (event);
       if (!hasFiles(drag) || needsToken()) return;
       // Also without the right: a browser would leave the page to show the file.
       drag.preventDefault();
@@ -473,7 +477,8 @@ pane.addEventListener('keydown', event => {
 });
 
 document.addEventListener('unread', event => {
-  unread = /** @type {CustomEvent} */ (event).detail;
+  unread =
+    /** @type {CustomEvent} */ (event).detail;
   // In place: a button that is replaced loses its focus, and the click that has begun.
   const button = bar.querySelector('.room-button');
   if (button) drawUnread(button);

@@ -53,7 +53,8 @@ function connection() {
   let seen = null;
 
   function draw() {
-    const protocol = /** @type {Record<string, string>} */ (PROTOCOLS)[session.protocol]
+    const protocol =
+      /** @type {Record<string, string>} */ (PROTOCOLS)[session.protocol]
       ?? session.protocol;
     /** @type {[string, import('./dom.js').Child][]} */
     const rows = [
@@ -73,7 +74,8 @@ function connection() {
 
   const closed = new AbortController();
   live.addEventListener('connection', event => {
-    seen = /** @type {CustomEvent} */ (event).detail;
+    seen =
+      /** @type {CustomEvent} */ (event).detail;
     draw();
   }, { signal: closed.signal });
   const timer = setInterval(look, LOOK);

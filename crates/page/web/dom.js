@@ -188,7 +188,8 @@ export function sheet(title, content) {
 }
 
 /** @type {{ createScriptURL(url: string): string } | undefined} */
-const policy = /** @type {{ trustedTypes?: { createPolicy: Function } }} */ (window).trustedTypes
+const policy =
+  /** @type {{ trustedTypes?: { createPolicy: Function } }} */ (window).trustedTypes
   ?.createPolicy('anyport', { createScriptURL: (/** @type {string} */ url) => {
     const allowed = new URL('./', import.meta.url).href;
     if (!url.startsWith(allowed)) throw new TypeError(`script of another path: ${url}`);

@@ -19,8 +19,7 @@ const FILTER_FROM = 20;
 const MOST_QUERY = 7000;
 
 /** What browsers show by themselves: opened in another tab, as uploads end with this one. */
-const SHOWN = new RegExp('\\.(png|jpe?g|gif|webp|avif|bmp|svg|pdf|txt|md|log|json|xml|html?'
-  + '|mp4|webm|mov|mp3|ogg|wav|flac|m4a|opus)$', 'i');
+const SHOWN = /\.(png|jpe?g|gif|webp|avif|svg|pdf|txt|json|html?|mp4|webm|mp3|ogg|wav|m4a)$/i;
 
 /** @type {{ by: 'name' | 'size' | 'time', down: boolean }} */
 const order = { by: 'name', down: false };
@@ -28,7 +27,9 @@ try {
   const [by, down] = (localStorage.getItem('anyport-sort') ?? '').split(' ');
   if (by === 'size' || by === 'time') order.by = by;
   order.down = down === 'down';
-} catch { /* Without storage the order is the usual one at each start. */ }
+} catch {
+  // Without storage the order is the usual one at each start.
+}
 
 /** Returns the directory of an address of this page. @param {string} [pathname] */
 export function directoryOf(pathname = location.pathname) {
@@ -108,7 +109,8 @@ export function filesView(page) {
     }
     draw();
   } } });
-  const heads = /** @type {const} */ (['name', 'size', 'time']).map(by => ({
+  const heads =
+    /** @type {const} */ (['name', 'size', 'time']).map(by => ({
     by,
     cell: h('th', { scope: 'col', class: by }, h('button', { type: 'button', on: {
       click: () => sort(by) } }, h('span', null, t(by === 'time' ? 'modified' : by)), icon('up'))),
@@ -131,7 +133,9 @@ export function filesView(page) {
     order.by = by;
     try {
       localStorage.setItem('anyport-sort', `${by} ${order.down ? 'down' : 'up'}`);
-    } catch { /* As above. */ }
+    } catch {
+      // As above.
+    }
     draw();
   }
 
@@ -343,14 +347,14 @@ export function filesView(page) {
       const row = h('tr', { class: 'receiving' },
         h('td', { class: 'pick' }, icon('file')),
         h('td', { class: 'name' }, h('span', { class: 'open' }, bdi(name)),
-          h('progress', { max: '1', 'aria-label': t('receiving') })),
+          h('div', { class: 'bar' }, h('div'))),
         h('td', { class: 'size' }), h('td', { class: 'time' }, t('receiving')));
       known = { row, state: '' };
       rows.set(key, known);
     }
-    const progress = known.row.querySelector('progress');
+    const part = known.row.querySelector('.bar div');
     const cell = known.row.querySelector('.size');
-    if (progress && size) progress.value = done / size;
+    if (part instanceof HTMLElement && size) part.style.width = `${100 * done / size}%`;
     if (cell) {
       cell.textContent = size === null ? bytes(done)
         : t('of', { done: amount(done, size), size: bytes(size) });
@@ -596,7 +600,8 @@ export function filesView(page) {
 
   live.addEventListener('changed', () => void load(), { signal: page.signal });
   live.addEventListener('transfers', event => {
-    transfers = /** @type {CustomEvent} */ (event).detail.transfers;
+    transfers =
+      /** @type {CustomEvent} */ (event).detail.transfers;
     if (loaded) draw();
   }, { signal: page.signal });
 

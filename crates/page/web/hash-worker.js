@@ -20,7 +20,8 @@ function compiled() {
 /** @returns {Promise<Blake3>} */
 async function hasher() {
   const { exports } = await WebAssembly.instantiate(await compiled());
-  const blake3 = /** @type {Blake3} */ (/** @type {unknown} */ (exports));
+  const blake3 =
+    /** @type {Blake3} */ (/** @type {unknown} */ (exports));
   blake3.init();
   return blake3;
 }

@@ -58,7 +58,9 @@ function kept(key) {
 function keep(key, value) {
   try {
     localStorage.setItem(`anyport-${key}`, value);
-  } catch { /* Without storage it lasts as long as the page. */ }
+  } catch {
+    // Without storage it lasts as long as the page.
+  }
 }
 
 let nick = kept('nick');
@@ -182,7 +184,8 @@ live.addEventListener('room', event => happened(/** @type {CustomEvent} */ (even
 api.events.addEventListener('session', attend);
 
 queue.addEventListener('stored', event => {
-  const item = /** @type {CustomEvent} */ (event).detail;
+  const item =
+    /** @type {CustomEvent} */ (event).detail;
   if (!dropped.delete(item)) return;
   // The receipt has the name under which it was stored, if another file had the first.
   const name = item.receipt?.name ?? item.path;
@@ -300,7 +303,8 @@ export function roomView(signal) {
   function trim() {
     let surplus = log.querySelectorAll('p:not(.room-nick)').length - lines.length;
     if (surplus <= 0) return;
-    const last = /** @type {HTMLElement} */ (log.lastElementChild);
+    const last =
+      /** @type {HTMLElement} */ (log.lastElementChild);
     const before = last.offsetTop;
     for (; surplus > 0; surplus--) {
       const first = log.firstElementChild;

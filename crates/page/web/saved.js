@@ -37,7 +37,9 @@ try {
     if (data.asks) channel?.postMessage({ is: me });
     else alive.add(data.is);
   });
-} catch { /* Each tab then continues what it finds. */ }
+} catch {
+  // Each tab then continues what it finds.
+}
 
 function opened() {
   return database ??= new Promise(resolve => {
@@ -118,7 +120,8 @@ export async function adopt(base, user) {
     const request = store.getAll();
     // In one transaction, so that of two tabs only one finds an owner that is gone.
     request.onsuccess = () => {
-      for (const record of /** @type {Saved[]} */ (request.result)) {
+      for (const record of
+        /** @type {Saved[]} */ (request.result)) {
         if (record.time < Date.now() - LIFETIME) store.delete(record.id);
         else if (record.base === base && record.user === user && !alive.has(record.owner)) {
           record.owner = me;

@@ -221,7 +221,9 @@ function read() {
   let kept = null;
   try {
     kept = localStorage.getItem('anyport-language');
-  } catch { /* Without storage the choice lasts as long as the page. */ }
+  } catch {
+    // Without storage the choice lasts as long as the page.
+  }
   return (kept ?? document.documentElement.lang).startsWith('ko') ? 'ko' : 'en';
 }
 
@@ -231,7 +233,9 @@ export function setLanguage(chosen) {
   language = chosen;
   try {
     localStorage.setItem('anyport-language', chosen);
-  } catch { /* As above. */ }
+  } catch {
+    // As above.
+  }
   document.documentElement.lang = chosen;
   document.dispatchEvent(new Event('language'));
 }
