@@ -208,8 +208,14 @@ fn expand<'a>(text: &'a str, base: &[String], paths: &mut Vec<ModulePath>) -> &'
 }
 
 /// Command lines that a page or a message shows.
-const COMMAND_LINES: [&str; 5] =
-    ["/rooms/lobby --as YOU", "curl --data-binary", "ncat --ssl", "-k --pinnedpubkey", "--pin {} "];
+const COMMAND_LINES: [&str; 6] = [
+    "/rooms/lobby --as YOU",
+    "curl --data-binary",
+    "ncat --ssl",
+    "-k --pinnedpubkey",
+    "--pin {} ",
+    "--token-file TOKENFILE",
+];
 
 /// A program that embeds a library has its own names for settings: messages name a
 /// `proto::setting::Setting`.
