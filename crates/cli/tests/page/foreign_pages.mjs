@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import {
-  expectFaults, given, pause, person, published, scenario, site,
+  expectFaults, given, pause, person, published, scenario, site, until,
 } from './browser.mjs';
 
 const { token } = given.facts ?? {};
@@ -101,7 +101,8 @@ await scenario(async () => {
     assert.equal(await page.evaluate(() => globalThis.stolen), undefined);
     for (const enctype of ['multipart/form-data', 'text/plain', 'application/x-www-form-urlencoded']) {
       for (const path of ['', '.anyport/session', 'rooms/lobby', '.anyport/shares']) {
-        await page.goto(from);
+        // The page of a refusal may load itself again, now with the cookie.
+        await until('the foreign page', () => page.goto(from));
         const [answer] = await Promise.all([
           page.waitForResponse((response) => response.url() === given.url + path),
           page.waitForEvent('framenavigated'),
@@ -111,7 +112,7 @@ await scenario(async () => {
         report[`${name} form`][`${path} ${enctype}`] = answer.status();
       }
     }
-    await page.goto(from);
+    await until('the foreign page', () => page.goto(from));
     const framed = await page.evaluate((src) => {
       const frame = document.createElement('iframe');
       document.body.append(frame);
