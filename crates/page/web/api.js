@@ -80,12 +80,14 @@ export async function refresh() {
   return accept(await request('.anyport/session'));
 }
 
-/** Exchanges a token for a session. @param {string} token @returns {Promise<Session>} */
+/** Exchanges a token for a session, which is read again: a browser may refuse the cookie.
+ * @param {string} token @returns {Promise<Session>} */
 export async function signIn(token) {
-  return accept(await request('.anyport/session', {
+  await request('.anyport/session', {
     method: 'POST', headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify({ token }),
-  }));
+  });
+  return refresh();
 }
 
 /** Ends the session. */

@@ -375,7 +375,9 @@ function tokenView(reason) {
     event.preventDefault();
     submit.disabled = true;
     try {
-      await signIn(input.value.trim());
+      const { signed_in: isSignedIn } = await signIn(input.value.trim());
+      if (!isSignedIn) error.textContent = t('token.cookie');
+      submit.disabled = false;
     } catch (refused) {
       submit.disabled = false;
       const status = refused instanceof ApiError ? refused.status : 0;

@@ -92,6 +92,8 @@ const words = {
   'continue': ['Continue', '계속'],
   'token.wrong': ['This token is not valid here. Check that it is complete.',
     '여기서 쓸 수 없는 토큰입니다. 빠진 글자가 없는지 확인하세요.'],
+  'token.cookie': ['This browser does not keep the cookie of this page.',
+    '이 브라우저가 이 페이지의 쿠키를 저장하지 않습니다.'],
   'token.often': ['Too many attempts. Wait a minute, then try again.',
     '너무 여러 번 시도했습니다. 1분 뒤에 다시 시도하세요.'],
   'token.ended': ['You were signed out. Enter the token to continue.',
