@@ -6,6 +6,7 @@ import {
 } from './api.js';
 import { announce, bdi, button, fill, h, icon, sheet, visible } from './dom.js';
 import { directoryOf, filesView, join, nameOf, sentence, urlOf } from './files.js';
+import { exact } from './format.js';
 import { live } from './live.js';
 import { roomView } from './room.js';
 import { transfersView } from './transfers.js';
@@ -22,6 +23,12 @@ const note = isDrop && main.querySelector('.note');
 /** The form that the server shows in place of a file too; then the file is what is wanted. */
 let isFile = !!main.querySelector('#token') && !location.pathname.endsWith('/');
 let directory = isDrop ? '' : directoryOf(location.pathname);
+if (note) {
+  // The server does not know the zone of a guest.
+  note.textContent = (note.textContent ?? '').replace(
+    /(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) ([+-]\d\d:\d\d)/,
+    (_, day, time, zone) => exact(new Date(`${day}T${time}${zone}`)));
+}
 let views = new AbortController();
 /** @type {ReturnType<typeof filesView> | null} */ let files = null;
 let isOffline = false;
