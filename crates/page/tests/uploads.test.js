@@ -77,6 +77,7 @@ class Server {
   files = new Map();
   log = [];
   running = 0;
+  requests = 0;
   most = 0;
   last = 0;
   /** Decides what goes wrong with a request; null: nothing. */
@@ -162,6 +163,7 @@ globalThis.XMLHttpRequest = class {
     run();
   }
   async send(body) {
+    server.requests += 1;
     server.running += 1;
     server.most = Math.max(server.most, server.running);
     const fault = server.fault(this);
@@ -192,7 +194,8 @@ globalThis.XMLHttpRequest = class {
       }
       if (fault === 'corrupt' && upload.data.length) upload.data[0] ^= 1;
     }
-    this.response = typeof fault === 'number' ? { status: fault, text: 'busy' }
+    this.response = fault === 'portal' ? { status: 200, text: '<html>Sign in</html>' }
+      : typeof fault === 'number' ? { status: fault, text: 'busy' }
       : server.answer(this.method, this.path, this.fields, content);
     if (fault === 'lost') return this.end(() => this.onerror());
     this.status = this.response.status;
@@ -201,11 +204,13 @@ globalThis.XMLHttpRequest = class {
   }
 };
 
+const { refresh } = await import('../web/api.js');
 const { queue } = await import('../web/uploads.js');
 
 function begin(changes = {}) {
   for (const item of [...queue.items]) queue.cancel(item);
   queue.items = [];
+  queue.halted = null;
   timers = [];
   server = Object.assign(new Server(), changes);
 }
@@ -231,7 +236,7 @@ const SEEDS = Number(process.env.SEEDS ?? 25);
 
 // ---------------------------------------------------------------- the rules
 
-const FAULTS = ['cut', 'stall', 'lost', 'gone', 'killed', 'corrupt', 408, 429, 500, 502, 503];
+const FAULTS = ['cut', 'stall', 'lost', 'gone', 'killed', 'corrupt', 'portal', 408, 429, 500, 502, 503];
 
 test('a file is stored whole and verified, or not at all, whatever fails meanwhile', async () => {
   let faults = 0;
@@ -292,8 +297,7 @@ test('a full disk pauses the queue until it is resumed', async () => {
   begin({ fault: ({ method }) => isFull && method === 'PATCH' ? 507 : null });
   queue.add(chosen(...['a', 'b', 'c', 'd', 'e'].map((name) =>
     new FakeFile(Buffer.alloc(LARGE), name))));
-  await until('halted', () => queue.halted);
-  assert.deepEqual(new Set(queue.items.map(({ state }) => state)), new Set(['paused']));
+  await until('paused', () => queue.items.every(({ state }) => state === 'paused'));
   assert.ok(!queue.isBusy);
   const requests = server.log.length;
   await until('quiet', () => timers.length === 0);
@@ -304,13 +308,48 @@ test('a full disk pauses the queue until it is resumed', async () => {
   assert.equal(server.files.size, 5);
 });
 
+test('an upload that is received while the disk becomes full is still stored', async () => {
+  begin({ fault: ({ path, method, fields }) =>
+    method === 'PATCH' && fields['Upload-Complete'] === '?0' && path.endsWith('/2') ? 507 : null });
+  queue.add(chosen(...['a', 'b', 'c', 'd'].map((name) => new FakeFile(Buffer.alloc(LARGE), name))));
+  await until('paused', () => queue.halted && !queue.isBusy);
+  assert.deepEqual(queue.items.map(({ state }) => state), ['done', 'done', 'paused', 'paused']);
+});
+
+test('the uploads of a person are neither shown nor continued to the next one', async () => {
+  const sessions = (user) => ({ rights: user ? ['write'] : [], user });
+  globalThis.fetch = async () => ({ ok: true, json: async () => sessions(user) });
+  let user = 'alice';
+  await refresh();
+  let isOut = true;
+  begin({ fault: () => isOut ? 401 : null });
+  queue.add(chosen(new FakeFile(Buffer.alloc(LARGE), 'a')));
+  await until('halted', () => queue.halted && !queue.isBusy);
+  user = null;
+  await refresh();
+  isOut = false;
+  user = 'bob';
+  await refresh();
+  assert.deepEqual([queue.items.length, queue.halted], [0, null]);
+  await until('quiet', () => timers.length === 0);
+  assert.equal(server.files.size, 0);
+});
+
+test('a refusal to create an upload is not asked again and again', async () => {
+  begin({ fault: () => 404 });
+  queue.add(chosen(new FakeFile(Buffer.alloc(LARGE), 'a'), new FakeFile(Buffer.alloc(1), 'b')));
+  await until('ended', ended);
+  assert.ok(queue.items.every(({ state }) => state === 'refused'));
+  assert.equal(server.requests, 2);
+});
+
 test('what a person paused stays paused when the queue continues after signing in', async () => {
   let isOut = false;
   begin({ fault: ({ method }) => isOut && method !== 'DELETE' ? 401 : null });
   queue.add(chosen(...['a', 'b', 'c'].map((name) => new FakeFile(Buffer.alloc(LARGE), name))));
   queue.pause(queue.items[0]);
   isOut = true;
-  await until('halted', () => queue.halted);
+  await until('halted', () => queue.halted && !queue.isBusy);
   isOut = false;
   queue.resumeAll(({ isHeld }) => isHeld);
   await until('stored', () => server.files.size === 2);
@@ -343,6 +382,18 @@ test('a file that changed is refused, and sent when it is added again', async ()
   assert.deepEqual(queue.add(chosen(now)), [item]);
   await until('ended', ended);
   assert.ok(server.files.get('a').equals(now.bytes));
+});
+
+test('a file that grew while it was sent is not stored', async () => {
+  const file = new FakeFile(Buffer.alloc(LARGE), 'a');
+  begin({ fault: ({ method }) => {
+    if (method === 'PATCH') setTimeout(() => { file.isReadable = false; }, 22);
+    return null;
+  } });
+  const [item] = queue.add(chosen(file));
+  await until('refused', () => item.state === 'refused');
+  assert.equal(item.error.kind, 'changed');
+  assert.equal(server.files.size, 0);
 });
 
 test('a proxy that refuses large requests gets smaller ones, and those after it too', async () => {
