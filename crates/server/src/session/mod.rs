@@ -148,7 +148,7 @@ impl Context {
 
     /// Admits a peer that used the link of a share, or reports why it is not admitted.
     pub(crate) fn admit_by_link(&self, protocol: &'static str, id: &str) -> Result<Grant, Denied> {
-        let admitted = self.access.admit_by_link(self.peer, id, &self.shares);
+        let admitted = self.access.admit_by_link(id, &self.shares);
         match &admitted {
             Ok(grant) => {
                 if let Some(link) = grant.link() {

@@ -53,7 +53,7 @@ pub(crate) struct Share {
     pub(crate) maker: Option<Maker>,
     /// Seconds since the epoch.
     pub(crate) expires: i64,
-    /// It was revoked, or has expired; kept so that its link is not taken for a guess.
+    /// It was revoked, or has expired; kept so that its link is known to have ended.
     ended: AtomicBool,
     usage: Mutex<Usage>,
 }

@@ -246,7 +246,7 @@ pub(super) fn of_error(frame: &Frame, status: StatusCode, text: &str) -> String 
     let (code, name) = (status.as_str(), name_of(status, language));
     // The script shows a directory that does not exist as one, so a person stays in the page.
     let purpose = match status {
-        StatusCode::NOT_FOUND if frame.is_directory => Purpose::Page,
+        StatusCode::NOT_FOUND if frame.is_directory && !frame.is_of_share => Purpose::Page,
         _ => Purpose::Document,
     };
     let mut page = frame.begin(&format!("{code} {name}"), purpose);
