@@ -298,6 +298,15 @@ impl Directory {
         self.remove_partial(&key.partial_name(), Why::Refused);
     }
 
+    /// Returns whether the upload of `key` is unfinished. One without content is removed, unless a
+    /// request uses it now.
+    pub fn keeps_upload(&self, key: &TransferKey) -> bool {
+        if !self.has_content(key) {
+            self.remove_upload(key);
+        }
+        self.upload(key).is_some_and(|saved| saved.stored.is_none())
+    }
+
     /// Returns the upload of `key`, if there is one.
     pub fn upload(&self, key: &TransferKey) -> Option<SavedUpload> {
         let saved = StateFile::new(key).read(self.handle())?;

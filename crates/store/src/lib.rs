@@ -38,6 +38,7 @@ pub use memory::{Memory, Reserve};
 pub use names::not_distinguished;
 pub use partial::PartialFile;
 pub use quota::{Full, StoreError};
+pub use shares::SharesFile;
 pub use sink::{Fsync, Sink, SinkKind, Stored};
 pub use state::Announced;
 pub use store::Store;

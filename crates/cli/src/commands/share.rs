@@ -104,9 +104,13 @@ fn event(name: &str, share: &Value) -> Value {
 fn line(share: &Value) -> String {
     let (name, kind, path) = (text(&share["name"]), text(&share["kind"]), text(&share["path"]));
     let expires = local(&share["expires"]);
+    let size = |key: &str| format_bytes(share[key].as_u64().unwrap_or_default());
     let used = share["used_files"].as_u64().map(|files| {
-        let bytes = format_bytes(share["used_bytes"].as_u64().unwrap_or_default());
-        format!("  {files} files, {bytes}")
+        let unfinished = match share["unfinished_files"].as_u64().unwrap_or_default() {
+            0 => String::new(),
+            more => format!(", {more} unfinished, {}", size("unfinished_bytes")),
+        };
+        format!("  {files} files, {}{unfinished}", size("used_bytes"))
     });
     format!("{name:20}  {kind:4}  {expires}  {path}{}", used.unwrap_or_default())
 }

@@ -270,6 +270,47 @@ fn the_state_file_is_not_reachable_and_a_broken_one_stays() {
 }
 
 #[test]
+fn a_second_server_of_a_directory_has_no_links_until_the_first_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.txt"), b"hello").unwrap();
+    let start = || Server::start_in(directory.path(), &["127.0.0.1:0"], ALLOW);
+    let first = start();
+    let url = link_to(&first, "a.txt");
+    let revoked = share(&first, "", &json!({ "kind": "file", "path": "a.txt" }));
+    let second = start();
+    second.says("cannot use .anyport-shares in the served directory: another server has it");
+    let refused = ask(&second, "", &json!({ "kind": "file", "path": "a.txt" }));
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    assert_eq!(get(&second, &url, "").status(), 404);
+    let path = format!("DELETE /.anyport/shares/{}", revoked["name"].as_str().unwrap());
+    assert_eq!(request(first.port(), &path, "", b"").status(), 204);
+    first.stop();
+    wait_until("the links of the first server", || (listed(&second, "").len() == 1).then_some(()));
+    assert_eq!(get(&second, &url, "").status(), 200);
+    assert_eq!(get(&second, revoked["url"].as_str().unwrap(), "").status(), 410);
+    link_to(&second, "a.txt");
+}
+
+#[test]
+fn uploads_without_content_do_not_fill_a_drop_box() {
+    let server = Server::start(ALLOW);
+    let made = drop_box(&server, &json!({}));
+    let url = url(&made);
+    let create = || {
+        let fields = "Tus-Resumable: 1.0.0\nUpload-Length: 600000000\n\
+                      Upload-Metadata: filename YS5iaW4=\n";
+        request(server.port(), &format!("POST {url}"), fields, b"")
+    };
+    for attempt in 1..=3 {
+        let created = create();
+        assert_eq!(created.status(), 201, "{attempt}: {created:?}");
+        let shares = listed(&server, "");
+        let unfinished = (&shares[0]["unfinished_bytes"], &shares[0]["unfinished_files"]);
+        assert_eq!(unfinished, (&600_000_000.into(), &1.into()));
+    }
+}
+
+#[test]
 fn only_the_right_share_makes_links_and_only_inside_its_scope() {
     let tokens = token_file(&format!(
         "alice {ALICE} read,write,share /d\nbob {BOB}\nreader {} read,share\n\

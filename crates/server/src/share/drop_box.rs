@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_store::TransferKey;
+use anyport_store::{Directory, TransferKey};
 
 use super::{Kind, ShareLink};
 
@@ -60,6 +60,12 @@ impl Usage {
         Self { bytes, files, ..Self::default() }
     }
 
+    /// Returns the bytes and the number of files that unfinished uploads claim.
+    pub(super) fn claimed(&self) -> (u64, u64) {
+        let bytes = self.claims.values().map(|claim| claim.bytes);
+        (bytes.fold(0, u64::saturating_add), self.claims.len() as u64)
+    }
+
     /// Returns the limit that one more upload from `address` would exceed.
     fn lacks_slot(&self, limits: &Limits, address: IpAddr) -> Option<Refusal> {
         let busy = |message: String| {
@@ -83,11 +89,11 @@ impl Usage {
             let refusal = Refusal::new(RefusalCode::NoSpace, message);
             Some(refusal.with_hint("ask the person who sent you the link for another one"))
         };
-        if self.files + self.claims.len() as u64 + files > limits.files {
+        let (claimed, unfinished) = self.claimed();
+        if self.files + unfinished + files > limits.files {
             return full(format!("this link accepts {} files, the limit is reached", limits.files));
         }
-        let claims = self.claims.values().map(|claim| claim.bytes);
-        let used = claims.fold(self.bytes, u64::saturating_add);
+        let used = self.bytes.saturating_add(claimed);
         let is_full = files > 0 && used >= limits.bytes;
         if is_full || used.saturating_add(more) > limits.bytes {
             // Without what is left, which is what others have sent.
@@ -97,6 +103,31 @@ impl Usage {
             ));
         }
         None
+    }
+
+    /// Makes room for `files` more, and `more` bytes: uploads without content that no request
+    /// sends now, other than `own`, are removed with their claims, as a creation costs its sender
+    /// nothing.
+    ///
+    /// # Errors
+    /// The limit that they would exceed.
+    fn make_room(
+        &mut self,
+        limits: &Limits,
+        (files, more): (u64, u64),
+        own: Option<&Claimant>,
+        directory: &Directory,
+    ) -> Result<(), Refusal> {
+        if self.lacks_room(limits, files, more).is_none() {
+            return Ok(());
+        }
+        self.claims.retain(|claimant, claim| match claimant {
+            Claimant::Upload(key) if claim.requests == 0 && own != Some(claimant) => {
+                directory.keeps_upload(key)
+            }
+            _ => true,
+        });
+        self.lacks_room(limits, files, more).map_or(Ok(()), Err)
     }
 }
 
@@ -123,9 +154,11 @@ impl ShareLink {
     /// The limit that it would exceed.
     pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refusal> {
         let Some(limits) = self.limits() else { return Ok(()) };
-        let usage = self.share.usage();
-        let lacks = usage.lacks_slot(limits, address).or_else(|| usage.lacks_room(limits, 1, 0));
-        lacks.map_or(Ok(()), Err)
+        let mut usage = self.share.usage();
+        if let Some(refusal) = usage.lacks_slot(limits, address) {
+            return Err(refusal);
+        }
+        usage.make_room(limits, (1, 0), None, &self.shares.store.now())
     }
 
     /// Removes the claim of an upload that was removed.
@@ -133,8 +166,7 @@ impl ShareLink {
         self.share.usage().claims.remove(&Claimant::Upload(key.clone()));
     }
 
-    /// Begins an upload of `bytes`, as far as they are known, that requests continue as `key`;
-    /// `exists` tells whether such an upload is still there.
+    /// Begins an upload of `bytes`, as far as they are known, that requests continue as `key`.
     ///
     /// # Errors
     /// The limit that it would exceed.
@@ -143,7 +175,6 @@ impl ShareLink {
         key: Option<&TransferKey>,
         bytes: u64,
         address: IpAddr,
-        exists: impl Fn(&TransferKey) -> bool,
     ) -> Result<Option<Slot>, Refusal> {
         let Some(limits) = self.limits() else { return Ok(None) };
         let mut usage = self.share.usage();
@@ -157,18 +188,9 @@ impl ShareLink {
         };
         let known = usage.claims.get(&claimant).map(|claim| claim.bytes);
         let more = bytes.saturating_sub(known.unwrap_or_default());
-        let mut lacks = usage.lacks_room(limits, u64::from(known.is_none()), more);
-        if lacks.is_some() {
-            // Uploads that no request continued in time were removed.
-            usage.claims.retain(|other, claim| match other {
-                Claimant::Upload(key) => claim.requests > 0 || *other == claimant || exists(key),
-                Claimant::Request(_) => true,
-            });
-            lacks = usage.lacks_room(limits, u64::from(known.is_none()), more);
-        }
-        if let Some(refusal) = lacks {
-            return Err(refusal);
-        }
+        let files = u64::from(known.is_none());
+        let directory = self.shares.store.now();
+        usage.make_room(limits, (files, more), Some(&claimant), &directory)?;
         *usage.running.entry(address).or_default() += 1;
         let claim = usage.claims.entry(claimant.clone()).or_default();
         claim.bytes += more;
@@ -200,9 +222,7 @@ impl Slot {
         }
         let Some(limits) = self.link.limits() else { return Ok(()) };
         let mut usage = self.link.share.usage();
-        if let Some(refusal) = usage.lacks_room(limits, 0, more) {
-            return Err(refusal);
-        }
+        usage.make_room(limits, (0, more), None, &self.link.shares.store.now())?;
         if let Some(claim) = usage.claims.get_mut(&self.claimant) {
             claim.bytes += more;
         }

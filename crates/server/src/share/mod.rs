@@ -16,13 +16,14 @@ pub(crate) use drop_box::{Limits, Slot};
 pub(crate) use id::ShareId;
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use anyport_proto::transfer::file_name::FileName;
+use anyport_proto::transfer::file_name::{FileName, SHARES};
 use anyport_proto::transfer::file_path::FilePath;
-use anyport_store::Store;
+use anyport_store::{SharesFile, Store};
 
 use crate::config::{SinkKind, Startup};
 use crate::tokens::{TokenMark, User};
@@ -31,7 +32,15 @@ use drop_box::Usage;
 /// The shares of a server.
 pub(crate) struct Shares {
     store: Arc<Store>,
+    /// Whether shares are kept, and whether the server may change them.
+    keeps: bool,
+    writes: bool,
+    /// `None` until there is one and no other server has it. Whoever changes shares holds this,
+    /// also while the disk works; requests for links only need `state`.
+    file: Mutex<Option<SharesFile>>,
     state: Mutex<State>,
+    /// Usage changed since it was saved.
+    has_new_usage: AtomicBool,
 }
 
 #[derive(Default)]
@@ -39,6 +48,8 @@ struct State {
     shares: Vec<Arc<Share>>,
     /// Why the file is left as it is, so that no share is created.
     frozen: Option<String>,
+    /// When the file was looked for last.
+    tried: Option<i64>,
 }
 
 /// A share: what its link leads to, who made it, and until when.
@@ -93,23 +104,97 @@ pub(crate) enum ShareError {
     /// The state file stays as it is.
     #[error("{0}")]
     Frozen(String),
+    /// Another server has the state file.
+    #[error("another server has the links of this directory, and only one at a time can")]
+    Busy,
     /// The change is not on the disk.
     #[error("cannot save the shares: {0}")]
     NotSaved(#[from] std::io::Error),
 }
 
 impl Shares {
-    /// Returns the shares of a served directory. A file that cannot be read is reported and kept;
-    /// then there are none. None is created or revoked where the server must not write.
+    /// Returns the shares of a served directory. There are none while another server has the file,
+    /// or if it cannot be read: then it is kept. None is created or revoked where the server must
+    /// not write.
     pub(crate) fn open(store: Arc<Store>, startup: &Startup) -> Self {
-        let mut state = match startup.sink {
-            SinkKind::File => State::read(&store),
-            SinkKind::Memory | SinkKind::Discard => State::default(),
+        let shares = Self {
+            store,
+            keeps: startup.sink == SinkKind::File,
+            writes: startup.stores_files(),
+            file: Mutex::default(),
+            state: Mutex::default(),
+            has_new_usage: AtomicBool::new(false),
         };
-        if !startup.stores_files() {
-            state.frozen.get_or_insert_with(|| NO_WRITING.to_owned());
+        if let Err(ShareError::Busy) = shares.load(&mut shares.lock_file(), false) {
+            tracing::error!(
+                "cannot use {SHARES} in the served directory: another server has it; there are no \
+                 links here until that server ends"
+            );
         }
-        Self { store, state: Mutex::new(state) }
+        shares
+    }
+
+    /// Reads the shares, if this server does not have the file yet.
+    fn load(&self, file: &mut Option<SharesFile>, create: bool) -> Result<(), ShareError> {
+        if file.is_some() || !self.keeps {
+            return Ok(());
+        }
+        if let Some(reason) = &self.lock().frozen {
+            return Err(ShareError::Frozen(reason.clone()));
+        }
+        let opened = match self.store.now().open_shares(create) {
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ShareError::Busy),
+            // It may succeed the next time.
+            Err(error) if create => return Err(ShareError::NotSaved(error)),
+            opened => opened,
+        };
+        let content = opened.and_then(|opened| {
+            *file = opened;
+            file.as_ref().map_or(Ok(Vec::new()), |file| file.read(LONGEST))
+        });
+        let shares = content.map_err(|error| error.to_string()).and_then(|content| {
+            // It is created empty.
+            if content.is_empty() { Ok(Vec::new()) } else { record::read(&content) }
+        });
+        let mut state = self.lock();
+        match shares {
+            Ok(shares) => state.shares = shares,
+            Err(reason) => {
+                *file = None;
+                tracing::error!(
+                    "cannot read {SHARES} in the served directory: {reason}; there are no shares \
+                     until it is repaired or removed, and the server is restarted"
+                );
+                let reason = format!("the server cannot read its shares ({SHARES})");
+                state.frozen = Some(reason.clone());
+                return Err(ShareError::Frozen(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the file of a server that has ended; looks for it once a second.
+    fn take_over(&self, now: i64) {
+        let Ok(mut file) = self.file.try_lock() else { return };
+        if file.is_some() || self.lock().tried.replace(now) == Some(now) {
+            return;
+        }
+        if self.load(&mut file, false).is_ok() && file.is_some() {
+            tracing::info!("the links of {SHARES} in the served directory are used from now on");
+        }
+    }
+
+    /// Returns the file, which is created if there is none.
+    fn writable<'a>(
+        &self,
+        file: &'a mut Option<SharesFile>,
+    ) -> Result<&'a mut SharesFile, ShareError> {
+        if !self.writes {
+            return Err(ShareError::Frozen(NO_WRITING.to_owned()));
+        }
+        self.load(file, true)?;
+        file.as_mut().ok_or_else(|| ShareError::Frozen(NO_WRITING.to_owned()))
     }
 
     /// Creates a share under the first free name like `name`. `make` returns its path, or `None`
@@ -124,20 +209,22 @@ impl Shares {
         now: i64,
         mut make: impl FnMut(&FileName) -> Result<Option<FilePath>, E>,
     ) -> Result<(Arc<Share>, ShareId), E> {
-        let mut state = self.lock();
-        if let Some(reason) = &state.frozen {
-            return Err(ShareError::Frozen(reason.clone()).into());
-        }
-        state.end_expired(now);
-        if state.shares.len() >= MOST {
-            let ended = state.shares.iter().position(|share| share.has_ended());
-            state.shares.remove(ended.ok_or(ShareError::TooMany)?);
-        }
+        let mut file = self.lock_file();
+        let file = self.writable(&mut file)?;
+        let names_in_use: Vec<FileName> = {
+            let mut state = self.lock();
+            state.end_expired(now);
+            if state.shares.len() >= MOST {
+                let ended = state.shares.iter().position(|share| share.has_ended());
+                state.shares.remove(ended.ok_or(ShareError::TooMany)?);
+            }
+            let open = state.shares.iter().filter(|share| !share.has_ended());
+            open.map(|share| share.name.clone()).collect()
+        };
         let id = ShareId::random().map_err(|error| ShareError::NotSaved(error.into()))?;
         let names = (1..).map(|number| name.numbered(number));
-        let mut names = std::iter::once(name.clone()).chain(names).filter(|name| {
-            !state.shares.iter().any(|share| share.name == *name && !share.has_ended())
-        });
+        let mut names =
+            std::iter::once(name.clone()).chain(names).filter(|name| !names_in_use.contains(name));
         let (name, path) = loop {
             // The names never end.
             let Some(name) = names.next() else { return Err(ShareError::TooMany.into()) };
@@ -145,14 +232,13 @@ impl Shares {
                 break (name, Arc::new(path));
             }
         };
-        drop(names);
         let NewShare { kind, maker, expires } = new;
         let (ended, usage) = (AtomicBool::new(false), Mutex::default());
         let hash = id.hash();
         let share = Arc::new(Share { hash, name, path, kind, maker, expires, ended, usage });
-        state.shares.push(share.clone());
-        if let Err(error) = self.save(&state) {
-            state.shares.pop();
+        self.lock().shares.push(share.clone());
+        if let Err(error) = self.save(file) {
+            self.lock().shares.retain(|other| !Arc::ptr_eq(other, &share));
             return Err(ShareError::from(error).into());
         }
         Ok((share, id))
@@ -163,6 +249,7 @@ impl Shares {
     pub(crate) fn find(&self, id: &str, now: i64) -> Option<Arc<Share>> {
         let hash = ShareId::parse(id)?.hash();
         let mut found = None;
+        self.take_over(now);
         let state = self.lock();
         state.end_expired(now);
         for share in &state.shares {
@@ -175,6 +262,7 @@ impl Shares {
 
     /// Returns those that have not ended, the newest last.
     pub(crate) fn all(&self, now: i64) -> Vec<Arc<Share>> {
+        self.take_over(now);
         let state = self.lock();
         state.end_expired(now);
         state.shares.iter().filter(|share| !share.has_ended()).cloned().collect()
@@ -185,23 +273,31 @@ impl Shares {
     /// # Errors
     /// The change is not on the disk, and the share has ended until the server restarts.
     pub(crate) fn revoke(&self, share: &Share) -> Result<(), ShareError> {
-        let state = self.lock();
         share.ended.store(true, Ordering::Relaxed);
-        match &state.frozen {
-            Some(reason) => Err(ShareError::Frozen(reason.clone())),
-            None => Ok(self.save(&state)?),
-        }
+        let mut file = self.lock_file();
+        Ok(self.save(self.writable(&mut file)?)?)
     }
 
-    /// Saves the usage of a drop box. What is not saved only counts until the server restarts.
+    /// Saves the usage of a drop box, unless another upload that ended meanwhile has saved both.
+    /// What is not saved only counts until the server restarts.
     fn save_usage(&self) {
-        if let Err(error) = self.save(&self.lock()) {
+        self.has_new_usage.store(true, Ordering::Release);
+        let mut file = self.lock_file();
+        if !self.has_new_usage.swap(false, Ordering::Acquire) {
+            return;
+        }
+        if let Some(Err(error)) = file.as_mut().map(|file| self.save(file)) {
             tracing::warn!(%error, "cannot save the usage of a drop box");
         }
     }
 
-    fn save(&self, state: &State) -> std::io::Result<()> {
-        self.store.now().write_shares(record::written(&state.shares).as_bytes())
+    fn save(&self, file: &mut SharesFile) -> std::io::Result<()> {
+        let shares = self.lock().shares.clone();
+        file.replace(&self.store.now(), record::written(&shares).as_bytes())
+    }
+
+    fn lock_file(&self) -> MutexGuard<'_, Option<SharesFile>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -210,24 +306,6 @@ impl Shares {
 }
 
 impl State {
-    fn read(store: &Store) -> Self {
-        let content = store.now().read_shares(LONGEST).map_err(|error| error.to_string());
-        let shares =
-            content.and_then(|content| content.as_deref().map_or(Ok(Vec::new()), record::read));
-        match shares {
-            Ok(shares) => Self { shares, frozen: None },
-            Err(reason) => {
-                let file = anyport_proto::transfer::file_name::SHARES;
-                tracing::error!(
-                    "cannot read {file} in the served directory: {reason}; there are no shares \
-                     until it is repaired or removed, and the server is restarted"
-                );
-                let frozen = Some(format!("the server cannot read its shares ({file})"));
-                Self { shares: Vec::new(), frozen }
-            }
-        }
-    }
-
     fn end_expired(&self, now: i64) {
         for share in self.shares.iter().filter(|share| share.expires <= now) {
             share.ended.store(true, Ordering::Relaxed);
@@ -245,6 +323,11 @@ impl Share {
     pub(crate) fn used(&self) -> (u64, u64) {
         let usage = self.usage();
         (usage.bytes, usage.files)
+    }
+
+    /// Returns the bytes and the number of files that its unfinished uploads claim.
+    pub(crate) fn unfinished(&self) -> (u64, u64) {
+        self.usage().claimed()
     }
 
     fn usage(&self) -> MutexGuard<'_, Usage> {

@@ -55,6 +55,7 @@ fn a_share_survives_a_restart_and_its_id_is_stored_as_a_hash_only() {
     for (shown, name) in [(format!("{first:?}"), "Share"), (format!("{before:?}"), "Shares(2)")] {
         assert!(shown.contains(name) && !shown.contains(&id), "{shown}");
     }
+    drop(before);
     let after = shares(scratch.path());
     let found = after.find(&id, 0).unwrap();
     assert_eq!((&found.name, &found.path), (&first.name, &first.path));
@@ -73,11 +74,51 @@ fn a_share_ends_at_its_time_or_when_it_is_revoked_and_stays_ended() {
     assert!(!server.find(&expiring, 99).unwrap().has_ended());
     assert!(server.find(&expiring, 100).unwrap().has_ended());
     server.revoke(&revoked).unwrap();
-    for server in [server, shares(scratch.path())] {
+    let check = |server: &Shares| {
         assert!(server.find(&id, 0).unwrap().has_ended());
         assert!(server.find(&expiring, 100).unwrap().has_ended());
         assert!(server.all(100).is_empty());
+    };
+    check(&server);
+    drop(server);
+    check(&shares(scratch.path()));
+}
+
+#[test]
+fn only_one_server_at_a_time_has_the_links_of_a_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let [first, second] = [(); 2].map(|()| shares(scratch.path()));
+    let (revoked, id) = create(&first, file(), 100).unwrap();
+    let (_, kept) = create(&first, file(), 100).unwrap();
+    let third = shares(scratch.path());
+    for other in [&second, &third] {
+        assert!(matches!(create(other, file(), 100), Err(ShareError::Busy)));
+        assert!(other.find(&id, 1).is_none() && other.all(1).is_empty());
     }
+    first.revoke(&revoked).unwrap();
+    drop(first);
+    assert!(third.find(&id, 2).unwrap().has_ended());
+    assert!(!third.find(&kept, 2).unwrap().has_ended());
+    assert!(matches!(create(&second, file(), 100), Err(ShareError::Busy)));
+    drop(third);
+    create(&second, file(), 100).unwrap();
+    assert_eq!(second.all(2).len(), 2, "that of the first server and its own");
+}
+
+#[test]
+fn links_are_found_while_the_disk_works_for_another_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    let server = shares(scratch.path());
+    let (_, id) = create(&server, file(), 100).unwrap();
+    let name = FileName::sanitize("slow").unwrap();
+    let make = |name: &FileName| {
+        let (sender, found) = std::sync::mpsc::channel();
+        let (server, id) = (server.clone(), id.clone());
+        std::thread::spawn(move || sender.send(server.find(&id, 0).is_some()));
+        assert_eq!(found.recv_timeout(std::time::Duration::from_secs(10)), Ok(true));
+        Ok::<_, ShareError>(Some(name.clone().into()))
+    };
+    server.create(new(file(), 100), &name, 0, make).unwrap();
 }
 
 #[test]
@@ -119,36 +160,72 @@ fn a_drop_box_bounds_bytes_and_files_of_all_uploads_together() {
     let server = shares(scratch.path());
     let limits = Limits { bytes: 100, files: 3, at_once: 9 };
     let (share, id) = create(&server, drop_box(limits), 100).unwrap();
-    let link = ShareLink::new(server.clone(), share);
-    let begin = |key: Option<&TransferKey>, bytes, exists: bool| {
-        link.begin(key, bytes, address(1), |_| exists).map(Option::unwrap)
-    };
+    let link = ShareLink::new(server.clone(), share.clone());
+    let begin =
+        |key: Option<&TransferKey>, bytes| link.begin(key, bytes, address(1)).map(Option::unwrap);
     let code = |refused: Result<Slot, anyport_proto::transfer::refusal::Refusal>| {
         refused.map(drop).unwrap_err().code
     };
-    assert_eq!(code(begin(None, 101, true)), RefusalCode::NoSpace);
-    begin(None, 60, true).unwrap().stored(60);
-    let mut growing = begin(None, 0, true).unwrap();
+    assert_eq!(code(begin(None, 101)), RefusalCode::NoSpace);
+    begin(None, 60).unwrap().stored(60);
+    let mut growing = begin(None, 0).unwrap();
     growing.grow_to(30).unwrap();
     assert_eq!(growing.grow_to(41).unwrap_err().code, RefusalCode::NoSpace);
-    assert_eq!(code(begin(None, 11, true)), RefusalCode::NoSpace);
+    assert_eq!(code(begin(None, 11)), RefusalCode::NoSpace);
     drop(growing);
     // An upload that requests continue keeps its claim between them, and once only.
     let (key, other) = (TransferKey::of_upload("a"), TransferKey::of_upload("b"));
-    drop(begin(Some(&key), 40, true).unwrap());
-    assert_eq!(code(begin(None, 1, true)), RefusalCode::NoSpace);
-    let (first, second) = (begin(Some(&key), 40, true), begin(Some(&key), 40, true));
+    upload(&server, &key, b"x");
+    drop(begin(Some(&key), 40).unwrap());
+    assert_eq!(code(begin(None, 1)), RefusalCode::NoSpace);
+    assert_eq!((share.used(), share.unfinished()), ((60, 1), (40, 1)));
+    let (first, second) = (begin(Some(&key), 40), begin(Some(&key), 40));
     drop(first.unwrap());
     drop(second.unwrap());
     link.forget(&key);
-    drop(begin(Some(&key), 40, true).unwrap());
     // Until it was removed, because no client continued it.
-    begin(Some(&other), 40, false).unwrap().stored(40);
-    assert_eq!(link.share().used(), (100, 2));
-    let after = shares(scratch.path()).find(&id, 0).unwrap();
-    assert_eq!((after.used(), &after.kind), ((100, 2), &drop_box(limits)));
+    drop(begin(Some(&other), 40).unwrap());
+    begin(None, 40).unwrap().stored(40);
     let full = link.check(address(1)).unwrap_err();
     assert_eq!(full.message, "this link accepts 100 bytes in total, and this file is more");
+    drop((link, share, server));
+    let after = shares(scratch.path()).find(&id, 0).unwrap();
+    assert_eq!((after.used(), &after.kind), ((100, 2), &drop_box(limits)));
+}
+
+#[test]
+fn an_upload_without_content_gives_its_space_to_another_one() {
+    const SIZE: u64 = 600_000_000;
+    let scratch = tempfile::tempdir().unwrap();
+    let server = shares(scratch.path());
+    let (share, _) = create(&server, drop_box(Limits::default()), 100).unwrap();
+    let link = ShareLink::new(server.clone(), share.clone());
+    let keys = ["a", "b", "c", "d"].map(TransferKey::of_upload);
+    let create = |key, content: &[u8]| {
+        upload(&server, key, content);
+        link.begin(Some(key), SIZE, address(1)).map(Option::unwrap)
+    };
+    let is_there = |key| server.store.now().upload(key).is_some();
+    drop(create(&keys[0], b"").unwrap());
+    drop(create(&keys[1], b"").unwrap());
+    let running = create(&keys[2], b"").unwrap();
+    assert_eq!((is_there(&keys[0]), is_there(&keys[1])), (false, false));
+    assert_eq!(share.unfinished(), (SIZE, 1));
+    // Not while a request sends it, and not once it has content.
+    assert!(create(&keys[3], b"").is_err());
+    drop(running);
+    drop(create(&keys[3], b"content").unwrap());
+    assert!(create(&keys[0], b"").is_err());
+    assert!(is_there(&keys[3]));
+}
+
+/// Creates an upload with content, which no request sends now.
+fn upload(server: &Shares, key: &TransferKey, content: &[u8]) {
+    let offer = anyport_proto::transfer::offer::Offer::default();
+    let partial = server.store.now().create_upload(key, None, &offer, None).unwrap();
+    let mut sink = anyport_store::Sink::File(partial);
+    sink.write(content).unwrap();
+    sink.pause().unwrap();
 }
 
 #[test]
@@ -157,7 +234,7 @@ fn concurrent_uploads_are_limited_for_the_drop_box_and_for_one_address() {
     let server = shares(scratch.path());
     let (share, _) = create(&server, drop_box(Limits::default()), 100).unwrap();
     let link = ShareLink::new(server, share);
-    let begin = |number| link.begin(None, 1, address(number), |_| true).map(Option::unwrap);
+    let begin = |number| link.begin(None, 1, address(number)).map(Option::unwrap);
     let mut running: Vec<_> = (0..3).map(|_| begin(1).unwrap()).collect();
     assert_eq!(begin(1).map(drop).unwrap_err().code, RefusalCode::Busy);
     running.push(begin(2).unwrap());

@@ -345,7 +345,7 @@ impl Files {
             .check_space(&upload)
             .and_then(|()| Self::claim(&mut upload, directories))
             .map_err(|refusal| upload.source.without_numbers(refusal))
-            .and_then(|()| self.take_slot(&mut upload));
+            .and_then(|()| Self::take_slot(&mut upload));
         match claimed {
             Ok(()) => Ok(upload),
             Err(refusal) => Err(upload.give_up(refusal).into()),

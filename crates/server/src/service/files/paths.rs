@@ -5,20 +5,16 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::receipt::{Protocol, Receipt};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
-use anyport_store::TransferKey;
 
 use super::{Files, Source, Upload, owner_of};
 
 impl Files {
     /// Counts an upload for the drop box that it is for.
-    pub(super) fn take_slot(&self, upload: &mut Upload) -> Result<(), Refusal> {
+    pub(super) fn take_slot(upload: &mut Upload) -> Result<(), Refusal> {
         let Some(link) = upload.source.grant.link() else { return Ok(()) };
-        let directory = self.store.now();
-        let exists =
-            |key: &TransferKey| directory.upload(key).is_some_and(|saved| saved.stored.is_none());
         let bytes = upload.offer.size.unwrap_or(upload.bytes);
         let address = owner_of(&upload.source);
-        upload.slot = link.begin(upload.key.as_ref(), bytes, address, exists)?;
+        upload.slot = link.begin(upload.key.as_ref(), bytes, address)?;
         Ok(())
     }
 }

@@ -277,6 +277,7 @@ fn described(share: &Share) -> Value {
         }
         Kind::Drop(Limits { bytes, files, at_once }) => {
             let (used_bytes, used_files) = share.used();
+            let (unfinished_bytes, unfinished_files) = share.unfinished();
             json["kind"] = "drop".into();
             for (key, value) in [
                 ("max_bytes", *bytes),
@@ -284,6 +285,8 @@ fn described(share: &Share) -> Value {
                 ("max_uploads", u64::from(*at_once)),
                 ("used_bytes", used_bytes),
                 ("used_files", used_files),
+                ("unfinished_bytes", unfinished_bytes),
+                ("unfinished_files", unfinished_files),
             ] {
                 json[key] = value.into();
             }
@@ -316,6 +319,7 @@ fn refusal_of(error: &ShareError) -> Refusal {
     let (code, hint) = match error {
         ShareError::TooMany => (RefusalCode::NoSpace, "revoke some that are no longer needed"),
         ShareError::Frozen(_) => (RefusalCode::Storage, "the server's owner can change that"),
+        ShareError::Busy => (RefusalCode::Busy, "ask that server, or stop it"),
         ShareError::NotSaved(_) => (RefusalCode::Storage, "try again later"),
     };
     Refusal::new(code, error.to_string()).with_hint(hint)
