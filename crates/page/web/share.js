@@ -9,7 +9,8 @@ import { language, t } from './words.js';
 
 /** @typedef {{name: string, kind: 'file' | 'drop', path: string | null, url?: string,
  *   expires: string | null, max_bytes?: number | null, max_files?: number | null,
- *   used_bytes?: number, used_files?: number}} Share */
+ *   used_bytes?: number, used_files?: number, unfinished_bytes?: number,
+ *   unfinished_files?: number}} Share */
 
 const HOUR = 3600;
 const DAY = 24 * HOUR;
@@ -134,6 +135,8 @@ export function shareSheet({ path, kind = 'file' }) {
         .format(ends) }, t('share.until', { time: until(ends) }));
     const used = share.kind === 'drop' && t('share.used', { n: share.used_files ?? 0,
       size: bytes(share.used_bytes ?? 0) });
+    const unfinished = !!share.unfinished_files && t('share.unfinished',
+      { n: share.unfinished_files, size: bytes(share.unfinished_bytes ?? 0) });
     let sure = false;
     const revoke = button(t('share.revoke'), async () => {
       if (!sure) {
@@ -156,7 +159,7 @@ export function shareSheet({ path, kind = 'file' }) {
     }, { class: 'quiet' });
     return h('li', null, h('span', null,
       t(share.kind === 'drop' ? 'share.drop' : 'share.of'), ' ', bdi(share.path ?? share.name),
-      h('small', null, [used, left].filter(Boolean).flatMap((part, at) => at ? [' · ', part]
+      h('small', null, [used, unfinished, left].filter(Boolean).flatMap((part, at) => at ? [' · ', part]
         : [part]))), revoke);
   }
 

@@ -210,6 +210,7 @@ const words = {
   'share.of': ['File', '파일'],
   'share.until': ['ends {time}', '{time} 만료'],
   'share.used': ['{n} {n?file:files}, {size}', '파일 {n}개, {size}'],
+  'share.unfinished': ['{n} unfinished, {size}', '미완료 {n}개, {size}'],
   'share.revoke': ['Revoke', '링크 끊기'],
   'share.revoke.sure': ['Revoke now', '정말 끊기'],
   'share.revoked': ['{name} is revoked', '{name} 링크를 끊었습니다'],
