@@ -523,7 +523,7 @@ fn a_client_that_reads_nothing_misses_events_and_holds_no_memory() {
 }
 
 #[test]
-fn a_long_conversation_needs_no_memory() {
+fn many_requests_of_one_connection_need_no_memory() {
     let server = Server::start(&["--room-rate", "0"]);
     let mut live = Live::open(&server);
     let message =
