@@ -24,13 +24,13 @@ pub(crate) struct Share {
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 
-    /// Make a drop box: a new directory in URL, for uploads only
+    /// Make a drop box, a new directory for uploads in URL
     ///
     /// An upload never replaces a file, and a person with the link sees no file.
     #[arg(long, conflicts_with_all = ["list", "revoke"])]
     pub(crate) drop: bool,
 
-    /// List the links that you made; with the right admin, all
+    /// List your links; with the right admin, all
     #[arg(long, conflicts_with = "revoke")]
     pub(crate) list: bool,
 
@@ -38,24 +38,28 @@ pub(crate) struct Share {
     #[arg(long, value_name = "NAME")]
     pub(crate) revoke: Option<String>,
 
-    /// End the link after DURATION, at most 366d
+    /// End the link after DURATION
+    ///
+    /// At most 366d.
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = values::duration)]
     pub(crate) expires: Duration,
 
-    /// Name of the link, and of the directory of a drop box [default: the file's, or drop]
+    /// Name of the link [default: that of the file, or drop]
+    ///
+    /// The directory of a drop box has this name too, with a number if it is in use.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 
-    /// Maximum size of all files in a drop box together [default: 1 GiB]
+    /// Maximum size of all files of a drop box [default: 1 GiB]
     #[arg(long, value_name = "SIZE", value_parser = values::some_bytes, requires = "drop")]
     pub(crate) max_bytes: Option<u64>,
 
-    /// Maximum number of files in a drop box [default: 100]
+    /// Maximum number of files of a drop box [default: 100]
     #[arg(long, value_name = "COUNT", requires = "drop")]
     #[arg(value_parser = values::number(1..=100_000))]
     pub(crate) max_files: Option<u32>,
 
-    /// Maximum number of concurrent uploads to a drop box [default: 4]
+    /// Maximum concurrent uploads to a drop box [default: 4]
     #[arg(long, value_name = "COUNT", requires = "drop")]
     #[arg(value_parser = values::number(1..=64))]
     pub(crate) max_uploads: Option<u32>,
