@@ -159,8 +159,8 @@ export function shareSheet({ path, kind = 'file' }) {
     }, { class: 'quiet' });
     return h('li', null, h('span', null,
       t(share.kind === 'drop' ? 'share.drop' : 'share.of'), ' ', bdi(share.path ?? share.name),
-      h('small', null, [used, unfinished, left].filter(Boolean).flatMap((part, at) => at ? [' · ', part]
-        : [part]))), revoke);
+      h('small', null, [used, unfinished, left].filter(Boolean)
+        .flatMap((part, at) => at ? [' · ', part] : [part]))), revoke);
   }
 
   const element = h('div', { class: 'share' }, isFile && fileForm(), dropForm(), problem, made,
