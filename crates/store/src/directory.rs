@@ -298,8 +298,9 @@ impl Directory {
         self.remove_partial(&key.partial_name(), Why::Refused);
     }
 
-    /// Returns whether the upload of `key` is unfinished. One without content is removed, unless a
-    /// request uses it now.
+    /// Returns whether the upload of `key` is unfinished.
+    ///
+    /// One without content is removed first, unless a request uses it now.
     pub fn keeps_upload(&self, key: &TransferKey) -> bool {
         if !self.has_content(key) {
             self.remove_upload(key);

@@ -35,7 +35,7 @@ pub(crate) struct Shares {
     /// Whether shares are kept, and whether the server may change them.
     keeps: bool,
     writes: bool,
-    /// `None` until there is one and no other server has it. Whoever changes shares holds this,
+    /// `None` until there is one and no other server has it. A change of shares holds this,
     /// also while the disk works; requests for links only need `state`.
     file: Mutex<Option<SharesFile>>,
     state: Mutex<State>,
