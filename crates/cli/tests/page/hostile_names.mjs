@@ -33,7 +33,7 @@ async function calm(page, where) {
       .map(({ outerHTML }) => outerHTML).filter((html) => !html.includes('qr')),
     handlers: [...document.querySelectorAll('*')].filter((element) =>
       [...element.attributes].some(({ name }) => name.startsWith('on'))).length,
-    links: [...document.querySelectorAll('a')].map(({ protocol }) => protocol)
+    links: [...document.querySelectorAll('a[href]')].map(({ protocol }) => protocol)
       .filter((protocol) => !/^https?:$/.test(protocol)),
     hidden: /[\u0000-\u0008\u000b-\u001f\u007f\u202a-\u202e\u2066-\u2069]/
       .exec(document.body.innerText + document.title)?.[0] ?? null,
