@@ -146,7 +146,11 @@ fn many_files_go_at_once_over_one_connection_each_with_its_receipt() {
     });
     let ended = connections(&server, "http2");
     assert_eq!(ended.len(), 1, "{ended:?}");
-    assert_eq!((&ended[0]["files"], &ended[0]["close"]), (&208.into(), &"clean".into()));
+    // The client leaves with the last receipt, perhaps while the server still writes a frame of the
+    // connection.
+    let (files, close) = (&ended[0]["files"], ended[0]["close"].as_str());
+    let is_whole = matches!(close, Some("clean" | "connection error: broken pipe"));
+    assert!(*files == 208 && is_whole, "{ended:?}");
 }
 
 #[test]
