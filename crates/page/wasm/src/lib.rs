@@ -40,8 +40,10 @@ pub extern "C" fn init() {
 /// Adds the first `length` bytes of the input; more than the capacity add nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn update(length: usize) {
+    // SAFETY: as in `init`.
+    let hasher = unsafe { &mut *HASHER.0.get() };
     // SAFETY: as in `init`; the host writes only between calls.
-    let (hasher, input) = unsafe { (&mut *HASHER.0.get(), &*INPUT.0.get()) };
+    let input = unsafe { &*INPUT.0.get() };
     if let (Some(hasher), Some(bytes)) = (hasher, input.get(..length)) {
         hasher.update(bytes);
     }
@@ -51,7 +53,9 @@ pub extern "C" fn update(length: usize) {
 #[unsafe(no_mangle)]
 pub extern "C" fn finish() {
     // SAFETY: as in `init`.
-    let (hasher, input) = unsafe { (&*HASHER.0.get(), &mut *INPUT.0.get()) };
+    let hasher = unsafe { &*HASHER.0.get() };
+    // SAFETY: as in `init`.
+    let input = unsafe { &mut *INPUT.0.get() };
     if let (Some(hasher), Some((digest, _))) = (hasher, input.split_first_chunk_mut()) {
         *digest = *hasher.finalize().as_bytes();
     }
