@@ -87,8 +87,8 @@ impl Denied {
     pub(crate) const fn why(self) -> Why {
         match self {
             Self::Missing => Why::NoToken,
-            Self::Wrong | Self::NoLink => Why::WrongToken,
-            Self::EndedLink => Why::Request,
+            Self::Wrong => Why::WrongToken,
+            Self::NoLink | Self::EndedLink => Why::Request,
             Self::Guessing(_) => Why::Guessing,
         }
     }
