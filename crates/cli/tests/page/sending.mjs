@@ -88,6 +88,10 @@ await scenario(async () => {
   assert.ok(most <= 3, `${most} in flight`);
   for (const [n, file] of many.entries()) assert.ok(same(file, there(`${n}.bin`)));
 
+  // The server has published them a moment before the page has their receipts.
+  await until('receipts', async () => await other.locator('.transfer[data-state=sending]').count()
+    === 0);
+
   // The page warns before it is left while something is sent, and not otherwise.
   await choose(other, sample('leaving.bin', 3_000_000));
   await other.locator('.transfer[data-state=sending]').waitFor();
