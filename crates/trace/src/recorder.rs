@@ -1,0 +1,153 @@
+//! The recorder of a trace, and its taps at connections.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::diagnosis::{Diagnosis, Evidence};
+use crate::event::{Basis, Event, Side, Time, What};
+use crate::sample::Sample;
+
+/// Limits of a trace.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Maximum number of events; later ones are counted only.
+    pub events: usize,
+    /// Maximum number of samples; when they are full, every other one is removed.
+    pub samples: usize,
+    /// Bytes of each payload that are kept; 0 keeps none.
+    pub payload: usize,
+}
+
+impl Default for Limits {
+    /// 20,000 events are about 10 MB, and more than a person reads.
+    fn default() -> Self {
+        Self { events: 20_000, samples: 4_000, payload: 0 }
+    }
+}
+
+/// Facts about a trace as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// The version of this format.
+    pub version: u32,
+    /// The command, with secrets redacted.
+    pub command: String,
+    /// When it began, in seconds since 1970.
+    pub began: f64,
+    /// Whether packets were captured.
+    pub captured: bool,
+}
+
+/// A finished trace.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trace {
+    /// Facts about it.
+    pub header: Header,
+    /// Events by time.
+    pub events: Vec<Event>,
+    /// Samples by time.
+    pub samples: Vec<Sample>,
+    /// Events that were left out, as there were more than [`Limits::events`].
+    pub left_out: u64,
+    /// What limited the transfer.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// Records a trace. Clones record into the same one.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    began: Instant,
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    trace: Trace,
+    connections: u32,
+    evidence: Vec<Evidence>,
+}
+
+impl Recorder {
+    /// Begins a trace.
+    pub fn new(limits: Limits) -> Self {
+        let shared = Shared { began: Instant::now(), limits, state: Mutex::default() };
+        Self(Arc::new(shared))
+    }
+
+    /// Returns the time since the trace began.
+    pub fn now(&self) -> Time {
+        Time(self.0.began.elapsed())
+    }
+
+    /// Returns `instant` on the axis of the trace.
+    pub fn time_of(&self, instant: Instant) -> Time {
+        Time(instant.saturating_duration_since(self.0.began))
+    }
+
+    /// Records an event that happens now.
+    pub fn add(&self, connection: Option<u32>, from: Option<Side>, basis: Basis, what: What) {
+        let (at, took) = (self.now(), None);
+        self.record(Event { at, took, connection, from, basis, what });
+    }
+
+    /// Records an event that began at `since` and ends now.
+    pub fn add_since(&self, since: Instant, from: Option<Side>, what: What) {
+        let at = self.time_of(since);
+        let took = Some(Time(self.now().0.saturating_sub(at.0)));
+        let (connection, basis) = (None, Basis::Observed);
+        self.record(Event { at, took, connection, from, basis, what });
+    }
+
+    /// Records an event.
+    pub fn record(&self, event: Event) {
+        let mut state = self.state();
+        if state.trace.events.len() < self.0.limits.events {
+            state.trace.events.push(event);
+        } else {
+            state.trace.left_out += 1;
+        }
+    }
+
+    /// Records a sample. A full buffer is thinned: every other sample is removed.
+    pub fn sample(&self, sample: Sample) {
+        let samples = &mut self.state().trace.samples;
+        if samples.len() >= self.0.limits.samples {
+            let mut keep = false;
+            samples.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+        samples.push(sample);
+    }
+
+    /// Adds the measurements of one transfer, from which [`Recorder::finish`] makes a diagnosis.
+    pub fn measured(&self, evidence: Evidence) {
+        self.state().evidence.push(evidence);
+    }
+
+    /// Counts a connection; returns its number.
+    pub(crate) fn next_connection(&self) -> u32 {
+        let mut state = self.state();
+        state.connections += 1;
+        state.connections
+    }
+
+    /// Ends the trace, with its events by time.
+    pub fn finish(&self) -> Trace {
+        let mut trace = std::mem::take(&mut self.state().trace);
+        trace.events.sort_by_key(|event| event.at);
+        trace.samples.sort_by_key(|sample| sample.at);
+        trace
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

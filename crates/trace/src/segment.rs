@@ -1,0 +1,108 @@
+//! Captured TCP segments, and the SYN that a server kept.
+
+use serde::{Deserialize, Serialize};
+
+/// A TCP segment (RFC 9293 §3.1), decoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Flags by name, as `SYN`, `ACK`, `PSH`, `FIN`, `RST`, `ECE`, `CWR`.
+    pub flags: Vec<String>,
+    /// Sequence number as sent.
+    pub seq: u32,
+    /// Acknowledgement number as sent; absent without ACK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack: Option<u32>,
+    /// Sequence number relative to the SYN of that side.
+    pub relative_seq: u64,
+    /// Acknowledgement number relative to the SYN of the other side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_ack: Option<u64>,
+    /// The window field as sent.
+    pub window: u16,
+    /// The window in bytes, with the scale of the SYN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_bytes: Option<u64>,
+    /// Payload bytes. With offloading one event stands for several segments on the wire.
+    pub payload: u64,
+    /// Options in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<TcpOption>,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// The checksum.
+    pub checksum: Checksum,
+    /// What is unusual.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
+}
+
+/// An option of TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TcpOption {
+    /// Maximum segment size (RFC 9293 §3.7.1).
+    Mss(u16),
+    /// Window scale (RFC 7323 §2).
+    WindowScale(u8),
+    /// SACK permitted (RFC 2018 §2).
+    SackPermitted,
+    /// Blocks that arrived (RFC 2018 §3).
+    Sack(Vec<(u32, u32)>),
+    /// Timestamp and its echo (RFC 7323 §3).
+    Timestamps(u32, u32),
+    /// Another one: kind and data in hex.
+    Other(u8, String),
+}
+
+/// What is known of a checksum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checksum {
+    /// It is that of the segment.
+    Verified,
+    /// The network card computes it later, or it is never sent (loopback).
+    Offloaded,
+    /// It is wrong.
+    Wrong,
+    /// Not all of the segment was captured.
+    #[default]
+    Unknown,
+}
+
+/// What is unusual about a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    /// Bytes that were sent before.
+    Retransmission,
+    /// Bytes before others that arrived earlier.
+    OutOfOrder,
+    /// The same acknowledgement again, without new data or window.
+    DuplicateAck,
+    /// The window is 0.
+    ZeroWindow,
+    /// A probe of an idle connection or of a window of 0.
+    Probe,
+    /// Only the window changed.
+    WindowUpdate,
+}
+
+/// The SYN of a client, as its server received it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Syn {
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// Time to live, or hop limit, on arrival.
+    pub ttl: u8,
+    /// Address and port that the server saw.
+    pub source: String,
+    /// Address and port that the server saw.
+    pub destination: String,
+    /// Bits of ECN, `DF` and others that are set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip_flags: Vec<String>,
+    /// The TCP header.
+    pub segment: Segment,
+    /// All bytes, in hex.
+    pub bytes: String,
+}
