@@ -43,7 +43,7 @@ const MODULES: [(&str, &str); 11] = [
         "blocking unix congestion keepalive linger pace prefixed resolve address shared tcp_info \
          waiting copy dial listen reactor",
     ),
-    ("trace", "segment event sample diagnosis recorder tap"),
+    ("trace", "segment event sample diagnosis recorder codec tap explain render"),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
         "server",

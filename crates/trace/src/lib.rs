@@ -1,13 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod codec;
 mod diagnosis;
 mod event;
 mod recorder;
+pub mod render;
 mod sample;
 mod segment;
 mod tap;
 
+pub use codec::{MAX_LINE, MAX_LINES, ReadError};
 pub use diagnosis::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes};
 pub use event::{
     Basis, Certificate, Event, Http2Frame, LengthForm, Side, Time, TlsMessage, WebSocketFrame, What,
