@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 pub mod address;
 pub mod blocking;
+pub mod capture;
 pub mod congestion;
 pub mod copy;
 pub mod dial;

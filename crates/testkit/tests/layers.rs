@@ -40,7 +40,7 @@ const MODULES: [(&str, &str); 11] = [
     ),
     (
         "net",
-        "blocking unix congestion keepalive linger pace prefixed resolve address shared tcp_info \
+        "capture blocking unix congestion keepalive linger pace prefixed resolve address shared tcp_info \
          waiting copy dial listen reactor",
     ),
     ("trace", "segment event sample diagnosis recorder codec tap explain render"),
