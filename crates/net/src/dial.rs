@@ -56,6 +56,23 @@ pub enum DialError {
     },
 }
 
+/// A step of connecting.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// The resolver returned these addresses; they are tried in this order.
+    Resolved(&'a [SocketAddr]),
+    /// An attempt begins: the kernel sends a SYN.
+    Begins(SocketAddr),
+    /// An attempt failed.
+    Failed(SocketAddr, &'a io::Error),
+    /// An attempt was closed, because another one connected before.
+    Closed(SocketAddr),
+}
+
+/// An observer of the steps, when they happen.
+pub type Observe<'a> = dyn FnMut(Step<'_>) + 'a;
+
 /// Connects to `host` and `port`: to the first of its addresses that answers.
 ///
 /// Each attempt has `timeout`.
@@ -63,11 +80,26 @@ pub enum DialError {
 /// # Errors
 /// The name does not resolve, or all addresses failed; then the error of the preferred address.
 pub fn dial(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, DialError> {
+    dial_observed(host, port, timeout, &mut |_| {})
+}
+
+/// Connects like [`dial`], and reports each step to `observe`.
+///
+/// # Errors
+/// As [`dial`].
+pub fn dial_observed(
+    host: &str,
+    port: u16,
+    timeout: Duration,
+    observe: &mut Observe<'_>,
+) -> Result<TcpStream, DialError> {
     let port = Port::Number(port);
     let query = Query { host: host.to_owned(), port, family: Family::Any };
     let unresolved = |source| DialError::Resolve { host: host.to_owned(), source };
     let found = resolve(&query, timeout).map_err(unresolved)?;
-    match dial_first(&found.addresses, timeout) {
+    let order = interleaved(&found.addresses);
+    observe(Step::Resolved(&order));
+    match dial_first(&order, timeout, observe) {
         Ok(stream) => Ok(stream),
         Err(Some((address, source))) => {
             Err(DialError::Connect { host: host.to_owned(), address, source })
@@ -85,28 +117,31 @@ fn host_and_address(host: &str, address: SocketAddr) -> String {
     if is_address(host) { shown } else { format!("{host} ({shown})") }
 }
 
-/// Connects to the first of `addresses` that answers. Returns the error of the preferred one;
-/// `None` if there is no address.
+/// Connects to the first of `addresses` that answers, and tries them in this order. Returns the
+/// error of the preferred one; `None` if there is no address.
 fn dial_first(
     addresses: &[SocketAddr],
     timeout: Duration,
+    observe: &mut Observe<'_>,
 ) -> Result<TcpStream, Option<(SocketAddr, io::Error)>> {
-    let mut race = Race::new(addresses, timeout);
-    loop {
+    let mut race = Race::new(addresses, timeout, observe);
+    let stream = loop {
         if let Some(stream) = race.begin_next() {
-            return Ok(stream);
+            break stream;
         }
         if race.attempts.is_empty() && race.waiting.is_empty() {
             return Err(race.failure.map(|(_, address, error)| (address, error)));
         }
         if let Some(stream) = race.wait() {
-            return Ok(stream);
+            break stream;
         }
-    }
+    };
+    race.attempts.iter().for_each(|attempt| (race.observe)(Step::Closed(attempt.address)));
+    Ok(stream)
 }
 
 /// The attempts to connect to one name.
-struct Race {
+struct Race<'a, 'b> {
     /// Addresses without an attempt yet, by their index.
     waiting: VecDeque<(usize, SocketAddr)>,
     attempts: Vec<Attempt>,
@@ -115,6 +150,7 @@ struct Race {
     timeout: Duration,
     /// The error of the address with the lowest index.
     failure: Option<(usize, SocketAddr, io::Error)>,
+    observe: &'a mut Observe<'b>,
 }
 
 struct Attempt {
@@ -125,10 +161,11 @@ struct Attempt {
     until: Option<Instant>,
 }
 
-impl Race {
-    fn new(addresses: &[SocketAddr], timeout: Duration) -> Self {
-        let waiting = interleaved(addresses).into_iter().enumerate().collect();
-        Self { waiting, attempts: Vec::new(), next: Instant::now(), timeout, failure: None }
+impl<'a, 'b> Race<'a, 'b> {
+    fn new(addresses: &[SocketAddr], timeout: Duration, observe: &'a mut Observe<'b>) -> Self {
+        let waiting = addresses.iter().copied().enumerate().collect();
+        let (attempts, next, failure) = (Vec::new(), Instant::now(), None);
+        Self { waiting, attempts, next, timeout, failure, observe }
     }
 
     /// Begins the attempts that are due, until one is in progress.
@@ -136,6 +173,7 @@ impl Race {
         while self.attempts.is_empty() || Instant::now() >= self.next {
             let (place, address) = self.waiting.pop_front()?;
             let now = Instant::now();
+            (self.observe)(Step::Begins(address));
             match connect(address) {
                 Ok((socket, Progress::Connected)) => match blocking(socket) {
                     Ok(stream) => return Some(stream),
@@ -158,7 +196,8 @@ impl Race {
         let due = self.attempts.iter().filter_map(|attempt| attempt.until).chain(next).min();
         let ready = self.poll(due);
         let now = Instant::now();
-        for (attempt, ready) in std::mem::take(&mut self.attempts).into_iter().zip(ready) {
+        let mut attempts = std::mem::take(&mut self.attempts).into_iter().zip(ready);
+        while let Some((attempt, ready)) = attempts.next() {
             let Attempt { place, address, socket, until } = attempt;
             let ended = match ready {
                 true => socket.take_error().and_then(|error| error.map_or(Ok(()), Err)),
@@ -171,7 +210,10 @@ impl Race {
                 }
             };
             match ended.and_then(|()| blocking(socket)) {
-                Ok(stream) => return Some(stream),
+                Ok(stream) => {
+                    self.attempts.extend(attempts.map(|(attempt, _)| attempt));
+                    return Some(stream);
+                }
                 Err(error) => self.failed(place, address, error),
             }
         }
@@ -197,6 +239,7 @@ impl Race {
     /// Records a failure, after which the next attempt may begin immediately.
     fn failed(&mut self, place: usize, address: SocketAddr, error: io::Error) {
         tracing::debug!(%address, %error, "cannot connect");
+        (self.observe)(Step::Failed(address, &error));
         self.next = Instant::now();
         if self.failure.as_ref().is_none_or(|(first, ..)| place < *first) {
             self.failure = Some((place, address, error));
@@ -252,6 +295,13 @@ mod tests {
 
     /// A test that takes longer has failed.
     const TIMEOUT: Duration = Duration::from_secs(20);
+
+    fn dial_first(
+        addresses: &[SocketAddr],
+        timeout: Duration,
+    ) -> Result<TcpStream, Option<(SocketAddr, io::Error)>> {
+        super::dial_first(addresses, timeout, &mut |_| {})
+    }
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -341,6 +391,33 @@ mod tests {
         // The second address got no connection.
         other.set_nonblocking(true).unwrap();
         assert_eq!(other.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn an_observer_sees_each_attempt_and_how_it_ended() {
+        let (_held, silent) = black_hole();
+        let (refusing, (_listener, good)) = (refusing(), listener());
+        let mut steps = Vec::new();
+        let mut observe = |step: Step<'_>| {
+            steps.push(match step {
+                Step::Begins(address) => ("begins", address),
+                Step::Failed(address, error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+                    ("failed", address)
+                }
+                Step::Closed(address) => ("closed", address),
+                Step::Resolved(_) => unreachable!("no name was resolved"),
+            });
+        };
+        super::dial_first(&[silent, refusing, good], TIMEOUT, &mut observe).unwrap();
+        let expected = [
+            ("begins", silent),
+            ("begins", refusing),
+            ("failed", refusing),
+            ("begins", good),
+            ("closed", silent),
+        ];
+        assert_eq!(steps, expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod linger;
 pub mod listen;
 pub mod pace;
 pub mod prefixed;
+pub mod queues;
 pub mod reactor;
 pub mod resolve;
 pub mod shared;

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use libc::tcp_info;
 
+use crate::queues;
 use crate::unix::is_unix;
 
 /// Statistics of one connection.
@@ -32,6 +33,30 @@ pub struct TcpInfo {
     pub rwnd_limited_us: Option<u64>,
     /// Part of it limited by the send buffer.
     pub sndbuf_limited_us: Option<u64>,
+    /// Variation of the round-trip time, in microseconds.
+    pub rttvar_us: Option<u64>,
+    /// Shortest round-trip time, in microseconds.
+    pub min_rtt_us: Option<u64>,
+    /// Slow-start threshold, in segments; absent before the first loss.
+    pub ssthresh: Option<u64>,
+    /// Maximum segment size of what this end sends, in bytes.
+    pub mss: Option<u64>,
+    /// Segments sent and not acknowledged.
+    pub in_flight: Option<u64>,
+    /// Whether the delivery rate was limited by the application.
+    pub app_limited: Option<bool>,
+    /// Bytes that the peer's kernel acknowledged.
+    pub acked: Option<u64>,
+    /// Bytes received.
+    pub received: Option<u64>,
+    /// Segments of data sent.
+    pub segments: Option<u64>,
+    /// Receive window of the peer, in bytes.
+    pub peer_window: Option<u64>,
+    /// Receive space of this end, in bytes.
+    pub receive_space: Option<u64>,
+    /// State of the connection by its number in tcp_states.h.
+    pub state: Option<u8>,
 }
 
 impl TcpInfo {
@@ -54,6 +79,21 @@ impl TcpInfo {
             busy_us: long_number(known, offset_of!(tcp_info, tcpi_busy_time)),
             rwnd_limited_us: long_number(known, offset_of!(tcp_info, tcpi_rwnd_limited)),
             sndbuf_limited_us: long_number(known, offset_of!(tcp_info, tcpi_sndbuf_limited)),
+            rttvar_us: number(known, offset_of!(tcp_info, tcpi_rttvar)),
+            min_rtt_us: number(known, offset_of!(tcp_info, tcpi_min_rtt))
+                .filter(|rtt| (1..NONE).contains(rtt)),
+            ssthresh: number(known, offset_of!(tcp_info, tcpi_snd_ssthresh))
+                .filter(|segments| *segments < INFINITE),
+            mss: number(known, offset_of!(tcp_info, tcpi_snd_mss)),
+            in_flight: number(known, offset_of!(tcp_info, tcpi_unacked)),
+            // The first bit of the byte before, which libc does not name on every platform.
+            app_limited: known.get(offset_of!(tcp_info, tcpi_rto) - 1).map(|bits| bits & 1 == 1),
+            acked: long_number(known, offset_of!(tcp_info, tcpi_bytes_acked)),
+            received: long_number(known, offset_of!(tcp_info, tcpi_bytes_received)),
+            segments: number(known, offset_of!(tcp_info, tcpi_data_segs_out)),
+            peer_window: number(known, offset_of!(tcp_info, tcpi_snd_wnd)),
+            receive_space: number(known, offset_of!(tcp_info, tcpi_rcv_space)),
+            state: known.get(offset_of!(tcp_info, tcpi_state)).copied(),
         })
     }
 }
@@ -100,7 +140,7 @@ impl Delivery {
 
     /// A Unix socket knows only how much of what was written is unread.
     fn of_unix(socket: &impl AsFd) -> io::Result<Self> {
-        let unread = unread(socket)?;
+        let unread = queues::unacknowledged(socket)?;
         Ok(Self { written: MUCH, acked: MUCH.saturating_sub(unread), room: 0 })
     }
 
@@ -132,21 +172,14 @@ fn ask(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(usize::try_from(length).map_err(io::Error::other)?.min(bytes.len()))
 }
 
-/// Returns the memory of written bytes that the peer of a Unix socket has not read: SIOCOUTQ.
-fn unread(socket: &impl AsFd) -> io::Result<u64> {
-    let mut count: libc::c_int = 0;
-    #[expect(unsafe_code, reason = "rustix has no function for SIOCOUTQ")]
-    // SAFETY: the descriptor is borrowed and so open; the kernel writes one int, which outlives the
-    // call.
-    let asked = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
-    if asked != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(u64::try_from(count).unwrap_or_default())
-}
-
 /// Stands for all bytes that were ever written to a Unix socket, whose kernel does not count them.
 const MUCH: u64 = u64::MAX / 2;
+
+/// The slow-start threshold before the first loss (TCP_INFINITE_SSTHRESH).
+const INFINITE: u64 = 0x7fff_ffff;
+
+/// The shortest round-trip time before the first measurement.
+const NONE: u64 = u32::MAX as u64;
 
 fn number(known: &[u8], at: usize) -> Option<u64> {
     let (bytes, _) = known.get(at..)?.split_first_chunk()?;
@@ -182,6 +215,12 @@ mod tests {
         assert!(theirs.retransmits.is_some_and(|segments| segments < 1000), "{theirs:?}");
         let ours = TcpInfo::of(&receiver).unwrap();
         assert!(ours.rtt_us.is_some() && ours.cwnd.is_some(), "{ours:?}");
+        assert_eq!(ours.received, Some(32 * 64 * 1024));
+        assert!(theirs.mss.is_some_and(|mss| mss >= 500), "{theirs:?}");
+        assert!(theirs.segments > Some(0) && theirs.peer_window > Some(0), "{theirs:?}");
+        assert!(theirs.min_rtt_us <= theirs.rtt_us.map(|rtt| rtt + 10_000_000), "{theirs:?}");
+        assert_eq!(theirs.state, Some(1), "established");
+        assert!(theirs.app_limited.is_some() && theirs.receive_space > Some(0), "{theirs:?}");
     }
 
     #[test]

@@ -40,8 +40,8 @@ const MODULES: [(&str, &str); 11] = [
     ),
     (
         "net",
-        "capture blocking unix congestion keepalive linger pace prefixed resolve address shared tcp_info \
-         waiting copy dial listen reactor",
+        "capture blocking unix congestion keepalive linger pace prefixed queues resolve address \
+         shared tcp_info waiting copy dial listen reactor",
     ),
     ("trace", "segment event sample diagnosis recorder codec tap explain render"),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
@@ -53,8 +53,8 @@ const MODULES: [(&str, &str); 11] = [
     ),
     (
         "client",
-        "aside target keys proxy bottleneck error stream content connect attempts walk channel \
-         http send download chat cat shares",
+        "aside target keys proxy bottleneck error trace stream content connect attempts walk \
+         channel http send download chat cat shares",
     ),
     ("console", "values choices exit failure print"),
     (
