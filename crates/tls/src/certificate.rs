@@ -4,11 +4,14 @@
 //! a certificate is recognized by its fingerprint, like other self-signed ones, and signs no other
 //! certificate here.
 
+use std::net::IpAddr;
+
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 
 use crate::Fingerprint;
 use crate::untrusted::Untrusted;
@@ -82,6 +85,30 @@ fn is_for_parsed(
     match presented.iter().any(|presented| presented.eq_ignore_ascii_case(&name)) {
         true => Ok(()),
         false => Err(Untrusted::WrongName { name, presented }),
+    }
+}
+
+/// Returns the names that a certificate is valid for: its list, or else the common name.
+pub fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Some(parsed) = parse(certificate) else { return Vec::new() };
+    let listed = parsed.subject_alternative_name().ok().flatten();
+    let listed = listed.into_iter().flat_map(|list| &list.value.general_names);
+    let listed: Vec<String> = listed.filter_map(name).collect();
+    if !listed.is_empty() {
+        return listed;
+    }
+    let common = parsed.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    common.map(str::to_owned).collect()
+}
+
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
     }
 }
 

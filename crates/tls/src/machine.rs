@@ -7,7 +7,7 @@
 use std::ops::DerefMut;
 
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, UnbufferedConnectionCommon, UnbufferedStatus,
@@ -226,6 +226,16 @@ impl<S: Side> Machine<S> {
             _ => return None,
         };
         Some((version, self.side.negotiated_cipher_suite()?))
+    }
+
+    /// Returns the name of the key exchange group, once it is negotiated.
+    pub fn group(&self) -> Option<String> {
+        Some(format!("{:?}", self.side.negotiated_key_exchange_group()?.name()))
+    }
+
+    /// Returns the certificate of the peer, once it was received.
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.side.peer_certificates()?.first()
     }
 
     /// Processes complete records, and returns their total size.
