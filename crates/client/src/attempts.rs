@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyport_proto::transfer::refusal::Retry;
+use anyport_trace::Recorder;
 
 use crate::content::{Identity, Source};
 use crate::error::{Consequence, Error, ErrorKind, ErrorOrigin, Transferred};
+use crate::trace::lost;
 
 /// The attempts to transfer one file, or to stay in one room.
 pub(crate) struct Attempts {
@@ -30,10 +32,11 @@ pub(crate) struct Attempts {
     pub(crate) repeatable: bool,
     /// The error that interrupted the transfer.
     interrupted: Option<Error>,
+    trace: Option<Recorder>,
 }
 
 impl Attempts {
-    pub(crate) fn new(retries: u32, max_time: Duration) -> Self {
+    pub(crate) fn new(retries: u32, max_time: Duration, trace: Option<&Recorder>) -> Self {
         Self {
             left: Cell::new(retries),
             retries,
@@ -46,6 +49,7 @@ impl Attempts {
             identity: None,
             repeatable: false,
             interrupted: None,
+            trace: trace.cloned(),
         }
     }
 
@@ -110,6 +114,7 @@ impl Attempts {
             let is_gone = consequence.origin == ErrorOrigin::Unreachable;
             return Err(self.interrupted.take().filter(|_| is_gone).unwrap_or(error));
         };
+        lost(self.trace.as_ref(), &error);
         report(&error, delay)?;
         std::thread::sleep(delay);
         if consequence.origin == ErrorOrigin::Interrupted {

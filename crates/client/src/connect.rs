@@ -7,21 +7,24 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyport_net::address::Address;
 use anyport_net::congestion::Congestion;
-use anyport_net::dial::{DialError, dial};
+use anyport_net::dial::{DialError, dial_observed};
 use anyport_net::tcp_info::TcpInfo;
 use anyport_net::unix;
 use anyport_proto::peer::Peer;
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
+use anyport_trace::Recorder;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::error::{Error, ErrorKind, Transferred};
 use crate::proxy::{Proxies, ProxyError, tunnel};
 use crate::stream::{Encryption, Stream};
 use crate::target::{Scheme, Target};
+use crate::trace::{TlsTime, Traced};
 
 /// Options of a connection, whatever is transferred over it.
 #[derive(Debug, Clone)]
@@ -46,6 +49,8 @@ pub struct ConnectOptions {
     /// The system alone would retransmit for a quarter of an hour. `None` waits, for servers that
     /// read nothing until another client arrives.
     pub unacknowledged: Option<Duration>,
+    /// Records what happens on each layer.
+    pub trace: Option<Recorder>,
 }
 
 impl Default for ConnectOptions {
@@ -60,6 +65,7 @@ impl Default for ConnectOptions {
             // content that the client has: slow disks need minutes for gigabytes.
             timeout: Duration::from_secs(300),
             unacknowledged: Some(Duration::from_secs(20)),
+            trace: None,
         }
     }
 }
@@ -76,33 +82,69 @@ pub(crate) struct Socket {
     handle: Option<TcpStream>,
     /// The congestion control in use.
     pub(crate) congestion: String,
+    /// Time for resolving, connecting and TLS.
+    #[expect(dead_code, reason = "the diagnosis is about to read it")]
+    pub(crate) reaching: Duration,
+    tls: Option<TlsTime>,
 }
 
 /// Connects to `target`. Reads and writes are limited by `connect_timeout` until
 /// [`Socket::end_handshake`].
 pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Connection, Error> {
-    let stream = reach(target, options)?;
+    let traced = options.trace.as_ref().map(|recorder| Traced::begin(recorder, target.scheme));
+    let began = Instant::now();
+    let stream = reach(target, options, traced.as_ref())?;
     let (peer, congestion) = prepare(&stream, options)?;
-    let socket = Socket { handle: stream.try_clone().ok(), congestion };
-    let stream = Stream::open(stream, peer, target, alpn(target.scheme), &options.encryption)?;
+    if let Some(traced) = &traced {
+        traced.connected(&stream, peer.to_string(), &congestion);
+    }
+    let handle = stream.try_clone().ok();
+    let (alpn, encryption) = (alpn(target.scheme), &options.encryption);
+    let stream = Stream::open(stream, peer, target, alpn, encryption, traced)?;
+    let (reaching, tls) = (began.elapsed(), stream.tls_time());
+    let socket = Socket { handle, congestion, reaching, tls };
     Ok(Connection { stream, peer, socket })
 }
 
 /// Dials the target, or its proxy, which then opens a tunnel to the target.
-fn reach(target: &Target, options: &ConnectOptions) -> Result<TcpStream, Error> {
+fn reach(
+    target: &Target,
+    options: &ConnectOptions,
+    traced: Option<&Traced>,
+) -> Result<TcpStream, Error> {
     let timeout = options.connect_timeout;
     if let Some(path) = options.unix_socket.as_ref().or(target.socket.as_ref()) {
-        let stream = unix::connect(path, timeout)
-            .map_err(|source| DialError::Unix { path: path.clone(), source })?;
+        let address = || Address::Unix(path.clone()).to_string();
+        if let Some(traced) = traced {
+            traced.attempt(address());
+        }
+        let stream = unix::connect(path, timeout).map_err(|source| {
+            if let Some(traced) = traced {
+                traced.attempt_failed(address(), &source);
+            }
+            DialError::Unix { path: path.clone(), source }
+        })?;
         set_timeouts(&stream, timeout);
         return Ok(stream);
     }
+    let dial = |host: &str, port| {
+        let began = Instant::now();
+        dial_observed(host, port, timeout, &mut |step| {
+            if let Some(traced) = traced {
+                traced.step(host, began, step);
+            }
+        })
+    };
     let Some(proxy) = options.proxies.of(target)? else {
-        let stream = dial(&target.host, target.port, timeout)?;
+        let stream = dial(&target.host, target.port)?;
         set_timeouts(&stream, timeout);
         return Ok(stream);
     };
-    let opened = dial(&proxy.host, proxy.port, timeout).map_err(ProxyError::from);
+    if let Some(traced) = traced {
+        let target = target.address();
+        traced.note(format!("{target} is reached through the proxy {proxy}"));
+    }
+    let opened = dial(&proxy.host, proxy.port).map_err(ProxyError::from);
     let opened = opened.and_then(|stream| {
         set_timeouts(&stream, timeout);
         tunnel(&stream, &proxy, target, timeout).map(|()| stream)
@@ -125,6 +167,12 @@ impl Socket {
     /// Returns the kernel's statistics of the connection; empty if it has none.
     pub(crate) fn tcp(&self) -> TcpInfo {
         self.handle.as_ref().and_then(|socket| TcpInfo::of(socket).ok()).unwrap_or_default()
+    }
+
+    /// Returns the time that TLS took so far.
+    #[expect(dead_code, reason = "the diagnosis is about to read it")]
+    pub(crate) fn tls(&self) -> Duration {
+        self.tls.as_ref().map(TlsTime::total).unwrap_or_default()
     }
 
     /// Returns the part of the statistics that a sender reports.

@@ -18,6 +18,7 @@ mod send;
 mod shares;
 mod stream;
 mod target;
+mod trace;
 mod walk;
 
 pub use bottleneck::Bottleneck;

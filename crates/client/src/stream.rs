@@ -1,21 +1,27 @@
 //! A connection to a server, under TLS if the target requires it.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyport_proto::peer::Peer;
 use anyport_tls::client::{Client, NewServer, Trust, TrustedBy};
-use anyport_tls::{ClientMachine, ClientSide, MaybeTls, Parts, TRUNCATED, TlsError};
+use anyport_tls::{
+    ClientMachine, ClientSide, Fingerprint, MaybeTls, Parts, TRUNCATED, TlsError, certificate_names,
+};
+use anyport_trace::{Certificate, Side, What};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 
 use crate::error::{Error, ErrorKind};
 use crate::target::{Scheme, Target};
+use crate::trace::{TlsTime, Traced};
 
 /// The servers to trust, and an observer of each trusted one.
 #[derive(Clone)]
@@ -52,6 +58,7 @@ impl fmt::Debug for Encryption {
 pub(crate) struct Stream {
     socket: TcpStream,
     tls: Option<Box<Tls>>,
+    traced: Option<Traced>,
 }
 
 struct Tls {
@@ -63,10 +70,8 @@ struct Tls {
     out: Vec<u8>,
     /// An error that occurred between reads.
     error: Option<TlsError>,
+    time: TlsTime,
 }
-
-/// A stream for tasks of a runtime.
-pub(crate) type AsyncStream = MaybeTls<tokio::net::TcpStream, ClientSide>;
 
 impl Stream {
     /// Shakes hands where `target` is under TLS; `alpn`: what will be spoken then (RFC 7301).
@@ -76,8 +81,9 @@ impl Stream {
         target: &Target,
         alpn: &[&[u8]],
         encryption: &Encryption,
+        traced: Option<Traced>,
     ) -> Result<Self, Error> {
-        let mut stream = Self { socket, tls: None };
+        let mut stream = Self { socket, tls: None, traced };
         if !target.encrypted {
             return Ok(stream);
         }
@@ -90,12 +96,15 @@ impl Stream {
         let (machine, verification) =
             encryption.client.connect(&target.host, target.port, alpn, new).map_err(failed)?;
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());
-        let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out, error: None });
+        let time = TlsTime::default();
+        let mut tls = Box::new(Tls { machine, plain, read: 0, wire, out, error: None, time });
         let broken = |source| Error::in_handshake(peer, "TLS", source);
         let (mut count, mut is_tls) = (0, false);
         loop {
             let Tls { machine, plain, wire, out, .. } = &mut *tls;
+            stream.tap_wire(Side::Server, &wire[..count]);
             let opened = machine.open(&mut wire[..count], plain, out);
+            stream.tap_wire(Side::Client, out);
             // Includes the alert of a failed handshake.
             let written = stream.socket.write_all(out);
             out.clear();
@@ -115,7 +124,11 @@ impl Stream {
             }
             is_tls = true;
         }
-        if let Some(met) = verification.conclude() {
+        let met = verification.conclude();
+        if let Some(traced) = &stream.traced {
+            traced.tls_done(agreed(&tls.machine, met.as_ref()));
+        }
+        if let Some(met) = met {
             (encryption.met)(target, &met);
         }
         stream.tls = Some(tls);
@@ -132,25 +145,56 @@ impl Stream {
         if self.tls.is_none() { Some(&self.socket) } else { None }
     }
 
+    /// Returns the trace of the connection, if there is one.
+    pub(crate) const fn traced(&self) -> Option<&Traced> {
+        self.traced.as_ref()
+    }
+
+    /// Returns the time that TLS took so far.
+    pub(crate) fn tls_time(&self) -> Option<TlsTime> {
+        self.tls.as_ref().map(|tls| tls.time.clone())
+    }
+
+    fn tap_wire(&self, from: Side, bytes: &[u8]) {
+        if let Some(traced) = &self.traced
+            && !bytes.is_empty()
+        {
+            traced.wire(from, bytes);
+        }
+    }
+
     /// Ends the sending direction; the server's data can still be read.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.machine.close(&mut tls.out);
+            if let Some(traced) = &self.traced {
+                traced.wire(Side::Client, &tls.out);
+            }
             let written = self.socket.write_all(&tls.out);
             tls.out.clear();
             written?;
         }
-        self.socket.shutdown(Shutdown::Write)
+        self.socket.shutdown(Shutdown::Write)?;
+        if let Some(traced) = &self.traced {
+            traced.finished();
+        }
+        Ok(())
     }
 
     /// Makes any end of this connection, also the death of this process, a reset to the server: a
     /// FIN would mean the end of the content. Until [`Self::ends_in_order`].
     pub(crate) fn resets_at_end(&self) -> io::Result<()> {
+        if let Some(traced) = &self.traced {
+            traced.resets(true);
+        }
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO))
     }
 
     /// Makes the end of this connection a FIN again, after all content was sent.
     pub(crate) fn ends_in_order(&self) -> io::Result<()> {
+        if let Some(traced) = &self.traced {
+            traced.resets(false);
+        }
         SockRef::from(&self.socket).set_linger(None)
     }
 
@@ -176,6 +220,9 @@ impl Stream {
                 return true;
             }
             let Tls { machine, plain, wire, out, error, .. } = &mut **tls;
+            if let Some(traced) = &self.traced {
+                traced.wire(Side::Server, &wire[..count]);
+            }
             *error = machine.open(&mut wire[..count], plain, out).err();
         }
     }
@@ -184,15 +231,40 @@ impl Stream {
     pub(crate) fn into_async(self) -> io::Result<AsyncStream> {
         self.socket.set_nonblocking(true)?;
         let io = tokio::net::TcpStream::from_std(self.socket)?;
-        Ok(match self.tls {
-            None => MaybeTls::Plain(io),
-            Some(mut tls) => {
-                tls.plain.drain(..tls.read);
-                let parts = Parts { io, machine: tls.machine, plain: tls.plain };
-                MaybeTls::Tls(Box::new(anyport_tls::Stream::new(parts)))
-            }
-        })
+        let traced = self.traced;
+        let Some(mut tls) = self.tls else {
+            let stream = MaybeTls::Plain(Wire { io, tls: None });
+            return Ok(AsyncStream { stream, traced, time: None });
+        };
+        tls.plain.drain(..tls.read);
+        let time = tls.time;
+        let io = Wire { io, tls: Some((time.clone(), traced.clone())) };
+        let parts = Parts { io, machine: tls.machine, plain: tls.plain };
+        let stream = MaybeTls::Tls(Box::new(anyport_tls::Stream::new(parts)));
+        Ok(AsyncStream { stream, traced, time: Some(time) })
     }
+}
+
+/// Returns what the handshake agreed on, as an event.
+fn agreed(machine: &ClientMachine, met: Option<&TrustedBy>) -> What {
+    let (version, suite) = machine.agreed().map_or_else(Default::default, |(version, suite)| {
+        (version.replace("TLS ", "TLSv"), format!("{:?}", suite.suite()))
+    });
+    let verification = match met {
+        Some(TrustedBy::Authority) => "signed by a trusted CA",
+        Some(TrustedBy::Pinned) => "pinned",
+        Some(TrustedBy::Known) => "known from an earlier connection",
+        Some(TrustedBy::New { .. }) => "trusted on first use",
+        Some(TrustedBy::Unchecked { .. }) => "not verified (-k)",
+        _ => "unknown",
+    };
+    let certificate = machine.certificate().map(|certificate| Certificate {
+        names: certificate_names(certificate),
+        fingerprint: Fingerprint::of(certificate).to_string(),
+        verification: verification.to_owned(),
+    });
+    let alpn = machine.alpn().map(|name| String::from_utf8_lossy(name).into_owned());
+    What::TlsDone { version, suite, group: machine.group(), alpn, certificate }
 }
 
 impl Tls {
@@ -203,6 +275,16 @@ impl Tls {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.read_plain(buffer);
+        if let Some(traced) = &self.traced {
+            traced.read(read.as_ref().map(|count| &buffer[..*count]));
+        }
+        read
+    }
+}
+
+impl Stream {
+    fn read_plain(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.read(buffer) };
         loop {
             if tls.read == tls.plain.len()
@@ -225,8 +307,11 @@ impl Read for Stream {
             if count == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, TRUNCATED));
             }
-            let Tls { machine, plain, wire, out, .. } = &mut **tls;
-            let opened = machine.open(&mut wire[..count], plain, out);
+            let Tls { machine, plain, wire, out, time, .. } = &mut **tls;
+            if let Some(traced) = &self.traced {
+                traced.wire(Side::Server, &wire[..count]);
+            }
+            let opened = time.measure(|| machine.open(&mut wire[..count], plain, out));
             if !out.is_empty() {
                 // An alert, or a new key; its loss does not change the received data.
                 let _ = self.socket.write_all(out);
@@ -239,16 +324,190 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(tls) = &mut self.tls else { return self.socket.write(bytes) };
-        let count = bytes.len().min(WIRE);
-        tls.machine.seal(&bytes[..count], &mut tls.out)?;
-        let written = self.socket.write_all(&tls.out);
-        tls.out.clear();
-        written.map(|()| count)
+        let written = self.write_plain(bytes);
+        if let (Some(traced), Ok(count)) = (&self.traced, &written) {
+            traced.sent(&bytes[..*count]);
+        }
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Stream {
+    fn write_plain(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else { return self.socket.write(bytes) };
+        let count = bytes.len().min(WIRE);
+        let Tls { machine, out, time, .. } = &mut **tls;
+        time.measure(|| machine.seal(&bytes[..count], out))?;
+        if let Some(traced) = &self.traced {
+            traced.wire(Side::Client, out);
+        }
+        let written = self.socket.write_all(out);
+        out.clear();
+        written.map(|()| count)
+    }
+}
+
+/// A stream for tasks of a runtime.
+pub(crate) struct AsyncStream {
+    stream: MaybeTls<Wire, ClientSide>,
+    traced: Option<Traced>,
+    time: Option<TlsTime>,
+}
+
+impl AsyncStream {
+    /// Returns the state of TLS, if there is TLS.
+    pub(crate) fn machine(&self) -> Option<&ClientMachine> {
+        self.stream.machine()
+    }
+
+    fn poll<T>(&mut self, poll: impl FnOnce(Pin<&mut MaybeTls<Wire, ClientSide>>) -> T) -> T {
+        let stream = Pin::new(&mut self.stream);
+        match &self.time {
+            Some(time) => time.measure(|| poll(stream)),
+            None => poll(stream),
+        }
+    }
+}
+
+impl AsyncRead for AsyncStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let is_room = buffer.remaining() > 0;
+        let polled = self.poll(|stream| stream.poll_read(context, buffer));
+        if let (Some(traced), Poll::Ready(read)) = (&self.traced, &polled)
+            && is_room
+        {
+            traced.read(read.as_ref().map(|()| &buffer.filled()[before..]));
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for AsyncStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.poll(|stream| stream.poll_write(context, bytes));
+        if let (Some(traced), Poll::Ready(Ok(count))) = (&self.traced, &polled) {
+            traced.sent(&bytes[..*count]);
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.poll(|stream| stream.poll_write_vectored(context, slices));
+        if let (Some(traced), Poll::Ready(Ok(count))) = (&self.traced, &polled) {
+            let mut left = *count;
+            for slice in slices {
+                let here = left.min(slice.len());
+                traced.sent(&slice[..here]);
+                left -= here;
+            }
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.poll(|stream| stream.poll_shutdown(context));
+        if let (Some(traced), Poll::Ready(Ok(()))) = (&self.traced, &polled) {
+            traced.finished();
+        }
+        polled
+    }
+}
+
+/// A socket, whose time is not that of TLS above it, and whose bytes are then ciphertext.
+#[derive(Debug)]
+struct Wire {
+    io: tokio::net::TcpStream,
+    tls: Option<(TlsTime, Option<Traced>)>,
+}
+
+impl Wire {
+    fn poll<T>(&mut self, poll: impl FnOnce(Pin<&mut tokio::net::TcpStream>) -> T) -> T {
+        let io = Pin::new(&mut self.io);
+        match &self.tls {
+            Some((time, _)) => time.except(|| poll(io)),
+            None => poll(io),
+        }
+    }
+
+    fn tap(&self, from: Side, bytes: &[u8]) {
+        if let Some((_, Some(traced))) = &self.tls
+            && !bytes.is_empty()
+        {
+            traced.wire(from, bytes);
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = self.poll(|io| io.poll_read(context, buffer));
+        self.tap(Side::Server, &buffer.filled()[before..]);
+        polled
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.poll(|io| io.poll_write(context, bytes));
+        if let Poll::Ready(Ok(count)) = &polled {
+            self.tap(Side::Client, &bytes[..*count]);
+        }
+        polled
+    }
+
+    /// Only plaintext is written so, which is not tapped here.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(|io| io.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Raw TCP: the preface, content, an `END` line and a receipt line; or only the content.
 
 use std::io::{self, Read, Write};
-use std::time::Duration;
 
 use anyport_proto::access::Token;
 use anyport_proto::peer::Peer;
@@ -9,8 +8,6 @@ use anyport_proto::preface::{Reply, end_line, put_line, with_token};
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::receipt::Receipt;
-
-use socket2::SockRef;
 
 use super::{Transport, Written, ZERO_COPY_PIECE};
 use crate::content::Content;
@@ -47,7 +44,7 @@ impl Transport for RawChannel {
             Err(Stopped::Local(error)) => {
                 // To a server that was promised no size, a FIN would mean the end of the file; a
                 // reset does not.
-                let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
+                let _ = self.stream.resets_at_end();
                 return Err(error);
             }
             Err(Stopped::Broken(error)) => Err(error),
@@ -177,7 +174,12 @@ impl RawChannel {
                 None => None,
             };
             let count = match zero_copy {
-                Some(sent) => sent,
+                Some(sent) => {
+                    if let Some(traced) = self.stream.traced() {
+                        traced.sent_by_kernel(sent as u64);
+                    }
+                    sent
+                }
                 None => {
                     let count = content.read(&mut self.buffer).map_err(Stopped::Local)?;
                     self.stream.write_all(&self.buffer[..count])?;

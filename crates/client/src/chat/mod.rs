@@ -159,7 +159,11 @@ struct Connection {
 
 impl Chat<'_> {
     async fn run(&mut self) -> Result<Left, Error> {
-        let mut attempts = Attempts::new(self.options.retries, self.options.retry_max_time);
+        let mut attempts = Attempts::new(
+            self.options.retries,
+            self.options.retry_max_time,
+            self.options.connect.trace.as_ref(),
+        );
         // Messages are kept until they are confirmed.
         attempts.repeatable = true;
         let mut received = 0;

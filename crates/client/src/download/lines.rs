@@ -149,7 +149,18 @@ impl Lines {
         loop {
             let room = &mut self.buffer[self.end..];
             let came = match self.stream.plain() {
-                Some(socket) => self.source.next(socket, room, splice),
+                Some(socket) => {
+                    let came = self.source.next(socket, room, splice);
+                    if let Some(traced) = self.stream.traced() {
+                        match &came {
+                            Ok(Received::Spliced(count)) => traced.received_by_kernel(*count),
+                            Ok(Received::Bytes(count)) => traced.read(Ok(&room[..*count])),
+                            Ok(Received::Fin) => traced.read(Ok(&[])),
+                            Err(error) => traced.read(Err(error)),
+                        }
+                    }
+                    came
+                }
                 None => self.stream.read(room).map(|count| match count {
                     0 => Received::Fin,
                     count => Received::Bytes(count),

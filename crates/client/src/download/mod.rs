@@ -215,7 +215,8 @@ pub fn get(
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<u64, Error> {
     let scope = target.scope()?;
-    let mut attempts = Attempts::new(options.retries, options.retry_max_time);
+    let mut attempts =
+        Attempts::new(options.retries, options.retry_max_time, options.connect.trace.as_ref());
     let mut so_far = SoFar::new(received);
     loop {
         let done = attempt(target, &scope, into, options, &mut attempts, &mut so_far, tell);
@@ -392,7 +393,8 @@ pub fn get_into(
     let Scope::File(name) = scope else {
         return Err(Error::from(ErrorKind::Directory(target.path.clone())));
     };
-    let mut attempts = Attempts::new(options.retries, options.retry_max_time);
+    let mut attempts =
+        Attempts::new(options.retries, options.retry_max_time, options.connect.trace.as_ref());
     let started = Instant::now();
     let mut written = Written { out, hasher: Hasher::new(options.digest), bytes: 0, head: None };
     let (wire, head, end, seconds) = loop {

@@ -54,7 +54,11 @@ pub(super) fn send(
         announced: None,
         unanswered: 0,
         failed,
-        attempts: Attempts::new(options.retries, options.retry_max_time),
+        attempts: Attempts::new(
+            options.retries,
+            options.retry_max_time,
+            options.connect.trace.as_ref(),
+        ),
         connection: None,
     };
     sending.all()?;

@@ -177,7 +177,8 @@ pub fn send(
         changed: Changed::default(),
     };
     let mut left = &items[..];
-    let mut attempts = Attempts::new(options.retries, options.retry_max_time);
+    let mut attempts =
+        Attempts::new(options.retries, options.retry_max_time, options.connect.trace.as_ref());
     while let Some(item) = left.first() {
         let (done, stopped) = match connection.burst(left, &mut attempts) {
             Some(stopped) => stopped,

@@ -1,0 +1,325 @@
+//! The trace of a connection: what happens below its protocol, and samples of the kernel's state.
+//!
+//! ```text
+//!   connect ─► steps, TLS ──► Tap ◄── bytes of both directions ◄── stream
+//!                              ▲
+//!   thread "trace" ─► samples ─┘   every 10 ms, later in a thousandth of the elapsed time
+//! ```
+
+use std::fmt;
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyport_net::dial::Step;
+use anyport_net::queues::{unacknowledged, unread};
+use anyport_net::resolve::address_text;
+use anyport_net::tcp_info::TcpInfo;
+use anyport_proto::one_line::reason;
+use anyport_trace::{Basis, Event, Protocol, Recorder, Sample, Side, Tap, Time, What};
+
+use crate::error::Error;
+use crate::target::Scheme;
+
+/// The trace of one connection. Clones belong to the same one; the last one ends it.
+#[derive(Clone)]
+pub(crate) struct Traced(Arc<Inner>);
+
+struct Inner {
+    tap: Tap,
+    /// When the attempt that connects began.
+    attempted: Mutex<Option<Instant>>,
+    /// Once it is connected; without the second handle of a socket there is no sampler.
+    sampler: OnceLock<Option<Sampler>>,
+    /// Whether this end, and the server, ended its direction.
+    ended: [AtomicBool; 2],
+    /// Whether closing the socket resets the connection.
+    resets: AtomicBool,
+}
+
+impl Traced {
+    pub(crate) fn begin(recorder: &Recorder, scheme: Scheme) -> Self {
+        let protocol = match scheme {
+            Scheme::Tcp => Protocol::Preface,
+            Scheme::Frames => Protocol::Frames,
+            Scheme::Ws | Scheme::Http => Protocol::Http,
+        };
+        Self(Arc::new(Inner {
+            tap: Tap::new(recorder, Side::Client, protocol),
+            attempted: Mutex::default(),
+            sampler: OnceLock::new(),
+            ended: Default::default(),
+            resets: AtomicBool::new(false),
+        }))
+    }
+
+    fn add(&self, from: Side, what: What) {
+        self.0.tap.add(Some(from), Basis::Observed, what);
+    }
+
+    /// Records an event that began at `since` and ends now.
+    fn add_since(&self, since: Instant, what: What) {
+        let recorder = self.0.tap.recorder();
+        let at = recorder.time_of(since);
+        let took = Some(Time(recorder.now().0.saturating_sub(at.0)));
+        let (connection, from) = (Some(self.0.tap.number()), Some(Side::Client));
+        recorder.record(Event { at, took, connection, from, basis: Basis::Observed, what });
+    }
+
+    /// Records a step of connecting to `host`, which began at `since`.
+    pub(crate) fn step(&self, host: &str, since: Instant, step: Step<'_>) {
+        match step {
+            Step::Resolved(addresses) => {
+                let addresses = addresses.iter().map(|address| address_text(*address)).collect();
+                self.add_since(since, What::Resolved { host: host.to_owned(), addresses });
+            }
+            Step::Begins(address) => self.attempt(address_text(address)),
+            Step::Failed(address, error) => self.attempt_failed(address_text(address), error),
+            Step::Closed(address) => {
+                let (address, reason) = (address_text(address), OTHER.to_owned());
+                self.add(Side::Client, What::AttemptFailed { address, reason });
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn attempt(&self, address: String) {
+        self.add(Side::Client, What::Attempt { address });
+        *lock(&self.0.attempted) = Some(Instant::now());
+    }
+
+    pub(crate) fn attempt_failed(&self, address: String, error: &io::Error) {
+        self.add(Side::Client, What::AttemptFailed { address, reason: reason(error) });
+    }
+
+    pub(crate) fn note(&self, text: String) {
+        self.add(Side::Client, What::Note { text });
+    }
+
+    /// Records that `stream` is connected, and samples it from now on.
+    pub(crate) fn connected(&self, stream: &TcpStream, peer: String, congestion: &str) {
+        let local = stream.local_addr().map(address_text).unwrap_or_else(|_| "unix".to_owned());
+        let congestion = Some(congestion.to_owned()).filter(|name| !name.is_empty());
+        let since = lock(&self.0.attempted).unwrap_or_else(Instant::now);
+        self.add_since(since, What::Connected { local, peer, congestion });
+        let _ = self.0.sampler.set(Sampler::start(stream, &self.0.tap));
+    }
+
+    /// Records the end of the TLS handshake.
+    pub(crate) fn tls_done(&self, what: What) {
+        self.add(Side::Client, what);
+        if let Some(Some(sampler)) = self.0.sampler.get() {
+            sampler.shared.sample();
+        }
+    }
+
+    /// Plaintext that was written.
+    pub(crate) fn sent(&self, bytes: &[u8]) {
+        self.0.tap.sent(bytes);
+    }
+
+    /// The result of a read of plaintext. An empty one is the end.
+    pub(crate) fn read(&self, read: Result<&[u8], &io::Error>) {
+        match read {
+            Ok([]) => self.end(Side::Server, What::Fin),
+            Ok(bytes) => self.0.tap.received(bytes),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                self.end(Side::Server, What::Reset);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Bytes of a file that the kernel sent.
+    pub(crate) fn sent_by_kernel(&self, bytes: u64) {
+        self.0.tap.sent_unseen(bytes);
+    }
+
+    /// Bytes that the kernel moved into a file.
+    pub(crate) fn received_by_kernel(&self, bytes: u64) {
+        self.0.tap.received_unseen(bytes);
+    }
+
+    /// Ciphertext that was written or read.
+    pub(crate) fn wire(&self, from: Side, bytes: &[u8]) {
+        self.0.tap.wire(from, bytes);
+    }
+
+    /// This end shut down its direction.
+    pub(crate) fn finished(&self) {
+        self.end(Side::Client, What::Fin);
+    }
+
+    /// Whether closing the socket resets the connection from now on.
+    pub(crate) fn resets(&self, resets: bool) {
+        self.0.resets.store(resets, Ordering::Relaxed);
+    }
+
+    /// Records the end of a direction, once.
+    fn end(&self, from: Side, what: What) {
+        if !self.0.ended[from as usize].swap(true, Ordering::Relaxed) {
+            self.add(from, what);
+        }
+    }
+}
+
+impl fmt::Debug for Traced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.tap.fmt(f)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let connected = self.sampler.take().is_some();
+        if connected && !self.ended[Side::Client as usize].load(Ordering::Relaxed) {
+            // Closing the socket sends it.
+            let resets = self.resets.load(Ordering::Relaxed);
+            let what = if resets { What::Reset } else { What::Fin };
+            self.tap.add(Some(Side::Client), Basis::Inferred, what);
+        }
+    }
+}
+
+/// Records that `error` ended a connection, which another one replaces.
+pub(crate) fn lost(recorder: Option<&Recorder>, error: &Error) {
+    if let Some(recorder) = recorder {
+        let what = What::Failed { text: reason(error) };
+        recorder.add(None, Some(Side::Client), Basis::Observed, what);
+    }
+}
+
+/// A thread that samples a socket. Dropping it takes the last sample, and closes its handle of the
+/// socket, which would otherwise delay the FIN.
+struct Sampler {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    socket: TcpStream,
+    tap: Tap,
+    ended: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Sampler {
+    /// Samples `stream` from now on; `None` without a second handle of it, or without a thread. A
+    /// Unix socket has no statistics.
+    fn start(stream: &TcpStream, tap: &Tap) -> Option<Self> {
+        TcpInfo::of(stream).ok()?;
+        let (socket, tap) = (stream.try_clone().ok()?, tap.clone());
+        let (ended, wake) = (Mutex::new(false), Condvar::new());
+        let shared = Arc::new(Shared { socket, tap, ended, wake });
+        let sampling = shared.clone();
+        let thread = std::thread::Builder::new().name("trace".to_owned());
+        let thread = thread.spawn(move || sampling.run()).ok()?;
+        Some(Self { shared, thread: Some(thread) })
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        *lock(&self.shared.ended) = true;
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.shared.sample();
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let began = Instant::now();
+        let mut ended = lock(&self.ended);
+        while !*ended {
+            drop(ended);
+            self.sample();
+            let pause = SHORTEST_PAUSE.max(began.elapsed() / SAMPLES).min(LONGEST_PAUSE);
+            ended = lock(&self.ended);
+            if !*ended {
+                let waited = self.wake.wait_timeout(ended, pause);
+                ended = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    fn sample(&self) {
+        let Ok(tcp) = TcpInfo::of(&self.socket) else { return };
+        self.tap.recorder().sample(Sample {
+            at: self.tap.recorder().now(),
+            connection: self.tap.number(),
+            rtt_us: tcp.rtt_us,
+            rttvar_us: tcp.rttvar_us,
+            min_rtt_us: tcp.min_rtt_us,
+            cwnd: tcp.cwnd,
+            ssthresh: tcp.ssthresh,
+            mss: tcp.mss,
+            in_flight: tcp.in_flight,
+            delivery_rate: tcp.delivery_rate,
+            app_limited: tcp.app_limited,
+            acked: tcp.acked,
+            received: tcp.received,
+            retransmits: tcp.retransmits,
+            segments: tcp.segments,
+            peer_window: tcp.peer_window,
+            receive_space: tcp.receive_space,
+            busy_us: tcp.busy_us,
+            rwnd_limited_us: tcp.rwnd_limited_us,
+            sndbuf_limited_us: tcp.sndbuf_limited_us,
+            unread: unread(&self.socket).ok(),
+            unacked: unacknowledged(&self.socket).ok(),
+            state: tcp.state,
+        });
+    }
+}
+
+/// Time that TLS spent encrypting and decrypting on one connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TlsTime(Arc<AtomicI64>);
+
+impl TlsTime {
+    /// Adds the time that `work` takes.
+    pub(crate) fn measure<T>(&self, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = work();
+        self.0.fetch_add(nanoseconds(began.elapsed()), Ordering::Relaxed);
+        done
+    }
+
+    /// Takes the time that `work` takes off again, as it is input or output within
+    /// [`TlsTime::measure`].
+    pub(crate) fn except<T>(&self, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = work();
+        self.0.fetch_sub(nanoseconds(began.elapsed()), Ordering::Relaxed);
+        done
+    }
+
+    pub(crate) fn total(&self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(0))
+    }
+}
+
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why an attempt was closed.
+const OTHER: &str = "closed, as another address answered first";
+
+/// The first interval of samples: a slow start doubles its window in about this time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The interval grows to this part of the elapsed time, so that long transfers get few samples.
+const SAMPLES: u32 = 1000;
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
