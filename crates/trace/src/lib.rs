@@ -4,6 +4,7 @@
 mod codec;
 mod diagnosis;
 mod event;
+mod explain;
 mod recorder;
 pub mod render;
 mod sample;

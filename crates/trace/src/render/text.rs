@@ -1,9 +1,17 @@
-//! A trace on a terminal.
+//! A trace on a terminal: two lanes, one line for each row.
 
-use std::fmt::Write;
+use std::time::Duration;
 
+use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::make_visible;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::curves::{Curve, curves};
+use super::rows::{Detail, Layer, Row, rows};
+use super::streams::{Stream, streams};
+use super::words::{date, duration, grouped, limit, milliseconds};
+use crate::diagnosis::{Diagnosis, Limit};
+use crate::event::{Basis, Side};
 use crate::recorder::Trace;
 
 /// How a trace is shown on a terminal.
@@ -17,12 +25,427 @@ pub struct TextOptions {
     pub explain: bool,
 }
 
+/// Columns that the rendering uses at least and at most.
+const WIDTHS: (usize, usize) = (78, 110);
+
+/// Columns of the time and of the layer.
+const GUTTER: usize = 10 + 7;
+
+/// Streams of HTTP/2 that are drawn; further ones are counted.
+const STREAMS: usize = 24;
+
 /// Returns the trace as lines for a terminal, in which no character of a peer acts on it.
-pub fn text(trace: &Trace, _options: &TextOptions) -> String {
-    let mut out = String::new();
-    for event in &trace.events {
-        let json = serde_json::to_string(&event.what).unwrap_or_default();
-        let _ = writeln!(out, "{:9.3} {}", event.at.0.as_secs_f64() * 1e3, make_visible(&json));
+pub fn text(trace: &Trace, options: &TextOptions) -> String {
+    let width = options.width.clamp(WIDTHS.0, WIDTHS.1);
+    let mut page = Page { out: String::new(), width, color: options.color };
+    page.title(trace);
+    let rows = rows(trace, usize::MAX);
+    page.lanes();
+    let mut before = None;
+    let connections = rows.iter().filter_map(|row| row.connection).max().unwrap_or(0);
+    for row in &rows {
+        if connections > 1 && row.connection.is_some() && before != row.connection {
+            before = row.connection;
+            page.remark(&format!("connection {}", row.connection.unwrap_or_default()));
+        }
+        page.row(row);
+        if let Some(explanation) = row.explanation.filter(|_| options.explain) {
+            let text = format!("{} ({})", explanation.text, explanation.reference);
+            page.explanation(&text);
+        }
     }
-    out
+    page.lane_line("", &" ".repeat(page.inner()), Style::Plain);
+    page.streams(&streams(trace));
+    page.samples(trace);
+    page.close(trace);
+    page.out
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Plain,
+    Bold,
+    Dim,
+    Alarm,
+    Layer(Layer),
+}
+
+struct Page {
+    out: String,
+    width: usize,
+    color: bool,
+}
+
+impl Page {
+    /// Columns between the two lifelines.
+    const fn inner(&self) -> usize {
+        self.width - GUTTER - 2
+    }
+
+    fn line(&mut self, text: &str, style: Style) {
+        self.span(text.trim_end(), style);
+        self.out.push('\n');
+    }
+
+    fn span(&mut self, text: &str, style: Style) {
+        let code = match style {
+            Style::Plain => None,
+            Style::Bold => Some("1"),
+            Style::Dim => Some("2"),
+            Style::Alarm => Some("1;31"),
+            Style::Layer(layer) => Some(match layer {
+                Layer::Name | Layer::Note => "2",
+                Layer::Tcp => "34",
+                Layer::Tls => "35",
+                Layer::Http | Layer::Http2 => "32",
+                Layer::WebSocket | Layer::Preface => "36",
+                Layer::Content => "33",
+            }),
+        };
+        match code.filter(|_| self.color && !text.is_empty()) {
+            Some(code) => self.out.push_str(&format!("\u{1b}[{code}m{text}\u{1b}[0m")),
+            None => self.out.push_str(text),
+        }
+    }
+
+    fn title(&mut self, trace: &Trace) {
+        for line in wrapped(&make_visible(&trace.header.command), self.width) {
+            self.line(&line, Style::Bold);
+        }
+        let captured = if trace.header.captured { "captured segments" } else { "no capture" };
+        let date = date(trace.header.began);
+        self.line(&format!("── observed   ╌╌ inferred   {captured}   {date}"), Style::Dim);
+        self.out.push('\n');
+    }
+
+    fn lanes(&mut self) {
+        let (gap, left) = (self.inner() + 2, " ".repeat(GUTTER - 7));
+        let names = format!("{left}       client{:>1$}", "server", gap - 6);
+        self.line(&format!("{:>9}{}", "ms", names.get(9..).unwrap_or_default()), Style::Dim);
+    }
+
+    /// A line between the lifelines: `gutter` is time and layer, `inner` is cut to its columns.
+    fn lane_line(&mut self, gutter: &str, inner: &str, style: Style) {
+        self.span(&padded(gutter, GUTTER), Style::Dim);
+        self.lane_rest(inner, style);
+    }
+
+    fn lane_rest(&mut self, inner: &str, style: Style) {
+        let inner = padded(inner, self.inner());
+        self.span("│", Style::Dim);
+        self.span(&inner, style);
+        self.span("│", Style::Dim);
+        self.out.push('\n');
+    }
+
+    fn row(&mut self, row: &Row) {
+        self.span(&format!("{:>9} ", milliseconds(row.at)), Style::Dim);
+        let layer = Style::Layer(row.layer);
+        self.span(&padded(row.layer.tag(), GUTTER - 10), layer);
+        let style = match (row.is_alarm, row.is_arrow) {
+            (true, _) => Style::Alarm,
+            (false, true) => layer,
+            (false, false) => Style::Plain,
+        };
+        let took = row.end.0.saturating_sub(row.at.0);
+        let mut label = row.label.clone();
+        if row.is_arrow && took >= Duration::from_millis(1) {
+            label.push_str(&format!(", in {}", duration(took)));
+        }
+        let space = self.inner() - if row.is_arrow { 8 } else { 3 };
+        let mut lines = wrapped(&label, space).into_iter();
+        let first = lines.next().unwrap_or_default();
+        let arrow = self.arrow(row, &first);
+        self.lane_rest(&arrow, style);
+        let indent = if row.is_arrow && row.from == Some(Side::Server) { "    " } else { "   " };
+        for line in lines {
+            self.lane_line("", &format!("{indent}{line}"), style);
+        }
+        self.details(&row.details);
+    }
+
+    fn arrow(&self, row: &Row, label: &str) -> String {
+        if !row.is_arrow {
+            return format!(" • {label}");
+        }
+        let dash = if row.basis == Basis::Observed { "─" } else { "╌" };
+        let rest = self.inner().saturating_sub(label.width() + 6);
+        let line = dash.repeat(rest);
+        match row.from {
+            Some(Side::Server) => format!("◄{dash}{dash} {label} {line}{dash}"),
+            _ => format!("{dash}{dash} {label} {line}{dash}►"),
+        }
+    }
+
+    fn details(&mut self, details: &[Detail]) {
+        let names = details.iter().filter_map(|detail| match detail {
+            Detail::Pair(name, _) => Some(name.width()),
+            Detail::Bits(_) => None,
+        });
+        let column = names.max().unwrap_or(0).min(24);
+        for detail in details {
+            match detail {
+                Detail::Pair(name, value) => {
+                    let space = self.inner().saturating_sub(column + 6);
+                    let name = padded(&wrapped(name, column.max(1)).swap_remove(0), column);
+                    for (index, line) in wrapped(value, space).iter().enumerate() {
+                        let name = if index == 0 { &name } else { &" ".repeat(column) };
+                        self.lane_line("", &format!("    {name}  {line}"), Style::Dim);
+                    }
+                }
+                Detail::Bits(parts) => self.bits(parts),
+            }
+        }
+    }
+
+    /// Three lines: bytes, bits, meaning, in columns.
+    fn bits(&mut self, parts: &[[String; 3]]) {
+        for line in 0..3 {
+            let mut text = String::from("   ");
+            for part in parts {
+                let column = part.iter().map(|cell| cell.width()).max().unwrap_or(0);
+                let [bytes, bits, meaning] = part;
+                // A part without bytes belongs to the byte of the part before it.
+                text.push_str(if bytes.is_empty() { " " } else { "  " });
+                text.push_str(&padded([bytes, bits, meaning][line], column));
+            }
+            self.lane_line("", text.trim_end(), Style::Dim);
+        }
+    }
+
+    fn explanation(&mut self, text: &str) {
+        for (index, line) in wrapped(text, self.inner() - 7).iter().enumerate() {
+            let mark = if index == 0 { "»" } else { " " };
+            self.lane_line("", &format!("    {mark} {line}"), Style::Plain);
+        }
+    }
+
+    fn remark(&mut self, text: &str) {
+        let rest = "┈".repeat(self.inner().saturating_sub(text.width() + 4));
+        self.lane_line("", &format!("┈ {text} {rest}┈"), Style::Dim);
+    }
+
+    /// A bar for each stream, on the axis from the first frame to the last one.
+    fn streams(&mut self, streams: &[Stream]) {
+        let (Some(from), Some(to)) = (
+            streams.iter().map(|stream| stream.from).min(),
+            streams.iter().map(|stream| stream.to).max(),
+        ) else {
+            return;
+        };
+        let columns = self.width - 52;
+        let span = to.0.saturating_sub(from.0).as_secs_f64().max(1e-9);
+        let axis = format!("{} to {} ms", milliseconds(from), milliseconds(to));
+        self.out.push('\n');
+        self.line(&format!("Streams of HTTP/2, {axis}"), Style::Bold);
+        for stream in streams.iter().take(STREAMS) {
+            let place = |at: crate::event::Time| {
+                let share = at.0.saturating_sub(from.0).as_secs_f64() / span;
+                (share * columns as f64) as usize
+            };
+            let start = place(stream.from).min(columns - 1);
+            let length = place(stream.to).clamp(start + 1, columns) - start;
+            let bar = format!("{}{}", " ".repeat(start), "█".repeat(length));
+            let name = padded(&cut(&stream.label, 25), 25);
+            self.span(&format!("{:>6} {name} ", stream.id), Style::Plain);
+            self.span(&padded(&bar, columns), Style::Layer(Layer::Http2));
+            let result = format!(" {} {}", format_bytes(stream.bytes), stream.status);
+            self.line(&result, Style::Plain);
+        }
+        if let Some(more @ 1..) = streams.len().checked_sub(STREAMS) {
+            self.line(&format!("       and {more} more"), Style::Dim);
+        }
+    }
+
+    fn samples(&mut self, trace: &Trace) {
+        let columns = self.width - 44;
+        for (number, curves) in curves(trace) {
+            let Some((from, to)) = Curve::span(&curves) else { continue };
+            self.out.push('\n');
+            let axis = format!("{} to {} ms", milliseconds(from), milliseconds(to));
+            let head = format!("Connection {number} as the client's kernel measured it, {axis}");
+            self.line(&head, Style::Bold);
+            for curve in &curves {
+                let (low, high) = curve.range();
+                let line = curve.sparkline(from, to, columns);
+                self.span(&format!("{:>16}  ", curve.name), Style::Plain);
+                self.span(&padded(&line, columns), Style::Layer(Layer::Tcp));
+                self.line(&format!("  {}", curve.show_range(low, high)), Style::Plain);
+            }
+            let retransmits = trace.samples.iter().rev();
+            let mut last = retransmits.filter(|sample| sample.connection == number);
+            if let Some(count @ 1..) = last.find_map(|sample| sample.retransmits) {
+                let text = format!("{:>16}  {} segments", "sent again", grouped(count));
+                self.line(&text, Style::Alarm);
+            }
+        }
+    }
+
+    fn close(&mut self, trace: &Trace) {
+        if trace.left_out > 0 {
+            let text = format!("{} further events were left out", grouped(trace.left_out));
+            self.out.push('\n');
+            self.line(&text, Style::Alarm);
+        }
+        let Some(diagnosis) = &trace.diagnosis else { return };
+        self.out.push('\n');
+        for (index, line) in diagnosis_lines(diagnosis).iter().enumerate() {
+            let style = if index == 0 { Style::Bold } else { Style::Plain };
+            for line in wrapped(line, self.width) {
+                self.line(&line, style);
+            }
+        }
+    }
+}
+
+/// The diagnosis in sentences: the limit, its evidence, what to change.
+pub(super) fn diagnosis_lines(diagnosis: &Diagnosis) -> Vec<String> {
+    let share = diagnosis.share.map(|share| format!(", {:.0} % of the time", share * 100.0));
+    let share = share.filter(|_| diagnosis.main != Limit::Unknown).unwrap_or_default();
+    let mut lines = vec![format!("Main limit: {}{share}.", limit(diagnosis.main))];
+    if !diagnosis.evidence.is_empty() {
+        let evidence = make_visible(&diagnosis.evidence.join("; ")).into_owned();
+        lines.push(format!("Evidence: {}.", evidence.trim_end_matches('.')));
+    }
+    if let Some(advice) = &diagnosis.advice {
+        lines.push(make_visible(advice).into_owned());
+    }
+    lines
+}
+
+/// `text` with spaces behind it, or cut.
+fn padded(text: &str, columns: usize) -> String {
+    let text = cut(text, columns);
+    let missing = columns.saturating_sub(text.width());
+    format!("{text}{}", " ".repeat(missing))
+}
+
+fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let fits = |character: &char| {
+        used += character.width().unwrap_or(0);
+        used <= columns
+    };
+    let mut cut: String = text.chars().take_while(fits).collect();
+    cut.push('…');
+    cut
+}
+
+/// Lines of at most `columns`, broken at spaces, and within a word that is longer; at least one.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_inclusive(' ') {
+        let width = word.trim_end().width();
+        if used > 0 && used + width > columns {
+            lines.push(String::new());
+            used = 0;
+        }
+        for character in word.chars() {
+            let width = character.width().unwrap_or(0);
+            if used + width > columns {
+                if character == ' ' {
+                    continue;
+                }
+                lines.push(String::new());
+                used = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.push(character);
+            }
+            used += width;
+        }
+    }
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::examples;
+
+    fn all() -> [Trace; 4] {
+        use examples::{hostile, http2, lossy, websocket};
+        [websocket(), http2(), lossy(), hostile()]
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_hold_no_control() {
+        for trace in all() {
+            for (width, explain) in [(60, true), (80, false), (100, true), (0, true), (500, false)]
+            {
+                let text = text(&trace, &TextOptions { width, color: false, explain });
+                let longest = text.lines().map(|line| line.width()).max();
+                assert!(longest <= Some(width.clamp(78, 110)), "{longest:?} of {width}\n{text}");
+                assert!(text.lines().all(|line| make_visible(line) == line), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_change_no_character() {
+        for trace in all() {
+            let text = |color| text(&trace, &TextOptions { width: 90, color, explain: true });
+            let mut plain = String::new();
+            for (index, part) in text(true).split('\u{1b}').enumerate() {
+                let rest = part.split_once('m').filter(|_| index > 0);
+                plain.push_str(rest.map_or(part, |(_, rest)| rest));
+            }
+            assert_eq!(plain, text(false));
+        }
+    }
+
+    #[test]
+    fn a_websocket_upload_shows_each_layer_and_its_diagnosis() {
+        let options = TextOptions { width: 80, color: false, explain: false };
+        let text = text(&examples::websocket(), &options);
+        for part in [
+            "TCP    │╌╌ SYN to 127.0.0.1:8331 ╌",
+            "TCP    │◄╌╌ SYN ACK ╌",
+            "HTTP   │── GET /photo.jpg HTTP/1.1 ─",
+            "│    2 + GUID  dGhlIHNhbXBsZSBub25jZQ==258EAFA5-E914-47DA-95CA",
+            "WS     │── 45 binary frames, 2.95 MB, in 2.3 ms ─",
+            "│     82              ff            0000000000010000  37fa213d",
+            "│     1   000 0010    1    1111111  65,536            XOR ",
+            "│     FIN RSV binary  MASK length   in 8 bytes        mask key",
+            "TCP    │╌╌ FIN",
+            "option       window scale 7 (times 128)",
+            "Main limit: hashing at the sender, 61 % of the time.",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(text.lines().count() < 90, "{text}");
+    }
+
+    #[test]
+    fn what_repeats_itself_is_folded_and_what_is_lost_is_marked() {
+        let options = TextOptions { width: 100, color: false, explain: false };
+        let text = text(&examples::lossy(), &options);
+        assert!(text.lines().count() < 60, "{text}");
+        for part in ["segments, 4.16 MB, seq 186,849 to", "[retransmission]", "56 duplicate ACKs"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_event_is_explained_once() {
+        let options = TextOptions { width: 100, color: false, explain: true };
+        let text = text(&examples::lossy(), &options);
+        assert_eq!(text.matches("SYN: the client asks").count(), 1, "{text}");
+        assert_eq!(text.matches("These bytes were sent before").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn lines_are_broken_at_spaces_or_within_long_words() {
+        assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(wrapped("가나다라", 4), ["가나", "다라"]);
+        assert_eq!(padded("abcdef", 4), "abc…");
+        assert_eq!(padded("가나다", 5), "가나…");
+    }
 }

@@ -1,0 +1,267 @@
+//! The one line that names an event, or several that repeat each other.
+
+use std::collections::BTreeSet;
+
+use anyport_proto::transfer::units::format_bytes;
+use anyport_proto::visible::make_visible;
+
+use super::rows::count;
+use super::words::{duration, grouped};
+use crate::event::{Event, Http2Frame, TlsMessage, WebSocketFrame, What};
+use crate::segment::{Mark, Segment};
+
+/// Characters of a text of a peer in a label.
+const LONGEST: usize = 160;
+
+/// Returns the label of one event.
+pub(super) fn of_one(event: &Event) -> String {
+    match &event.what {
+        What::Resolved { host, addresses } => {
+            let addresses = addresses.iter().map(|address| peer(address)).collect::<Vec<_>>();
+            let took = event.took.map(|took| format!(" in {}", duration(took.0)));
+            let (host, took) = (peer(host), took.unwrap_or_default());
+            format!("{host} is {}{took}", addresses.join(", "))
+        }
+        What::Attempt { address } => format!("connecting to {}", peer(address)),
+        What::AttemptFailed { address, reason } => format!("{}: {}", peer(address), peer(reason)),
+        What::Connected { local, peer: server, .. } => {
+            let took = event.took.map(|took| format!(" after {}", duration(took.0)));
+            format!("connected{}: {} to {}", took.unwrap_or_default(), peer(local), peer(server))
+        }
+        What::Segment(segment) => of_segment(segment),
+        What::Syn(_) => "the client's SYN as it arrived at the server".to_owned(),
+        What::TlsMessage(message) => of_tls_message(message),
+        What::TlsRecords { kind, count: number, bytes } => of_records(kind, *number, *bytes),
+        What::TlsDone { version, suite, .. } => {
+            let took = event.took.map(|took| format!(" after {}", duration(took.0)));
+            let took = took.unwrap_or_default();
+            format!("handshake complete{took}: {}, {}", peer(version), peer(suite))
+        }
+        What::Head { start, .. } => peer(start),
+        What::WebSocketAccept { equal, .. } => {
+            let result = if *equal { "is right" } else { "is WRONG" };
+            format!("Sec-WebSocket-Accept {result}")
+        }
+        What::Frame(frame) => of_frame(frame),
+        What::Http2(frame) => of_http2(frame),
+        What::Line { text } => peer(text),
+        What::Content { bytes, payload } => {
+            format!("content, {}{}", format_bytes(*bytes), payload_of(payload.as_deref()))
+        }
+        What::Fin => "FIN: nothing more to send".to_owned(),
+        What::Reset => "RST: the connection is aborted".to_owned(),
+        What::Failed { text } => format!("failed: {}", peer(text)),
+        What::Note { text } => peer(text),
+    }
+}
+
+/// Returns the label of several events of one key; there is at least one.
+pub(super) fn of_several(group: &[&Event]) -> String {
+    let Some(first) = group.first() else { return String::new() };
+    let last = group.last().unwrap_or(first);
+    let number = group.len() as u64;
+    let sum = |of: fn(&What) -> u64| group.iter().map(|event| of(&event.what)).sum::<u64>();
+    match (&first.what, &last.what) {
+        (What::Content { .. }, _) => format!("content, {}", format_bytes(sum(bytes))),
+        (What::TlsRecords { kind, .. }, _) => of_records(kind, sum(counted), sum(bytes)),
+        (What::Segment(first), What::Segment(last)) => of_segments(first, last, number, sum(bytes)),
+        (What::Frame(frame), _) => {
+            let text = frame.text.as_ref().map(|text| format!(": {} …", shortened(text, 40)));
+            let opcode = if frame.opcode == "continuation" { "binary" } else { &frame.opcode };
+            let (bytes, text) = (format_bytes(sum(bytes)), text.unwrap_or_default());
+            format!("{}, {bytes}{text}", count(sum(counted), &format!("{} frame", peer(opcode))))
+        }
+        (What::Http2(frame), _) => {
+            let frames = count(sum(counted), &format!("{} frame", peer(&frame.kind)));
+            let size = match sum(bytes) {
+                total if frame.kind == "DATA" => format!(", {}", format_bytes(total)),
+                _ => String::new(),
+            };
+            format!("{frames}{size}, {}", streams(group))
+        }
+        (What::Head { .. }, _) => several(number, "head", first, last),
+        (What::Line { .. }, _) => several(number, "line", first, last),
+        _ => several(number, "event", first, last),
+    }
+}
+
+fn several(number: u64, unit: &str, first: &Event, last: &Event) -> String {
+    let [first, last] = [first, last].map(|event| shortened(&of_one(event), 40));
+    format!("{} more: {first} … {last}", count(number, unit))
+}
+
+fn streams(group: &[&Event]) -> String {
+    let stream = |event: &&Event| match &event.what {
+        What::Http2(frame) => Some(frame.stream),
+        _ => None,
+    };
+    let streams: BTreeSet<_> = group.iter().filter_map(stream).collect();
+    match (streams.first(), streams.last()) {
+        (Some(0), Some(0)) => "connection".to_owned(),
+        (Some(first), Some(last)) if first == last => format!("stream {first}"),
+        (Some(first), Some(last)) => {
+            format!("{} ({first} to {last})", count(streams.len() as u64, "stream"))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Bytes that an event stands for.
+pub(super) const fn bytes(what: &What) -> u64 {
+    match what {
+        What::Content { bytes, .. } | What::TlsRecords { bytes, .. } => *bytes,
+        What::Segment(segment) => segment.payload,
+        // The length of a folded frame is that of all.
+        What::Frame(frame) => frame.length,
+        What::Http2(frame) => frame.length,
+        _ => 0,
+    }
+}
+
+/// How many units an event stands for.
+const fn counted(what: &What) -> u64 {
+    match what {
+        What::TlsRecords { count, .. } => *count,
+        What::Frame(frame) => frame.count,
+        What::Http2(frame) => frame.count,
+        _ => 1,
+    }
+}
+
+fn of_segment(segment: &Segment) -> String {
+    let flags = segment.flags.iter().map(|flag| peer(flag)).collect::<Vec<_>>().join(" ");
+    let mut label = format!("{flags}  seq {}", grouped(segment.relative_seq));
+    if let Some(ack) = segment.relative_ack {
+        label.push_str(&format!(" ack {}", grouped(ack)));
+    }
+    let window = segment.window_bytes.unwrap_or_else(|| u64::from(segment.window));
+    label.push_str(&format!(" win {}", grouped(window)));
+    if segment.payload > 0 {
+        label.push_str(&format!("  {}", count(segment.payload, "byte")));
+    }
+    for known in &segment.marks {
+        label.push_str(&format!("  [{}]", mark(*known)));
+    }
+    label
+}
+
+fn of_segments(first: &Segment, last: &Segment, number: u64, bytes: u64) -> String {
+    let kind = match first.marks.first() {
+        Some(known) => mark(*known),
+        None if bytes > 0 => "segment",
+        None => "ACK",
+    };
+    let many = match number {
+        1 => format!("1 {kind}"),
+        _ if kind == "out of order" => format!("{} {kind}", grouped(number)),
+        _ => count(number, kind),
+    };
+    if bytes == 0 {
+        let ack = last.relative_ack.map(|ack| format!(" up to byte {}", grouped(ack)));
+        return format!("{many}{}", ack.unwrap_or_default());
+    }
+    let end = last.relative_seq.saturating_add(last.payload);
+    let range = format!("seq {} to {}", grouped(first.relative_seq), grouped(end));
+    format!("{many}, {}, {range}", format_bytes(bytes))
+}
+
+/// Returns the name of a mark, whose plural ends in s.
+pub(super) const fn mark(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Retransmission => "retransmission",
+        Mark::OutOfOrder => "out of order",
+        Mark::DuplicateAck => "duplicate ACK",
+        Mark::ZeroWindow => "zero window",
+        Mark::Probe => "probe",
+        Mark::WindowUpdate => "window update",
+    }
+}
+
+fn of_tls_message(message: &TlsMessage) -> String {
+    let mut label = format!("{}, {}", peer(&message.name), count(message.bytes, "byte"));
+    if let Some(name) = &message.server_name {
+        label.push_str(&format!(", for {}", peer(name)));
+    }
+    label
+}
+
+fn of_records(kind: &str, number: u64, bytes: u64) -> String {
+    let kind = match kind {
+        "application-data" => "encrypted record".to_owned(),
+        "change-cipher-spec" => "ChangeCipherSpec record".to_owned(),
+        other => format!("{} record", peer(other)),
+    };
+    format!("{}, {}", count(number, &kind), format_bytes(bytes))
+}
+
+fn of_frame(frame: &WebSocketFrame) -> String {
+    let mut label = match frame.count {
+        1 => format!("{} frame", peer(&frame.opcode)),
+        many => count(many, &format!("{} frame", peer(&frame.opcode))),
+    };
+    label.push_str(&format!(", {}", format_bytes(frame.length)));
+    if frame.compressed {
+        label.push_str(" compressed");
+    }
+    if let Some(code) = frame.code {
+        label.push_str(&format!(", code {code}"));
+    }
+    if let Some(text) = &frame.text {
+        label.push_str(&format!(": {}", peer(text)));
+    }
+    label.push_str(&payload_of(frame.payload.as_deref()));
+    label
+}
+
+fn of_http2(frame: &Http2Frame) -> String {
+    let mut label = match frame.count {
+        1 => peer(&frame.kind),
+        many => count(many, &format!("{} frame", peer(&frame.kind))),
+    };
+    match frame.stream {
+        0 if matches!(frame.kind.as_str(), "SETTINGS" | "PREFACE" | "PING" | "GOAWAY") => {}
+        0 => label.push_str(" connection"),
+        stream => label.push_str(&format!(" stream {stream}")),
+    }
+    if frame.length > 0 {
+        label.push_str(&format!(", {}", format_bytes(frame.length)));
+    }
+    for flag in &frame.flags {
+        label.push(' ');
+        label.push_str(&peer(flag));
+    }
+    // A request, a status or an increment says more than its frame.
+    let values = || frame.values.iter();
+    let value = |name: &str| values().find(|(other, _)| other == name).map(|(_, value)| value);
+    match (value(":method"), value(":path"), value(":status"), frame.values.as_slice()) {
+        (Some(method), path, ..) => {
+            let path = path.map(|path| peer(path)).unwrap_or_default();
+            label.push_str(&format!(": {} {path}", peer(method)));
+        }
+        (_, _, Some(status), _) => label.push_str(&format!(": {}", peer(status))),
+        (.., [(name, only)]) if name == "increment" => {
+            let increment = only.parse().map_or_else(|_| peer(only), grouped);
+            label.push_str(&format!(": +{increment} bytes"));
+        }
+        (.., [(name, only)]) => label.push_str(&format!(": {} {}", peer(name), peer(only))),
+        _ => {}
+    }
+    label
+}
+
+fn payload_of(payload: Option<&str>) -> String {
+    payload.map(|payload| format!(": {}", peer(payload))).unwrap_or_default()
+}
+
+/// Text of a peer: visible, and at most so long that one event is no page.
+pub(super) fn peer(text: &str) -> String {
+    shortened(text, LONGEST)
+}
+
+pub(super) fn shortened(text: &str, length: usize) -> String {
+    let visible = make_visible(text);
+    match visible.char_indices().nth(length) {
+        None => visible.into_owned(),
+        Some((end, _)) => format!("{}…", visible.get(..end).unwrap_or_default()),
+    }
+}

@@ -1,0 +1,62 @@
+//! Streams of HTTP/2: from their first frame to their last one.
+
+use std::collections::BTreeMap;
+
+use super::labels::peer;
+use crate::event::{Side, Time, What};
+use crate::recorder::Trace;
+
+/// One stream.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    pub(super) id: u32,
+    pub(super) from: Time,
+    pub(super) to: Time,
+    /// Bytes of DATA frames of both ends.
+    pub(super) bytes: u64,
+    /// Method and path, if they are known.
+    pub(super) label: String,
+    /// The status of the response, or the error.
+    pub(super) status: String,
+}
+
+/// Returns the streams of all connections by the time of their first frame; stream 0 is none.
+pub(super) fn streams(trace: &Trace) -> Vec<Stream> {
+    let mut all: BTreeMap<(Option<u32>, u32), Stream> = BTreeMap::new();
+    for event in &trace.events {
+        let What::Http2(frame) = &event.what else { continue };
+        if frame.stream == 0 {
+            continue;
+        }
+        let key = (event.connection, frame.stream);
+        let stream = all.entry(key).or_insert_with(|| Stream {
+            id: frame.stream,
+            from: event.at,
+            to: event.at,
+            bytes: 0,
+            label: String::new(),
+            status: String::new(),
+        });
+        let took = event.took.unwrap_or_default();
+        stream.to = stream.to.max(Time(event.at.0.saturating_add(took.0)));
+        match frame.kind.as_str() {
+            "DATA" => stream.bytes = stream.bytes.saturating_add(frame.length),
+            "RST_STREAM" => stream.status = "reset".to_owned(),
+            "HEADERS" => {
+                let find = |name| frame.values.iter().find(|(other, _)| other == name);
+                let value = |name| find(name).map(|(_, value)| peer(value));
+                if let (Some(Side::Client), Some(method)) = (event.from, value(":method")) {
+                    let path = value(":path").unwrap_or_default();
+                    stream.label = format!("{method} {path}");
+                }
+                if let Some(status) = value(":status") {
+                    stream.status = status;
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut streams: Vec<_> = all.into_values().collect();
+    streams.sort_by_key(|stream| stream.from);
+    streams
+}

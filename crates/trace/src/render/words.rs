@@ -1,0 +1,97 @@
+//! Numbers, times and limits in words.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::diagnosis::Limit;
+use crate::event::Time;
+
+/// Milliseconds on the axis, in at most 9 characters below 11 days.
+pub(super) fn milliseconds(at: Time) -> String {
+    let ms = at.0.as_secs_f64() * 1e3;
+    match ms {
+        ..1e4 => format!("{ms:.3}"),
+        ..1e6 => format!("{ms:.1}"),
+        _ => format!("{ms:.0}"),
+    }
+}
+
+/// A time with its unit and three digits.
+pub(super) fn duration(time: Duration) -> String {
+    let us = time.as_secs_f64() * 1e6;
+    let (value, unit) = match us {
+        ..999.5 => (us, "µs"),
+        ..999_500.0 => (us / 1e3, "ms"),
+        _ => (us / 1e6, "s"),
+    };
+    let decimals = match value {
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    let number = format!("{value:.decimals$}");
+    let number = if number.contains('.') {
+        number.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &number
+    };
+    format!("{number} {unit}")
+}
+
+/// `1017558069` as `1,017,558,069`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// When a trace began, as in `Fri, 15 Jan 2027 08:00:00 GMT`; empty if that is not known.
+pub(super) fn date(began: f64) -> String {
+    // `fmt_http_date` allows years up to 9999.
+    let began = Duration::try_from_secs_f64(began).ok().filter(|began| began.as_secs() < 1 << 37);
+    match began {
+        Some(began) if !began.is_zero() => httpdate::fmt_http_date(UNIX_EPOCH + began),
+        _ => String::new(),
+    }
+}
+
+/// The main limit as a sentence without its end.
+pub(super) const fn limit(main: Limit) -> &'static str {
+    match main {
+        Limit::Sender => "the sending program (its input was slow)",
+        Limit::Reading => "reading the file",
+        Limit::Hashing => "hashing at the sender",
+        Limit::RateLimit => "the rate that was asked for",
+        Limit::Congestion => "the path (its rate, or how congestion control sees it)",
+        Limit::Loss => "lost segments on the path",
+        Limit::ReceiveWindow => "the receive window (it is smaller than what the path holds)",
+        Limit::SendBuffer => "the send buffer (it is smaller than what the path holds)",
+        Limit::Receiver => "the receiving program (it read slowly)",
+        Limit::ReceiverHashing => "hashing at the receiver",
+        Limit::Storing => "storing at the receiver (writing, or waiting for the disk)",
+        Limit::Tls => "encryption (TLS)",
+        Limit::Handshakes => "the handshakes before the content",
+        Limit::Idle => "nothing (most of the time there was nothing to send)",
+        Limit::Unknown => "unknown (the measurements name none)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_groups_and_times_their_unit() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        let times = [31, 1_000, 12_345, 480_000, 2_000_000, 90_000_000];
+        let shown = times.map(|us| duration(Duration::from_micros(us)));
+        assert_eq!(shown, ["31 µs", "1 ms", "12.3 ms", "480 ms", "2 s", "90 s"]);
+        let axis = |ms| milliseconds(Time(Duration::from_micros(ms)));
+        assert_eq!([31, 12_345_678, 4_000_000_000].map(axis), ["0.031", "12345.7", "4000000"]);
+    }
+}
