@@ -43,7 +43,7 @@ const MODULES: [(&str, &str); 11] = [
         "capture blocking unix congestion keepalive linger pace prefixed queues resolve address \
          shared tcp_info waiting copy dial listen reactor",
     ),
-    ("trace", "segment event sample diagnosis recorder codec tap explain render"),
+    ("trace", "segment event sample diagnosis redact recorder codec decode tap explain render"),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
         "server",

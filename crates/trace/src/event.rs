@@ -246,14 +246,14 @@ pub struct WebSocketFrame {
     pub fin: bool,
     /// RSV1: the message is compressed.
     pub compressed: bool,
-    /// The mask key, in hex.
+    /// The mask key, in hex; the first one of several frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
-    /// Payload bytes.
+    /// Payload bytes, of all `count` frames together.
     pub length: u64,
     /// How the length is encoded.
     pub length_form: LengthForm,
-    /// The header as sent, in hex.
+    /// The header as sent, in hex; the first one of several frames.
     pub header: String,
     /// Code of a Close frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -292,12 +292,16 @@ pub struct Http2Frame {
     pub flags: Vec<String>,
     /// The stream; 0 is the connection.
     pub stream: u32,
-    /// Payload bytes.
+    /// Payload bytes, of all `count` frames together.
     pub length: u64,
-    /// What it says: settings, increment, error code; redacted.
+    /// What it says: fields, settings, increment, error code; redacted. The increments of several
+    /// WINDOW_UPDATE frames are added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<(String, String)>,
-    /// How many equal ones this event stands for (DATA frames of one stream).
+    /// The beginning of the content of DATA frames, if payloads were asked for; escaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// How many equal ones this event stands for (DATA or WINDOW_UPDATE frames of one stream).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub count: u64,
 }

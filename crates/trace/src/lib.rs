@@ -2,21 +2,25 @@
 #![forbid(unsafe_code)]
 
 mod codec;
+mod decode;
 mod diagnosis;
 mod event;
 mod explain;
 mod recorder;
+mod redact;
 pub mod render;
 mod sample;
 mod segment;
 mod tap;
 
 pub use codec::{MAX_LINE, MAX_LINES, ReadError};
+pub use decode::Protocol;
 pub use diagnosis::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes};
 pub use event::{
     Basis, Certificate, Event, Http2Frame, LengthForm, Side, Time, TlsMessage, WebSocketFrame, What,
 };
 pub use recorder::{Header, Limits, Recorder, Trace};
+pub use redact::{redact_command, redact_text};
 pub use sample::Sample;
 pub use segment::{Checksum, Mark, Segment, Syn, TcpOption};
-pub use tap::{Protocol, Tap};
+pub use tap::Tap;

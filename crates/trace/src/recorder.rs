@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnosis::{Diagnosis, Evidence};
 use crate::event::{Basis, Event, Side, Time, What};
+use crate::redact::Secrets;
 use crate::sample::Sample;
 
 /// Limits of a trace.
@@ -71,6 +72,7 @@ struct State {
     trace: Trace,
     connections: u32,
     evidence: Vec<Evidence>,
+    secrets: Secrets,
 }
 
 impl Recorder {
@@ -104,14 +106,49 @@ impl Recorder {
         self.record(Event { at, took, connection, from, basis, what });
     }
 
-    /// Records an event.
+    /// Records an event, without its secrets.
     pub fn record(&self, event: Event) {
+        self.push(event);
+    }
+
+    /// Records an event, without its secrets; returns its number unless the trace is full.
+    pub(crate) fn push(&self, mut event: Event) -> Option<usize> {
         let mut state = self.state();
-        if state.trace.events.len() < self.0.limits.events {
-            state.trace.events.push(event);
-        } else {
+        let number = state.trace.events.len();
+        if number >= self.0.limits.events {
             state.trace.left_out += 1;
+            return None;
         }
+        state.secrets.clean(&mut event.what);
+        state.trace.events.push(event);
+        Some(number)
+    }
+
+    /// Changes an event by its number, without adding text of a peer.
+    pub(crate) fn amend(&self, number: usize, change: impl FnOnce(&mut Event)) {
+        // A finished trace has no events to change.
+        if let Some(event) = self.state().trace.events.get_mut(number) {
+            change(event);
+        }
+    }
+
+    /// Changes an event by its number, and removes its secrets.
+    pub(crate) fn amend_text(&self, number: usize, change: impl FnOnce(&mut Event)) {
+        let State { trace, secrets, .. } = &mut *self.state();
+        if let Some(event) = trace.events.get_mut(number) {
+            change(event);
+            secrets.clean(&mut event.what);
+        }
+    }
+
+    /// Removes `secret` from all text of the trace: a token, the key of a pipe, the ID of a share.
+    pub fn secret(&self, secret: &str) {
+        self.state().secrets.add(secret);
+    }
+
+    /// Returns the limits.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     /// Records a sample. A full buffer is thinned: every other sample is removed.
@@ -141,7 +178,11 @@ impl Recorder {
 
     /// Ends the trace, with its events by time.
     pub fn finish(&self) -> Trace {
-        let mut trace = std::mem::take(&mut self.state().trace);
+        let mut state = self.state();
+        let mut trace = std::mem::take(&mut state.trace);
+        // A secret may be in events before the one that shows what it is.
+        trace.events.iter_mut().for_each(|event| state.secrets.clean(&mut event.what));
+        drop(state);
         trace.events.sort_by_key(|event| event.at);
         trace.samples.sort_by_key(|sample| sample.at);
         trace

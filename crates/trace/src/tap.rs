@@ -1,20 +1,10 @@
 //! The tap of one connection: what an end writes and reads becomes events.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::decode::{Decoder, Output, Protocol, Records};
 use crate::event::{Basis, Side, What};
 use crate::recorder::Recorder;
-
-/// What the bytes of a connection are, under TLS if there is TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// Lines of `ANYPORT/1`, and content between them; or content alone.
-    Preface,
-    /// HTTP/1.1, or HTTP/2 if it begins with the preface of RFC 9113 §3.4; a switch to WebSocket
-    /// is followed.
-    Http,
-    /// WebSocket frames without a handshake.
-    Frames,
-}
 
 /// The trace of one connection: its end gives it what it writes and reads.
 ///
@@ -25,14 +15,22 @@ pub struct Tap {
     recorder: Recorder,
     number: u32,
     ours: Side,
-    _protocol: Protocol,
+    streams: Arc<Mutex<Streams>>,
+}
+
+/// The decoders of a connection, above and below TLS.
+#[derive(Debug)]
+struct Streams {
+    plain: Decoder,
+    wire: Records,
 }
 
 impl Tap {
     /// Begins the trace of one connection; `ours` is the end that records.
     pub fn new(recorder: &Recorder, ours: Side, protocol: Protocol) -> Self {
         let (recorder, number) = (recorder.clone(), recorder.next_connection());
-        Self { recorder, number, ours, _protocol: protocol }
+        let streams = Streams { plain: Decoder::new(protocol), wire: Records::default() };
+        Self { recorder, number, ours, streams: Arc::new(Mutex::new(streams)) }
     }
 
     /// Returns the number of the connection, from 1.
@@ -52,25 +50,32 @@ impl Tap {
 
     /// This end wrote these bytes, without TLS.
     pub fn sent(&self, bytes: &[u8]) {
-        self.sent_unseen(bytes.len() as u64);
+        self.decode(self.ours, |streams, output| streams.plain.push(bytes, output));
     }
 
     /// This end read these bytes, without TLS.
     pub fn received(&self, bytes: &[u8]) {
-        self.received_unseen(bytes.len() as u64);
+        self.decode(self.ours.other(), |streams, output| streams.plain.push(bytes, output));
     }
 
     /// The kernel sent so many bytes of a file (`sendfile`, `splice`).
     pub fn sent_unseen(&self, bytes: u64) {
-        self.add(Some(self.ours), Basis::Observed, What::Content { bytes, payload: None });
+        self.decode(self.ours, |streams, output| streams.plain.skip(bytes, output));
     }
 
     /// The kernel moved so many received bytes to a file.
     pub fn received_unseen(&self, bytes: u64) {
-        let from = Some(self.ours.other());
-        self.add(from, Basis::Observed, What::Content { bytes, payload: None });
+        self.decode(self.ours.other(), |streams, output| streams.plain.skip(bytes, output));
     }
 
     /// Ciphertext of TLS in one direction, as it is on the socket.
-    pub fn wire(&self, _from: Side, _bytes: &[u8]) {}
+    pub fn wire(&self, from: Side, bytes: &[u8]) {
+        self.decode(from, |streams, output| streams.wire.push(bytes, output));
+    }
+
+    fn decode(&self, from: Side, decode: impl FnOnce(&mut Streams, &Output<'_>)) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let (recorder, now) = (&self.recorder, self.recorder.now());
+        decode(&mut streams, &Output { recorder, connection: self.number, from, now });
+    }
 }

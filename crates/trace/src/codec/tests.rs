@@ -100,6 +100,7 @@ fn all(text: &str, number: u64, yes: bool) -> Vec<What> {
             stream: small,
             length: number,
             values: vec![(owned(), owned())],
+            payload: yes.then(owned),
             count: 1 + u64::from(yes),
         }),
         What::Line { text: owned() },

@@ -64,6 +64,7 @@ impl Script {
             stream: frame.1,
             length: frame.2,
             values: values.collect(),
+            payload: None,
             count: 1,
         };
         self.add(us, 0, Some(from), What::Http2(frame));

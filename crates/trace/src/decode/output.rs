@@ -1,0 +1,96 @@
+//! Where decoders write: events of one direction, at the time of the current bytes.
+
+use std::time::Duration;
+
+use crate::event::{Basis, Event, Side, Time, What};
+use crate::recorder::Recorder;
+
+/// A pause that ends a run of content, so that a person sees it. Shorter ones are usual between
+/// the writes of a slow sender.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The recorder, and what the current bytes have in common.
+#[derive(Debug)]
+pub(crate) struct Output<'a> {
+    pub(crate) recorder: &'a Recorder,
+    pub(crate) connection: u32,
+    /// The end that sent the bytes.
+    pub(crate) from: Side,
+    /// When they were written or read.
+    pub(crate) now: Time,
+}
+
+/// An event that grows while equal ones follow it.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Run {
+    /// Its number in the recorder; the inner value is absent if the trace is full.
+    event: Option<Option<usize>>,
+    last: Time,
+}
+
+impl Output<'_> {
+    /// Records an event whose bytes began at `began`.
+    pub(crate) fn event_since(&self, began: Time, what: What) -> Option<usize> {
+        let took = self.took(began);
+        let (connection, from) = (Some(self.connection), Some(self.from));
+        let event = Event { at: began, took, connection, from, basis: Basis::Observed, what };
+        self.recorder.push(event)
+    }
+
+    /// Records an event of the current bytes.
+    pub(crate) fn event(&self, what: What) -> Option<usize> {
+        self.event_since(self.now, what)
+    }
+
+    /// Records a remark.
+    pub(crate) fn note(&self, text: &str) {
+        self.event(What::Note { text: text.to_owned() });
+    }
+
+    /// Adds text to an event, whose secrets are removed.
+    pub(crate) fn amend_text(&self, number: usize, change: impl FnOnce(&mut What)) {
+        self.recorder.amend_text(number, |event| change(&mut event.what));
+    }
+
+    /// Returns how many bytes of a payload are kept.
+    pub(crate) fn payload(&self) -> usize {
+        self.recorder.limits().payload
+    }
+
+    fn took(&self, began: Time) -> Option<Time> {
+        let took = self.now.0.saturating_sub(began.0);
+        (!took.is_zero()).then_some(Time(took))
+    }
+}
+
+impl Run {
+    /// Returns whether the next piece belongs to this event.
+    pub(crate) fn is_open(&self, output: &Output<'_>) -> bool {
+        self.event.is_some() && output.now.0.saturating_sub(self.last.0) <= PAUSE
+    }
+
+    /// Begins an event.
+    pub(crate) fn open(output: &Output<'_>, what: What) -> Self {
+        Self { event: Some(output.event(what)), last: output.now }
+    }
+
+    /// Returns the number of the event in the recorder.
+    pub(crate) fn event(&self) -> Option<usize> {
+        self.event.flatten()
+    }
+
+    /// Changes the event, which lasts until now.
+    pub(crate) fn grow(&mut self, output: &Output<'_>, change: impl FnOnce(&mut What)) {
+        self.last = output.now;
+        let Some(Some(number)) = self.event else { return };
+        output.recorder.amend(number, |event| {
+            event.took = output.took(event.at);
+            change(&mut event.what);
+        });
+    }
+
+    /// Ends the event: the next piece begins another one.
+    pub(crate) const fn close(&mut self) {
+        self.event = None;
+    }
+}

@@ -1,0 +1,404 @@
+//! Secrets and control characters of peers, removed from every text of a trace.
+//!
+//! [`Secrets::clean`] is called by the recorder for each event, and again for all of them when the
+//! trace ends, so no decoder can forget it.
+
+use std::borrow::Cow;
+
+use anyport_proto::visible::make_visible;
+
+use crate::event::What;
+
+/// What replaces a secret.
+const REDACTED: &str = "[redacted]";
+
+/// Maximum number of secrets that are remembered, to find them in later texts without a mark.
+const MAX_SECRETS: usize = 64;
+
+/// Shortest secret that is looked for in any text. A shorter one is removed only where its mark
+/// is: it may be a usual word.
+const SHORTEST: usize = 4;
+
+/// The secrets of a trace that were seen or given so far.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Remembers a secret.
+    pub(crate) fn add(&mut self, secret: &str) {
+        let is_known = self.0.iter().any(|known| known == secret);
+        if secret.len() >= SHORTEST && !is_known && secret != REDACTED && self.0.len() < MAX_SECRETS
+        {
+            self.0.push(secret.to_owned());
+        }
+    }
+
+    /// Removes secrets from an event, and makes its control characters visible. Payload stays: it
+    /// was asked for.
+    pub(crate) fn clean(&mut self, what: &mut What) {
+        if let What::Head { fields: pairs, .. } = what {
+            self.clean_fields(pairs);
+        }
+        if let What::Http2(frame) = what {
+            self.clean_fields(&mut frame.values);
+        }
+        each_text(what, &mut |text| self.clean_text(text));
+    }
+
+    /// Removes secrets from a text.
+    pub(crate) fn clean_text(&mut self, text: &mut String) {
+        for mark in MARKS {
+            self.after_mark(text, mark);
+        }
+        self.after_verb(text);
+        for secret in &self.0 {
+            remove_word(text, secret);
+        }
+        if let Cow::Owned(visible) = make_visible(text) {
+            *text = visible;
+        }
+    }
+
+    fn clean_fields(&mut self, fields: &mut [(String, String)]) {
+        for (name, value) in fields {
+            if is_secret_field(name) {
+                // `Bearer TOKEN`, `name=VALUE; …`
+                let words = value.split([' ', ';', ',', '=']).filter(|word| word.len() > 8);
+                words.for_each(|word| self.add(word));
+                REDACTED.clone_into(value);
+            }
+        }
+    }
+
+    /// Replaces what follows each mark, up to the next character that cannot belong to it.
+    fn after_mark(&mut self, text: &mut String, mark: &Mark) {
+        let mut from = 0;
+        while let Some(at) = find_ignoring_case(text, mark.before, from) {
+            let begin = at + mark.before.len();
+            let rest = text.get(begin..).unwrap_or_default();
+            let length = rest.find(mark.ends).unwrap_or(rest.len());
+            let secret = rest.get(..length).unwrap_or_default().to_owned();
+            if !secret.is_empty() && secret != REDACTED {
+                self.add(&secret);
+                text.replace_range(begin..begin + length, REDACTED);
+            }
+            from = begin;
+        }
+    }
+
+    /// Replaces the key in a `PIPE` or `TAKE` line, also one with several blanks.
+    fn after_verb(&mut self, text: &mut String) {
+        for verb in ["PIPE", "TAKE"] {
+            let Some(at) = text.find("ANYPORT/1") else { return };
+            let blank = [' ', '\t'];
+            let line = text.get(at + "ANYPORT/1".len()..).unwrap_or_default();
+            let Some(arguments) = line.trim_start_matches(blank).strip_prefix(verb) else {
+                continue;
+            };
+            let rest = arguments.trim_start_matches(blank);
+            if rest.len() == arguments.len() {
+                continue;
+            }
+            let begin = text.len() - rest.len();
+            let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let key = rest.get(..length).unwrap_or_default().to_owned();
+            if key != REDACTED && !key.is_empty() {
+                self.add(&key);
+                text.replace_range(begin..begin + length, REDACTED);
+            }
+        }
+    }
+}
+
+/// Returns a text, such as a URL or an error, without the secrets that are marked as such in it.
+#[must_use]
+pub fn redact_text(text: &str) -> String {
+    let mut text = text.to_owned();
+    Secrets::default().clean_text(&mut text);
+    text
+}
+
+/// Returns a command line without the values of flags and URLs that are secret.
+#[must_use]
+pub fn redact_command<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> String {
+    let (mut secrets, mut line, mut is_secret) = (Secrets::default(), String::new(), false);
+    for argument in arguments {
+        let mut argument = argument.as_ref().to_owned();
+        if is_secret {
+            secrets.add(&argument);
+            REDACTED.clone_into(&mut argument);
+        }
+        is_secret = SECRET_FLAGS.contains(&argument.as_str());
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&argument);
+    }
+    secrets.clean_text(&mut line);
+    line
+}
+
+const SECRET_FLAGS: [&str; 2] = ["--pipe", "--token"];
+
+/// What comes before a secret, and what ends it.
+struct Mark {
+    before: &'static str,
+    ends: fn(char) -> bool,
+}
+
+const MARKS: &[Mark] = &[
+    Mark { before: "token=", ends: ends_value },
+    Mark { before: "\"token\":\"", ends: |c| c == '"' },
+    Mark { before: "\"token\": \"", ends: |c| c == '"' },
+    Mark { before: "anyport.token.", ends: ends_value },
+    Mark { before: "/pipe/", ends: ends_segment },
+    Mark { before: "--pipe=", ends: ends_value },
+    Mark { before: "--pipe ", ends: ends_value },
+    Mark { before: "--token=", ends: ends_value },
+    Mark { before: "/.anyport/s/", ends: ends_segment },
+    Mark { before: "bearer ", ends: ends_value },
+    Mark { before: "basic ", ends: ends_value },
+];
+
+fn ends_value(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '&' | '"' | '\'' | ',' | ';' | ')' | '#')
+}
+
+fn ends_segment(character: char) -> bool {
+    ends_value(character) || matches!(character, '/' | '?')
+}
+
+/// Returns whether the value of a field admits its sender.
+fn is_secret_field(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let name = name.as_str();
+    matches!(name, "authorization" | "proxy-authorization" | "cookie" | "set-cookie")
+        || ["token", "secret", "api-key"].iter().any(|word| name.contains(word))
+}
+
+fn find_ignoring_case(text: &str, mark: &str, from: usize) -> Option<usize> {
+    let (text, mark) = (text.as_bytes(), mark.as_bytes());
+    let windows = text.get(from..)?.windows(mark.len());
+    let found = windows.into_iter().position(|window| window.eq_ignore_ascii_case(mark))?;
+    Some(from + found)
+}
+
+/// Replaces `secret` where it is not a part of a longer word.
+fn remove_word(text: &mut String, secret: &str) {
+    let mut from = 0;
+    while let Some(at) = text.get(from..).and_then(|rest| rest.find(secret)).map(|at| at + from) {
+        let end = at + secret.len();
+        let is_part = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
+        let before = text.get(..at).and_then(|text| text.chars().next_back());
+        let after = text.get(end..).and_then(|text| text.chars().next());
+        if is_part(before) || is_part(after) {
+            from = end;
+        } else {
+            text.replace_range(at..end, REDACTED);
+            from = at + REDACTED.len();
+        }
+    }
+}
+
+/// Calls `change` with each text of an event but payload. Without a wildcard: a new event must
+/// decide.
+fn each_text(what: &mut What, change: &mut dyn FnMut(&mut String)) {
+    let mut all = |texts: Vec<&mut String>| texts.into_iter().for_each(&mut *change);
+    match what {
+        What::Resolved { host, addresses } => {
+            all(std::iter::once(host).chain(addresses).collect());
+        }
+        What::Attempt { address } => all(vec![address]),
+        What::AttemptFailed { address, reason } => all(vec![address, reason]),
+        What::Connected { local, peer, congestion } => {
+            all([local, peer].into_iter().chain(congestion).collect());
+        }
+        What::TlsMessage(message) => {
+            let texts = message.alpn.iter_mut().chain(&mut message.suites);
+            all(texts.chain(&mut message.server_name).collect());
+        }
+        What::TlsDone { version, suite, group, alpn, certificate } => {
+            let mut texts: Vec<_> = [version, suite].into_iter().chain(group).chain(alpn).collect();
+            if let Some(certificate) = certificate {
+                texts.extend(&mut certificate.names);
+                texts.extend([&mut certificate.fingerprint, &mut certificate.verification]);
+            }
+            all(texts);
+        }
+        What::Head { start, fields } => {
+            let fields = fields.iter_mut().flat_map(|(name, value)| [name, value]);
+            all(std::iter::once(start).chain(fields).collect());
+        }
+        What::WebSocketAccept { key, concatenation, received, .. } => {
+            all(vec![key, concatenation, received]);
+        }
+        What::Frame(frame) => all(frame.text.iter_mut().collect()),
+        What::Http2(frame) => {
+            all(frame.values.iter_mut().flat_map(|(name, value)| [name, value]).collect());
+        }
+        What::Line { text } | What::Failed { text } | What::Note { text } => all(vec![text]),
+        // Numbers, and words of the decoders.
+        What::Segment(_)
+        | What::Syn(_)
+        | What::TlsRecords { .. }
+        | What::Content { .. }
+        | What::Fin
+        | What::Reset => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Basis, Side};
+    use crate::{Limits, Protocol, Recorder, Tap};
+
+    /// Returns the trace of what a client sends and receives, as JSON.
+    fn traced(protocol: Protocol, sent: &[u8], received: &[u8], later: What) -> String {
+        let recorder = Recorder::new(Limits::default());
+        let tap = Tap::new(&recorder, Side::Client, protocol);
+        sent.chunks(7).for_each(|piece| tap.sent(piece));
+        received.chunks(7).for_each(|piece| tap.received(piece));
+        tap.add(None, Basis::Observed, later);
+        serde_json::to_string(&recorder.finish().events).unwrap()
+    }
+
+    fn frame(text: &str) -> Vec<u8> {
+        let mut frame = vec![0x81, 0xfe, 0, text.len() as u8, 0, 0, 0, 0];
+        if text.len() < 126 {
+            frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        }
+        frame.extend_from_slice(text.as_bytes());
+        frame
+    }
+
+    fn http2(fields: &[(&str, &str)]) -> Vec<u8> {
+        let mut head = Vec::new();
+        for (name, value) in fields {
+            // A literal with incremental indexing, then the same field by its index.
+            head.extend([0x40, name.len() as u8]);
+            head.extend_from_slice(name.as_bytes());
+            head.push(value.len() as u8);
+            head.extend_from_slice(value.as_bytes());
+            head.push(0x80 | 62);
+        }
+        let mut wire = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        wire.extend_from_slice(&(head.len() as u32).to_be_bytes()[1..]);
+        wire.extend([1, 5, 0, 0, 0, 1]);
+        wire.extend(head);
+        wire
+    }
+
+    const SECRET: &str = "Zx3-s3cr3t_Value.9";
+
+    #[test]
+    fn no_secret_of_any_protocol_is_in_a_trace() {
+        let head = |start: &str, field: &str| format!("{start} HTTP/1.1\r\n{field}\r\n\r\n");
+        let requests = [
+            head("GET /", &format!("Authorization: Bearer {SECRET}")),
+            head("GET /", &format!("authorization:Basic {SECRET}")),
+            head("GET /", &format!("Proxy-Authorization: Basic {SECRET}")),
+            head("GET /", &format!("Cookie: a=b; anyport={SECRET}")),
+            head("GET /", &format!("X-Auth-Token: {SECRET}")),
+            head("GET /", &format!("Sec-WebSocket-Protocol: anyport.token.{SECRET}, anyport.1")),
+            head("GET /", &format!("Referer: http://h/.anyport/s/{SECRET}/")),
+            head(&format!("GET /pipe/{SECRET}?n=2"), "Host: h"),
+            head(&format!("GET /base/pipe/{SECRET}"), "Host: h"),
+            head(&format!("GET /.anyport/s/{SECRET}/a.jpg"), "Host: h"),
+            head(&format!("GET /x?a=b&token={SECRET}&c=d"), "Host: h"),
+            head(&format!("GET /x?TOKEN={SECRET}"), "Host: h"),
+        ];
+        let responses = [
+            head("HTTP/1.1 200", &format!("Set-Cookie: anyport={SECRET}; Secure")),
+            head("HTTP/1.1 302", &format!("Location: /.anyport/s/{SECRET}/")),
+            head("HTTP/1.1 302", &format!("location: /x?token={SECRET}")),
+        ];
+        let lines = [
+            format!("ANYPORT/1 PUT a size=0 token={SECRET}\n"),
+            format!("ANYPORT/1 PIPE {SECRET} size=0\n"),
+            format!("ANYPORT/1  PIPE\t {SECRET}\n"),
+            format!("ANYPORT/1 TAKE {SECRET} head\n"),
+            format!("ANYPORT/1 LIST token={SECRET}\n"),
+        ];
+        let messages = [
+            format!(r#"{{"offer":{{"name":"a","token":"{SECRET}"}}}}"#),
+            format!(r#"{{"get":{{"name":"a","token":"{SECRET}"}}}}"#),
+        ];
+        let heads2: [&[(&str, &str)]; 6] = [
+            &[("authorization", SECRET)],
+            &[("cookie", SECRET)],
+            &[("set-cookie", SECRET)],
+            &[("proxy-authorization", SECRET)],
+            &[(":path", "/pipe/Zx3-s3cr3t_Value.9")],
+            &[(":path", "/.anyport/s/Zx3-s3cr3t_Value.9/?token=Zx3-s3cr3t_Value.9")],
+        ];
+        let mut cases: Vec<(Protocol, Vec<u8>, Vec<u8>)> = Vec::new();
+        cases.extend(requests.map(|text| (Protocol::Http, text.into(), Vec::new())));
+        cases.extend(responses.map(|text| (Protocol::Http, Vec::new(), text.into())));
+        cases.extend(lines.map(|text| (Protocol::Preface, text.into(), Vec::new())));
+        cases.extend(messages.map(|text| (Protocol::Frames, frame(&text), Vec::new())));
+        cases.extend(heads2.map(|fields| (Protocol::Http, http2(fields), Vec::new())));
+        for (protocol, sent, received) in cases {
+            // An error that quotes the secret without any mark, before and after it was seen.
+            let later = What::Failed { text: format!("pipe \"{SECRET}\" is in use") };
+            let text = sent.escape_ascii().to_string() + &received.escape_ascii().to_string();
+            let json = traced(protocol, &sent, &received, later);
+            assert!(json.contains(REDACTED), "{text}: {json}");
+            assert!(!json.contains(SECRET), "{text}: {json}");
+            assert!(json.contains("is in use"), "{text}: {json}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_removed_from_events_before_it_was_known() {
+        let recorder = Recorder::new(Limits::default());
+        let note = |text: &str| {
+            recorder.add(None, None, Basis::Observed, What::Note { text: text.to_owned() });
+        };
+        note(&format!("the key is {SECRET}"));
+        recorder.secret(SECRET);
+        let json = serde_json::to_string(&recorder.finish().events).unwrap();
+        assert!(!json.contains(SECRET), "{json}");
+    }
+
+    #[test]
+    fn a_command_line_has_no_secret() {
+        let command = |line: &str| redact_command(line.split(' '));
+        for line in [
+            "anyport send a h --pipe Zx3-s3cr3t_Value.9",
+            "anyport get h --pipe=Zx3-s3cr3t_Value.9 -o -",
+            "anyport get http://h/.anyport/s/Zx3-s3cr3t_Value.9/ --pin x",
+            "anyport get http://h/pipe/Zx3-s3cr3t_Value.9",
+            "anyport get http://h/a?token=Zx3-s3cr3t_Value.9",
+        ] {
+            let shown = command(line);
+            assert!(!shown.contains(SECRET) && shown.contains(REDACTED), "{shown}");
+        }
+        assert_eq!(
+            command("anyport send --token-file tokens a h"),
+            "anyport send --token-file tokens a h"
+        );
+        assert_eq!(command("anyport get h --pipe k -o -"), "anyport get h --pipe [redacted] -o -");
+    }
+
+    #[test]
+    fn usual_texts_stay_as_they_are() {
+        for text in [
+            "ANYPORT/1 PUT pipe size=5 digest=blake3",
+            "GET /pipes/a?b=c HTTP/1.1",
+            "token file tokens: not found",
+            r#"{"offer":{"name":"token","size":5}}"#,
+            "END blake3:00",
+            "größe ✓",
+        ] {
+            assert_eq!(redact_text(text), text);
+        }
+    }
+
+    #[test]
+    fn control_characters_of_a_peer_are_visible() {
+        let later = What::Note { text: String::new() };
+        let json = traced(Protocol::Preface, b"ANYPORT/1 PUT a\x1b[2J\n", b"", later);
+        assert!(json.contains("a␛[2J"), "{json}");
+    }
+}
