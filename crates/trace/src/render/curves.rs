@@ -23,11 +23,14 @@ enum Unit {
 pub(super) struct Curve {
     pub(super) name: &'static str,
     /// The name that style sheets use.
-    #[expect(dead_code, reason = "pictures use it")]
     pub(super) class: &'static str,
     unit: Unit,
     pub(super) points: Vec<(Time, f64)>,
 }
+
+/// The classes of all curves.
+#[cfg(test)]
+pub(super) const CLASSES: [&str; 5] = ["rtt", "cwnd", "window", "unread", "rate"];
 
 /// Connections with samples that are shown.
 const CONNECTIONS: usize = 4;

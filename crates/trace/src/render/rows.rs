@@ -1,6 +1,7 @@
 //! What all renderings show: one row for each event, or for several that repeat each other.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyport_proto::visible::make_visible;
 
@@ -26,6 +27,33 @@ pub(super) enum Layer {
 }
 
 impl Layer {
+    /// From the bottom to the top.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Name,
+        Self::Tcp,
+        Self::Tls,
+        Self::Http,
+        Self::WebSocket,
+        Self::Http2,
+        Self::Preface,
+        Self::Content,
+        Self::Note,
+    ];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Name => "names",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Http => "HTTP",
+            Self::WebSocket => "WebSocket",
+            Self::Http2 => "HTTP/2",
+            Self::Preface => "anyport lines",
+            Self::Content => "content",
+            Self::Note => "remarks",
+        }
+    }
+
     /// At most 6 characters.
     pub(super) const fn tag(self) -> &'static str {
         match self {
@@ -42,7 +70,6 @@ impl Layer {
     }
 
     /// The name that style sheets use.
-    #[expect(dead_code, reason = "pictures use it")]
     pub(super) const fn class(self) -> &'static str {
         match self {
             Self::Name => "dns",
@@ -101,11 +128,33 @@ pub(super) struct Row {
     pub(super) is_arrow: bool,
     /// Whether it is a fault, or a loss.
     pub(super) is_alarm: bool,
+    /// Whether it stands for several messages, or for one that took its time.
+    pub(super) is_many: bool,
     pub(super) label: String,
     pub(super) details: Vec<Detail>,
     pub(super) stream: Option<u32>,
     /// Set at the first row of each kind.
     pub(super) explanation: Option<Explanation>,
+}
+
+/// A time that an arrow has in its label.
+const SEEN: Duration = Duration::from_millis(1);
+
+impl Row {
+    /// Makes it a message that must have been on its way at the end of its event.
+    fn infer(&mut self) {
+        (self.is_arrow, self.is_many) = (true, false);
+        (self.basis, self.at) = (Basis::Inferred, self.end);
+    }
+
+    /// Returns the label, and how long it took if that is worth a word.
+    pub(super) fn label_with_time(&self) -> String {
+        let took = self.end.0.saturating_sub(self.at.0);
+        match self.is_arrow && took >= SEEN {
+            true => format!("{}, in {}", self.label, duration(took)),
+            false => self.label.clone(),
+        }
+    }
 }
 
 /// Heads, lines and messages of one shape that are shown one by one; further ones are folded.
@@ -215,6 +264,7 @@ impl Builder {
                     if let Some(row) = self.rows.get_mut(index) {
                         row.end = end(last);
                         row.stream = None;
+                        row.is_many = true;
                     }
                 }
                 [] => {}
@@ -252,11 +302,11 @@ impl Builder {
         let details = details::of(&event.what, &mut |_| true);
         let (server, client) = (Some(Side::Server), Some(Side::Client));
         self.row(&Event { from: server, ..event.clone() }, "SYN ACK".to_owned(), Vec::new());
-        self.last(|row| (row.is_arrow, row.basis, row.at) = (true, Basis::Inferred, row.end));
+        self.last(Row::infer);
         let took = event.took.map(|took| format!(" after {}", duration(took.0)));
         let label = format!("ACK: connected{}", took.unwrap_or_default());
         self.row(&Event { from: client, ..event.clone() }, label, details);
-        self.last(|row| (row.is_arrow, row.basis, row.at) = (true, Basis::Inferred, row.end));
+        self.last(Row::infer);
     }
 
     fn last(&mut self, change: impl FnOnce(&mut Row)) {
@@ -282,6 +332,7 @@ impl Builder {
             layer: Layer::of(what),
             is_arrow: event.from.is_some() && travels(what),
             is_alarm: is_alarm(what),
+            is_many: event.took.is_some_and(|took| took.0 >= SEEN),
             label,
             details,
             stream,

@@ -1,16 +1,13 @@
 //! A trace on a terminal: two lanes, one line for each row.
 
-use std::time::Duration;
-
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::make_visible;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::curves::{Curve, curves};
 use super::rows::{Detail, Layer, Row, rows};
 use super::streams::{Stream, streams};
-use super::words::{date, duration, grouped, limit, milliseconds};
-use crate::diagnosis::{Diagnosis, Limit};
+use super::words::{cut, date, diagnosis_lines, grouped, milliseconds, padded, wrapped};
 use crate::event::{Basis, Side};
 use crate::recorder::Trace;
 
@@ -147,11 +144,7 @@ impl Page {
             (false, true) => layer,
             (false, false) => Style::Plain,
         };
-        let took = row.end.0.saturating_sub(row.at.0);
-        let mut label = row.label.clone();
-        if row.is_arrow && took >= Duration::from_millis(1) {
-            label.push_str(&format!(", in {}", duration(took)));
-        }
+        let label = row.label_with_time();
         let space = self.inner() - if row.is_arrow { 8 } else { 3 };
         let mut lines = wrapped(&label, space).into_iter();
         let first = lines.next().unwrap_or_default();
@@ -298,71 +291,6 @@ impl Page {
     }
 }
 
-/// The diagnosis in sentences: the limit, its evidence, what to change.
-pub(super) fn diagnosis_lines(diagnosis: &Diagnosis) -> Vec<String> {
-    let share = diagnosis.share.map(|share| format!(", {:.0} % of the time", share * 100.0));
-    let share = share.filter(|_| diagnosis.main != Limit::Unknown).unwrap_or_default();
-    let mut lines = vec![format!("Main limit: {}{share}.", limit(diagnosis.main))];
-    if !diagnosis.evidence.is_empty() {
-        let evidence = make_visible(&diagnosis.evidence.join("; ")).into_owned();
-        lines.push(format!("Evidence: {}.", evidence.trim_end_matches('.')));
-    }
-    if let Some(advice) = &diagnosis.advice {
-        lines.push(make_visible(advice).into_owned());
-    }
-    lines
-}
-
-/// `text` with spaces behind it, or cut.
-fn padded(text: &str, columns: usize) -> String {
-    let text = cut(text, columns);
-    let missing = columns.saturating_sub(text.width());
-    format!("{text}{}", " ".repeat(missing))
-}
-
-fn cut(text: &str, columns: usize) -> String {
-    if text.width() <= columns {
-        return text.to_owned();
-    }
-    let mut used = 1;
-    let fits = |character: &char| {
-        used += character.width().unwrap_or(0);
-        used <= columns
-    };
-    let mut cut: String = text.chars().take_while(fits).collect();
-    cut.push('…');
-    cut
-}
-
-/// Lines of at most `columns`, broken at spaces, and within a word that is longer; at least one.
-fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split_inclusive(' ') {
-        let width = word.trim_end().width();
-        if used > 0 && used + width > columns {
-            lines.push(String::new());
-            used = 0;
-        }
-        for character in word.chars() {
-            let width = character.width().unwrap_or(0);
-            if used + width > columns {
-                if character == ' ' {
-                    continue;
-                }
-                lines.push(String::new());
-                used = 0;
-            }
-            if let Some(line) = lines.last_mut() {
-                line.push(character);
-            }
-            used += width;
-        }
-    }
-    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,15 +365,5 @@ mod tests {
         let text = text(&examples::lossy(), &options);
         assert_eq!(text.matches("SYN: the client asks").count(), 1, "{text}");
         assert_eq!(text.matches("These bytes were sent before").count(), 1, "{text}");
-    }
-
-    #[test]
-    fn lines_are_broken_at_spaces_or_within_long_words() {
-        assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
-        assert_eq!(wrapped("", 4), [""]);
-        assert_eq!(wrapped("가나다라", 4), ["가나", "다라"]);
-        assert_eq!(padded("abcdef", 4), "abc…");
-        assert_eq!(padded("가나다", 5), "가나…");
     }
 }

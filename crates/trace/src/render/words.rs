@@ -2,7 +2,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::diagnosis::Limit;
+use anyport_proto::visible::make_visible;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::diagnosis::{Diagnosis, Limit};
 use crate::event::Time;
 
 /// Milliseconds on the axis, in at most 9 characters below 11 days.
@@ -61,7 +64,7 @@ pub(super) fn date(began: f64) -> String {
 }
 
 /// The main limit as a sentence without its end.
-pub(super) const fn limit(main: Limit) -> &'static str {
+const fn limit(main: Limit) -> &'static str {
     match main {
         Limit::Sender => "the sending program (its input was slow)",
         Limit::Reading => "reading the file",
@@ -81,6 +84,72 @@ pub(super) const fn limit(main: Limit) -> &'static str {
     }
 }
 
+/// The diagnosis in sentences: the limit, its evidence, what to change.
+pub(super) fn diagnosis_lines(diagnosis: &Diagnosis) -> Vec<String> {
+    let share = diagnosis.share.map(|share| format!(", {:.0} % of the time", share * 100.0));
+    let share = share.filter(|_| diagnosis.main != Limit::Unknown).unwrap_or_default();
+    let mut lines = vec![format!("Main limit: {}{share}.", limit(diagnosis.main))];
+    if !diagnosis.evidence.is_empty() {
+        let evidence = make_visible(&diagnosis.evidence.join("; ")).into_owned();
+        lines.push(format!("Evidence: {}.", evidence.trim_end_matches('.')));
+    }
+    if let Some(advice) = &diagnosis.advice {
+        lines.push(make_visible(advice).into_owned());
+    }
+    lines
+}
+
+/// `text` with spaces behind it, or cut.
+pub(super) fn padded(text: &str, columns: usize) -> String {
+    let text = cut(text, columns);
+    let missing = columns.saturating_sub(text.width());
+    format!("{text}{}", " ".repeat(missing))
+}
+
+/// `text`, cut to so many columns.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let fits = |character: &char| {
+        used += character.width().unwrap_or(0);
+        used <= columns
+    };
+    let mut cut: String = text.chars().take_while(fits).collect();
+    cut.push('…');
+    cut
+}
+
+/// Lines of at most `columns`, broken at spaces, and within a word that is longer; at least one.
+pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_inclusive(' ') {
+        let width = word.trim_end().width();
+        if used > 0 && used + width > columns {
+            lines.push(String::new());
+            used = 0;
+        }
+        for character in word.chars() {
+            let width = character.width().unwrap_or(0);
+            if used + width > columns {
+                if character == ' ' {
+                    continue;
+                }
+                lines.push(String::new());
+                used = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.push(character);
+            }
+            used += width;
+        }
+    }
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +162,15 @@ mod tests {
         assert_eq!(shown, ["31 µs", "1 ms", "12.3 ms", "480 ms", "2 s", "90 s"]);
         let axis = |ms| milliseconds(Time(Duration::from_micros(ms)));
         assert_eq!([31, 12_345_678, 4_000_000_000].map(axis), ["0.031", "12345.7", "4000000"]);
+    }
+
+    #[test]
+    fn lines_are_broken_at_spaces_or_within_long_words() {
+        assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(wrapped("가나다라", 4), ["가나", "다라"]);
+        assert_eq!(padded("abcdef", 4), "abc…");
+        assert_eq!(padded("가나다", 5), "가나…");
     }
 }

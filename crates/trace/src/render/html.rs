@@ -1,0 +1,167 @@
+//! A trace as a page: the picture, and a table for those who do not see it.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::canvas::escape;
+use super::ladder::ROWS;
+use super::rows::{Detail, Row, rows};
+use super::style::{page_style, svg_style};
+use super::svg::{run, svg};
+use super::words::{diagnosis_lines, milliseconds};
+use crate::event::{Basis, Side};
+use crate::recorder::Trace;
+
+/// Zooms and pans the picture; without it the buttons stay hidden.
+const SCRIPT: &str = include_str!("zoom.js");
+
+/// Returns the trace as a page, a file of its own. Its policy allows its styles and the script that
+/// zooms, each by its hash, and nothing else.
+pub fn html(trace: &Trace) -> String {
+    let style = page_style();
+    let policy = format!(
+        "default-src 'none'; style-src {} {}; script-src {}; base-uri 'none'; form-action 'none'",
+        hash(&style),
+        hash(&svg_style()),
+        hash(SCRIPT)
+    );
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>{}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n\
+         <div class=\"zoom\" hidden=\"\">\n<button type=\"button\">−</button>\n\
+         <button type=\"button\">+</button>\n<button type=\"button\">Whole picture</button>\n\
+         </div>\n{}<details open=\"\">\n<summary>The same as a table</summary>\n",
+        escape(&trace.header.command),
+        svg(trace),
+    );
+    table(&mut page, trace);
+    if let Some(diagnosis) = &trace.diagnosis {
+        let lines = diagnosis_lines(diagnosis).iter().map(|line| escape(line)).collect::<Vec<_>>();
+        let _ = writeln!(page, "<p>{}</p>", lines.join("<br>\n"));
+    }
+    let _ = write!(
+        page,
+        "</details>\n<footer>Made by anyport trace. The page loads nothing and sends nothing.\
+         </footer>\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    );
+    page
+}
+
+fn hash(text: &str) -> String {
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
+}
+
+fn table(page: &mut String, trace: &Trace) {
+    let rows = rows(trace, run(trace));
+    let several = rows.iter().any(|row| row.connection > Some(1));
+    page.push_str("<div class=\"wide\">\n<table>\n<thead><tr><th>ms</th>");
+    if several {
+        page.push_str("<th>connection</th>");
+    }
+    page.push_str("<th>from</th><th>layer</th><th>known</th><th>what</th></tr></thead>\n<tbody>\n");
+    for row in rows.iter().take(ROWS) {
+        table_row(page, row, several);
+    }
+    page.push_str("</tbody>\n</table>\n</div>\n");
+    if let Some(more @ 1..) = rows.len().checked_sub(ROWS) {
+        let _ = writeln!(page, "<p>{more} further rows are in the saved trace only.</p>");
+    }
+}
+
+fn table_row(page: &mut String, row: &Row, several: bool) {
+    let from = match row.from {
+        Some(Side::Client) => "client",
+        Some(Side::Server) => "server",
+        None => "",
+    };
+    let basis = match row.basis {
+        Basis::Observed => "observed",
+        Basis::Inferred => "inferred",
+    };
+    let _ = write!(page, "<tr><td>{}</td>", milliseconds(row.at));
+    if several {
+        let number = row.connection.map(|number| number.to_string()).unwrap_or_default();
+        let _ = write!(page, "<td>{number}</td>");
+    }
+    let alarm = if row.is_alarm { " class=\"alarm\"" } else { "" };
+    let (layer, label) = (row.layer.name(), escape(&row.label_with_time()));
+    let _ = write!(page, "<td>{from}</td><td>{layer}</td><td>{basis}</td><td{alarm}>{label}");
+    if let Some(explanation) = row.explanation {
+        let (text, reference) = (escape(explanation.text), escape(explanation.reference));
+        let _ = write!(page, "<p>{text} <cite>{reference}</cite></p>");
+    }
+    let mut pairs = row.details.iter().flat_map(|detail| match detail {
+        Detail::Pair(name, value) => vec![(name.clone(), value.clone())],
+        Detail::Bits(parts) => {
+            let pair = |[_, bits, meaning]: &[String; 3]| (meaning.clone(), bits.clone());
+            parts.iter().map(pair).collect()
+        }
+    });
+    if let Some(first) = pairs.next() {
+        page.push_str("<dl>");
+        for (name, value) in std::iter::once(first).chain(pairs) {
+            let _ = write!(page, "<dt>{}</dt><dd>{}</dd>", escape(&name), escape(&value));
+        }
+        page.push_str("</dl>");
+    }
+    page.push_str("</td></tr>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::examples;
+
+    /// The texts between an opening tag and its end.
+    fn elements<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        page.split(&open).skip(1).filter_map(|rest| rest.split(&close).next()).collect()
+    }
+
+    #[test]
+    fn the_policy_allows_the_styles_and_the_script_of_the_page_only() {
+        let page = html(&examples::websocket());
+        let policy = page.split("content=\"default-src 'none'; ").nth(1).unwrap();
+        let policy = policy.split('"').next().unwrap();
+        let all = [elements(&page, "style"), elements(&page, "script")].concat();
+        assert_eq!(all.len(), 3);
+        for element in all {
+            assert!(policy.contains(&hash(element)), "{element}");
+        }
+        assert_eq!(policy.matches("sha256-").count(), 3, "{policy}");
+        let handler = |rest: &str| rest.split([' ', '>']).next().unwrap().contains('=');
+        let has_handler = page.split(" on").skip(1).any(handler);
+        assert!(!page.contains(" style=") && !has_handler, "no attribute is allowed");
+    }
+
+    #[test]
+    fn texts_of_a_peer_are_no_elements() {
+        let page = html(&examples::hostile());
+        assert_eq!(page.matches("<script").count(), 1);
+        assert_eq!(page.matches("<style").count(), 2);
+        assert!(page.contains("&lt;/text&gt;&lt;script&gt;alert(1)"));
+        assert!(!page.contains(['\u{1b}', '\u{202e}', '\u{9b}', '\u{7}', '\r', '\u{fffe}']));
+        // Every element is closed: what is written as HTML is XML too, but for void elements.
+        let xml = page.replacen("<!doctype html>\n", "", 1);
+        let void = |line: &str| {
+            let is_void = line.starts_with("<meta ");
+            if is_void { line.replace('>', "/>") } else { line.to_owned() }
+        };
+        let xml = xml.lines().map(void).collect::<Vec<_>>().join("\n");
+        let xml = xml.replace("<br>", "<br/>").replace(SCRIPT.trim_end(), "");
+        roxmltree::Document::parse(&xml).unwrap();
+    }
+
+    #[test]
+    fn the_table_holds_the_rows_of_the_picture() {
+        let page = html(&examples::http2());
+        assert!(page.contains("<td>client</td><td>HTTP/2</td><td>observed</td>"));
+        assert!(page.contains("<td>client</td><td>TCP</td><td>inferred</td><td>SYN to"));
+        assert!(page.len() < 1_000_000);
+    }
+}

@@ -1,0 +1,152 @@
+//! A trace as a picture: time from left to right above, from top to bottom below.
+
+use super::canvas::{Anchor, Canvas};
+use super::rows::{Layer, count, rows};
+use super::style::svg_style;
+use super::words::{date, diagnosis_lines, wrapped};
+use super::{ladder, overview};
+use crate::diagnosis::Limit;
+use crate::recorder::Trace;
+
+pub(super) const WIDTH: f64 = 1000.0;
+pub(super) const MARGIN: f64 = 24.0;
+pub(super) const RIGHT: f64 = WIDTH - MARGIN;
+
+/// A run of events that repeat each other is drawn in at most so many steps, so that it is seen
+/// how a transfer went on.
+const STEPS: usize = 8;
+
+/// Events that repeat each other are folded if they are more than this.
+const RUN: usize = 40;
+
+/// How many events one row stands for at most.
+pub(super) fn run(trace: &Trace) -> usize {
+    (trace.events.len() / STEPS).max(RUN)
+}
+
+/// Returns the trace as a picture, a file of its own.
+pub fn svg(trace: &Trace) -> String {
+    let mut canvas = Canvas { y: 44.0, ..Canvas::default() };
+    title(&mut canvas, trace);
+    diagnosis(&mut canvas, trace);
+    legend(&mut canvas, trace);
+    overview::draw(&mut canvas, trace);
+    heading(&mut canvas, "Step by step");
+    ladder::draw(&mut canvas, trace, &rows(trace, run(trace)));
+    let height = canvas.y + MARGIN;
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
+         width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\" aria-labelledby=\"picture\">\n\
+         <title id=\"picture\">Trace of a connection: {}</title>\n\
+         <style>{}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height:.0}\"/>\n\
+         {}</svg>\n",
+        super::canvas::escape(&trace.header.command),
+        svg_style(),
+        canvas.body
+    )
+}
+
+fn title(canvas: &mut Canvas, trace: &Trace) {
+    for line in wrapped(&trace.header.command, 84).iter().take(3) {
+        canvas.text((MARGIN, canvas.y), "title", Anchor::Start, line);
+        canvas.y += 26.0;
+    }
+    let captured = match trace.header.captured {
+        true => "segments captured",
+        false => "without a capture: segments are inferred",
+    };
+    let mut facts = vec![count(trace.events.len() as u64, "event"), captured.to_owned()];
+    facts.insert(0, date(trace.header.began));
+    if trace.left_out > 0 {
+        facts.push(format!("{} left out", count(trace.left_out, "further event")));
+    }
+    facts.retain(|fact| !fact.is_empty());
+    canvas.text((MARGIN, canvas.y - 4.0), "quiet", Anchor::Start, &facts.join(" · "));
+    canvas.y += 16.0;
+}
+
+fn diagnosis(canvas: &mut Canvas, trace: &Trace) {
+    let Some(diagnosis) = &trace.diagnosis else { return };
+    let (top, place) = (canvas.y, canvas.body.len());
+    canvas.y += 8.0;
+    for (index, line) in diagnosis_lines(diagnosis).iter().enumerate() {
+        let (class, columns) = if index == 0 { ("verdict", 105) } else { ("", 130) };
+        for line in wrapped(line, columns) {
+            canvas.y += 19.0;
+            canvas.text((MARGIN + 20.0, canvas.y - 3.0), class, Anchor::Start, &line);
+        }
+    }
+    canvas.y += 10.0;
+    let height = canvas.y - top;
+    let mut below = Canvas::default();
+    below.rect("soft", (MARGIN, top), (RIGHT - MARGIN, height));
+    let mark = if diagnosis.main == Limit::Unknown { "mark unknown" } else { "mark" };
+    below.rect(mark, (MARGIN, top), (5.0, height));
+    canvas.body.insert_str(place, &below.body);
+    canvas.y += 20.0;
+}
+
+fn heading(canvas: &mut Canvas, text: &str) {
+    canvas.y += 24.0;
+    canvas.text((MARGIN, canvas.y), "heading", Anchor::Start, text);
+    canvas.y += 10.0;
+}
+
+/// What lines and colours mean; no colour is the only sign of anything.
+fn legend(canvas: &mut Canvas, trace: &Trace) {
+    canvas.y += 8.0;
+    let y = canvas.y;
+    canvas.arrow("base", (MARGIN, y - 4.0), (MARGIN + 44.0, y - 4.0));
+    canvas.text((MARGIN + 52.0, y), "small", Anchor::Start, "observed");
+    canvas.arrow("base inferred", (MARGIN + 122.0, y - 4.0), (MARGIN + 166.0, y - 4.0));
+    canvas.text((MARGIN + 174.0, y), "small", Anchor::Start, "inferred: it must have happened");
+    canvas.arrow("alarm", (MARGIN + 376.0, y - 4.0), (MARGIN + 420.0, y - 4.0));
+    canvas.text((MARGIN + 428.0, y), "small", Anchor::Start, "lost, repeated or failed");
+    canvas.path("base band", &format!("M{:.1} {:.1}h44v9h-44Z", MARGIN + 580.0, y - 9.0));
+    canvas.text((MARGIN + 632.0, y), "small", Anchor::Start, "many, or one that took its time");
+    canvas.y += 18.0;
+    let has = |layer: &Layer| trace.events.iter().any(|event| Layer::of(&event.what) == *layer);
+    let mut x = MARGIN;
+    for layer in Layer::ALL.iter().filter(|layer| has(layer)) {
+        canvas.rect(&format!("{} swatch", layer.class()), (x, canvas.y - 9.0), (10.0, 10.0));
+        canvas.text((x + 16.0, canvas.y), "small", Anchor::Start, layer.name());
+        x += 36.0 + layer.name().len() as f64 * 7.0;
+    }
+    canvas.y += 20.0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::examples;
+
+    #[test]
+    fn a_picture_is_well_formed_and_bounded() {
+        let mut long = examples::lossy();
+        for _ in 0..5 {
+            long.events.extend(long.events.clone());
+        }
+        long.events.sort_by_key(|event| event.at);
+        let all =
+            [examples::websocket(), examples::http2(), examples::lossy(), examples::hostile()];
+        for trace in all.into_iter().chain([long, Trace::default()]) {
+            let svg = svg(&trace);
+            let document = roxmltree::Document::parse(&svg).unwrap();
+            assert!(document.descendants().all(|node| node.tag_name().name() != "script"));
+            assert!(svg.len() < 1_000_000, "{} bytes", svg.len());
+            let texts = document.descendants().filter_map(|node| node.text());
+            for text in texts {
+                assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{text:?}");
+            }
+            // Numbers that are none would hide a shape.
+            assert!(!svg.contains("NaN") && !svg.contains("inf\""), "{svg}");
+        }
+    }
+
+    #[test]
+    fn inferred_and_lost_segments_are_drawn_differently() {
+        let websocket = svg(&examples::websocket());
+        assert!(websocket.contains("class=\"tcp inferred\""));
+        assert!(svg(&examples::lossy()).contains("class=\"alarm"));
+    }
+}
