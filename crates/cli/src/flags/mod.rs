@@ -10,6 +10,7 @@ mod share;
 mod talk;
 mod tls;
 mod token;
+mod trace;
 mod transfer;
 
 pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
@@ -20,6 +21,7 @@ pub(crate) use share::Share;
 pub(crate) use talk::{Cat, Chat};
 pub(crate) use tls::{ClientTls, ServerTls};
 pub(crate) use token::Token;
+pub(crate) use trace::{Trace, Traced};
 pub(crate) use transfer::{Connection, Get, Ls, Send};
 
 use clap::{Command as Program, CommandFactory, Parser, Subcommand};
@@ -64,6 +66,7 @@ pub(crate) enum Command {
     Share(Share),
     Chat(Chat),
     Cat(Cat),
+    Trace(Box<Trace>),
     Resolve(Resolve),
     Status(daemon::flags::Status),
     Reload(daemon::flags::Reload),

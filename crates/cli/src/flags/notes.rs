@@ -132,7 +132,7 @@ const SIGNALS: [(&str, &str); 3] = [
 pub(crate) const OPEN: &str = "anyport serve inbox --open --bind 0.0.0.0";
 
 /// Page, command line and its effect.
-const EXAMPLES: [(&str, &str, &str); 26] = [
+const EXAMPLES: [(&str, &str, &str); 28] = [
     ("anyport", "anyport serve inbox", "Receive files into the directory inbox, from this machine"),
     ("anyport", OPEN, "The same, from other machines too"),
     ("anyport", "anyport send photo.jpg HOST", "Send a file (the default port is 8331)"),
@@ -172,6 +172,16 @@ const EXAMPLES: [(&str, &str, &str); 26] = [
         "anyport-cat",
         "printf '%64s' | anyport cat -q 1s udp://HOST:13",
         "Send a datagram of 64 bytes; wait 1 s for answers",
+    ),
+    (
+        "anyport-trace",
+        "anyport trace send photo.jpg HOST",
+        "Send a file, and show its connection and what limited it",
+    ),
+    (
+        "anyport-trace",
+        "anyport trace --explain --html trace.html get https://HOST/photo.jpg",
+        "Download a file; explain each event, also as a page",
     ),
     (
         "anyport-resolve",

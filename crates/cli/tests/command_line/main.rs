@@ -10,6 +10,7 @@
 //! - `manuals` manual pages and completions, as man and shells take them
 //! - `readme` the commands of README.md, as a newcomer types them
 //! - `resolve` what names stand for
+//! - `trace` what a trace has of each scheme, its outputs, and that its command is as without it
 //! - `wrong_inputs` wrong flags, URLs and files, and their errors
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -24,4 +25,5 @@ mod injection;
 mod manuals;
 mod readme;
 mod resolve;
+mod trace;
 mod wrong_inputs;
