@@ -53,7 +53,7 @@ const MODULES: [(&str, &str); 11] = [
     ),
     (
         "client",
-        "aside target keys proxy bottleneck error trace stream content connect attempts walk \
+        "aside target keys proxy error trace stream content connect measure attempts walk \
          channel http send download chat cat shares",
     ),
     ("console", "values choices exit failure print"),
