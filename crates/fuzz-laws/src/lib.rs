@@ -6,6 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod trace;
+
+pub use trace::trace;
+
 use anyport_proto::detect::{self, Allowed, Detection, detect_at_end, max_prefix};
 use anyport_proto::form::{Event as FormEvent, FormReader};
 use anyport_proto::http1::{BodyReader, Framing, HeadReader, Pushed, ResponseHeadReader};
@@ -27,7 +31,7 @@ use anyport_proto::ws::{DeflateParameters, Event, Kind, Receiver, Role, Sender, 
 pub type Law = fn(&[u8]);
 
 /// Every target by its name, for the replay of corpora.
-pub const TARGETS: [(&str, Law); 14] = [
+pub const TARGETS: [(&str, Law); 15] = [
     ("detect", detect),
     ("header", header),
     ("ws_server", ws_server),
@@ -42,6 +46,7 @@ pub const TARGETS: [(&str, Law); 14] = [
     ("file_name", file_name),
     ("proof", proof),
     ("rooms", rooms),
+    ("trace", trace),
 ];
 
 /// Checks that segmentation never changes the result of detection, that a known result and its
