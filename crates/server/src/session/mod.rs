@@ -11,6 +11,7 @@
 //!   Echo, Greet, Time (where a listener serves nothing else; Echo also behind a preface line)
 //! ```
 
+mod about;
 #[cfg(test)]
 mod deadlines;
 mod due;

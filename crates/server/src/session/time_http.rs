@@ -6,6 +6,7 @@ use anyport_net::copy::{Event, Interest, Session};
 use anyport_proto::http1::{HeadReader, Pushed, RequestHead, plain_response};
 use http::{Method, StatusCode};
 
+use super::about::{SERVER, about};
 use super::due::Due;
 use super::http::check_host;
 use super::{Context, Next, ServerSession, Successor};
@@ -47,6 +48,12 @@ impl TimeHttp {
             return Next::Finish;
         }
         let with_body = match head.method {
+            Method::OPTIONS if head.path() == "*" => {
+                let fields = [("Allow", "GET, HEAD, OPTIONS"), ("Server", SERVER)];
+                let text = format!("{}\n", about(&self.context).to_json());
+                replies.extend(plain_response(StatusCode::OK, &fields, &text, true));
+                return Next::Finish;
+            }
             Method::GET => true,
             Method::HEAD => false,
             _ => {

@@ -8,12 +8,13 @@ use http::header;
 use http::{Method, StatusCode, Version};
 
 use super::access::{self, Admission, Effect};
-use super::answer::{Answer, Asked, Length};
+use super::answer::{Answer, Asked, Form, Length};
 use super::cors;
 use super::handler::{Opened, Request, has_content, refuse};
 use super::resources::{Resource, find};
 use crate::access::{Grant, Means};
 use crate::session::Context;
+use crate::session::about::{SERVER, about};
 use crate::session::refusing::{not_accepted, tls_required};
 
 /// Whether a client waits before it sends its content (RFC 9110 §10.1.1).
@@ -94,7 +95,12 @@ pub(crate) fn open(
             let announced = (resource.announced)(context).into_iter();
             std::iter::once((header::ALLOW, allow)).chain(announced).collect()
         };
-        let answer = Answer::head(StatusCode::NO_CONTENT, Length::None);
+        let is_server = resource.is_server_itself();
+        let answer = match is_server && asked.form == Form::Json {
+            true => Answer::json(StatusCode::OK, about(context).to_json()),
+            false => Answer::head(StatusCode::NO_CONTENT, Length::None),
+        };
+        let answer = if is_server { answer.with(header::SERVER, SERVER) } else { answer };
         let answer =
             fields.into_iter().fold(answer, |answer, (name, value)| answer.with(name, value));
         return Opened::Answer(answer);
@@ -117,7 +123,7 @@ fn check(
         let refusal = Refusal::new(code, reason);
         Err(refuse(context, asked, status, refusal))
     };
-    if !context.listener.allowed.http {
+    if !context.listener.allowed.http && !resource.is_server_itself() {
         let reason = not_accepted(context.listener.allowed);
         let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(WEBSOCKET_HINT);
         return Err(self::refuse(context, asked, StatusCode::FORBIDDEN, refusal));

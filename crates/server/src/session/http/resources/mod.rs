@@ -73,6 +73,11 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
+    /// Returns whether it is the server itself.
+    pub(super) fn is_server_itself(&self) -> bool {
+        self.path == SERVER_ITSELF
+    }
+
     /// Returns whether a path of it is that of a stored file.
     pub(super) fn is_of_files(&self) -> bool {
         ["/", "/files/"].contains(&self.path)
@@ -110,6 +115,9 @@ const STORED: Resource = Resource {
 
 const HEALTH: Resource = Resource { is_public: true, is_health: true, ..PLAIN };
 
+/// The path of a request for the server itself (RFC 9110 §9.3.7), which every client may send.
+const SERVER_ITSELF: &str = "*";
+
 /// The first row that fits is the resource of a path. A file that has the name of another resource
 /// is below `/files/`.
 static RESOURCES: &[Resource] = &[
@@ -119,6 +127,16 @@ static RESOURCES: &[Resource] = &[
         open: echo::open,
         service: Some(|_, _, _| Ok(Route::Echo)),
         ..PLAIN
+    },
+    Resource {
+        path: SERVER_ITSELF,
+        announced: |context| match context.grant.rights().is_empty() {
+            true => Vec::new(),
+            false => resumable::announced(context),
+        },
+        service: None,
+        is_token_optional: true,
+        ..STORED
     },
     Resource { path: "/help", open: help::open, ..PLAIN },
     Resource { path: "/healthz", open: health::ready, ..HEALTH },
