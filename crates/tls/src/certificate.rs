@@ -112,6 +112,46 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
+/// The content of a certificate, in text of its issuer: make it visible before it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Described {
+    /// The subject, such as `CN=files.example`.
+    pub subject: String,
+    /// The issuer.
+    pub issuer: String,
+    /// The names that it is valid for, at most [`Described::MAX_NAMES`].
+    pub names: Vec<String>,
+    /// Number of further names.
+    pub more_names: usize,
+    /// Beginning of its validity, in seconds since 1970.
+    pub not_before: i64,
+    /// End of its validity, in seconds since 1970.
+    pub not_after: i64,
+}
+
+impl Described {
+    /// Maximum number of names that are kept; certificates of content delivery networks list
+    /// hundreds.
+    pub const MAX_NAMES: usize = 20;
+}
+
+/// Returns the content of a certificate; `None` if it is no X.509 certificate.
+pub(crate) fn describe(certificate: &CertificateDer<'_>) -> Option<Described> {
+    let parsed = parse(certificate)?;
+    let mut names = names(certificate);
+    let more_names = names.len().saturating_sub(Described::MAX_NAMES);
+    names.truncate(Described::MAX_NAMES);
+    Some(Described {
+        subject: parsed.subject().to_string(),
+        issuer: parsed.issuer().to_string(),
+        names,
+        more_names,
+        not_before: parsed.validity().not_before.timestamp(),
+        not_after: parsed.validity().not_after.timestamp(),
+    })
+}
+
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     x509_parser::parse_x509_certificate(certificate).ok().map(|(_, parsed)| parsed)
 }
@@ -164,6 +204,21 @@ mod tests {
             let said = if from == 2020 { "expired on 2021-01-01" } else { "not valid before 2110" };
             assert!(dated.to_string().contains(said), "{dated}");
         }
+    }
+
+    #[test]
+    fn a_description_lists_names_and_dates_and_bounds_the_names() {
+        let names: Vec<String> = (0..30).map(|n| format!("h{n}.example")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).chain(["::1"]).collect();
+        let certificate = signed_by_itself(params(&names, "h", 2020, 2120));
+        let described = describe(&certificate).unwrap();
+        assert_eq!((described.names.len(), described.more_names), (Described::MAX_NAMES, 11));
+        assert_eq!(described.names[0], "h0.example");
+        assert!(described.subject.contains("CN=h"), "{described:?}");
+        assert_eq!(described.not_before, 1_577_836_800);
+        let short = describe(&signed_by_itself(params(&["::1", "127.0.0.1"], "h", 2020, 2120)));
+        assert_eq!(short.unwrap().names, ["::1", "127.0.0.1"]);
+        assert_eq!(describe(&CertificateDer::from(b"noise".to_vec())), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod server;
 mod stream;
 mod untrusted;
 
-pub use certificate::names as certificate_names;
+pub use certificate::{Described, names as certificate_names};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use known_hosts::{KnownHosts, KnownHostsError};
 pub use machine::{ClientMachine, Machine, ServerMachine, Side};

@@ -1,15 +1,17 @@
 //! TLS settings of a client, and the servers that it trusts.
 
+mod inspect;
 mod verify;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+pub use self::inspect::{Inspection, Presented, Version};
 use self::verify::{Outcome, Verifier};
 use crate::identity::{Identity, IdentityError, certificates};
 use crate::known_hosts::{self, KnownHosts};
@@ -88,6 +90,23 @@ impl Client {
         alpn: &[&[u8]],
         new: NewServer,
     ) -> Result<(ClientMachine, Verification), TlsError> {
+        let (name, verifier) = self.verifier(host, port, new)?;
+        let verifier = Arc::new(verifier);
+        let identity = self.trust.identity.as_ref().map(|identity| identity.key.clone());
+        let always = rustls::sign::SingleCertAndKey::from;
+        let identity = identity.map(|key| Arc::new(always(key)) as Arc<dyn ResolvesClientCert>);
+        let config = Self::config(verifier.clone(), identity, alpn, rustls::DEFAULT_VERSIONS)?;
+        let machine = Machine::client(&config, name)?;
+        Ok((machine, Verification { verifier, known_hosts: self.known_hosts.clone() }))
+    }
+
+    /// Returns the name of a server for its certificate, and its verifier.
+    fn verifier(
+        &self,
+        host: &str,
+        port: u16,
+        new: NewServer,
+    ) -> Result<(ServerName<'static>, Verifier), TlsError> {
         // A server does not know the client's zones (RFC 6874 §4), but here they are different
         // hosts.
         let name = if host.contains(':') { host.split('%').next().unwrap_or(host) } else { host };
@@ -100,30 +119,36 @@ impl Client {
             Some(known) => known.of(&place).map_err(Untrusted::KnownHosts)?,
             None => Vec::new(),
         };
-        let verifier = Arc::new(Verifier {
+        let verifier = Verifier {
             trust: self.trust.clone(),
             authorities: self.authorities(),
             known,
             place,
             new,
             outcome: OnceLock::new(),
-        });
+        };
+        Ok((name, verifier))
+    }
+
+    /// Returns the settings of one connection.
+    fn config(
+        verifier: Arc<dyn ServerCertVerifier>,
+        identity: Option<Arc<dyn ResolvesClientCert>>,
+        alpn: &[&[u8]],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Arc<ClientConfig>, TlsError> {
         let builder = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(rustls::DEFAULT_VERSIONS)?
+            .with_protocol_versions(versions)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier.clone());
-        let mut config = match &self.trust.identity {
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match identity {
             None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let always = rustls::sign::SingleCertAndKey::from(identity.key.clone());
-                builder.with_client_cert_resolver(Arc::new(always))
-            }
+            Some(identity) => builder.with_client_cert_resolver(identity),
         };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         // Each connection verifies the server again.
         config.resumption = Resumption::disabled();
-        let machine = Machine::client(&Arc::new(config), name)?;
-        Ok((machine, Verification { verifier, known_hosts: self.known_hosts.clone() }))
+        Ok(Arc::new(config))
     }
 
     /// Returns whether the user named the servers to trust.

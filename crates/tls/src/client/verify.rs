@@ -40,7 +40,7 @@ pub(super) enum Outcome {
 }
 
 impl Verifier {
-    fn judge(
+    pub(super) fn judge(
         &self,
         certificate: &CertificateDer<'_>,
         chain: &[CertificateDer<'_>],
