@@ -9,6 +9,7 @@ pub mod keepalive;
 pub mod linger;
 pub mod listen;
 pub mod pace;
+pub mod path;
 pub mod prefixed;
 pub mod queues;
 pub mod reactor;
