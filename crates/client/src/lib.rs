@@ -3,6 +3,7 @@
 
 mod aside;
 mod attempts;
+mod bottleneck;
 mod cat;
 mod channel;
 mod chat;
@@ -12,7 +13,7 @@ mod download;
 mod error;
 mod http;
 mod keys;
-mod measure;
+mod probe;
 mod proxy;
 mod send;
 mod shares;
@@ -21,6 +22,7 @@ mod target;
 mod trace;
 mod walk;
 
+pub use bottleneck::Bottleneck;
 pub use cat::{CatOptions, cat};
 pub use chat::{ChatEvent, ChatOptions, Left, chat, room};
 pub use connect::ConnectOptions;
@@ -29,6 +31,10 @@ pub use download::pipe::{Taken, take, take_into};
 pub use download::{Destination, GetOptions, Got, Listed, Progress, Received, get, get_into, list};
 pub use error::{
     Error, ErrorKind, ErrorOrigin, LIST_HINT, RESUME_HINT, Transferred, congestion_hint,
+};
+pub use probe::{
+    Answer, Found as ProbeResult, HttpAnswer, Outcome, PathReport, PrefaceAnswer, ProbeFinding,
+    ProbeOptions, Probed, Reached, Resolved, TlsAnswer, WebSocketAnswer, probe,
 };
 pub use proxy::{Proxies, Proxy, ProxyError, ProxyUrlError, ProxyVariables};
 pub use send::pipe::give;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyport_proto::peer::Peer;
-use anyport_tls::client::{Client, NewServer, Trust, TrustedBy};
+use anyport_tls::client::{Client, Inspection, NewServer, Trust, TrustedBy, Version};
 use anyport_tls::{
     ClientMachine, ClientSide, Fingerprint, MaybeTls, Parts, TRUNCATED, TlsError, certificate_names,
 };
@@ -37,6 +37,17 @@ impl Encryption {
     pub fn new(client: Client, met: impl Fn(&Target, &TrustedBy) + Send + Sync + 'static) -> Self {
         Self { client: Arc::new(client), met: Arc::new(met) }
     }
+
+    /// Returns a handshake that continues with a server that is not trusted, and remembers none.
+    pub(crate) fn inspect(
+        &self,
+        target: &Target,
+        alpn: &[&[u8]],
+        versions: &[Version],
+    ) -> Result<(ClientMachine, Inspection), TlsError> {
+        let new = new_server(target.scheme);
+        self.client.inspect(&target.host, target.port, alpn, new, versions)
+    }
 }
 
 /// Trusts servers with a certificate of a CA of this system.
@@ -51,6 +62,15 @@ impl Default for Encryption {
 impl fmt::Debug for Encryption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.client.fmt(f)
+    }
+}
+
+/// Returns what the certificate of a new server must name: users expect of a web URL what a browser
+/// checks.
+const fn new_server(scheme: Scheme) -> NewServer {
+    match scheme {
+        Scheme::Http => NewServer::SameName,
+        _ => NewServer::AnyName,
     }
 }
 
@@ -88,11 +108,7 @@ impl Stream {
             return Ok(stream);
         }
         let failed = |source| Error::at(peer, ErrorKind::Tls(Box::new(source)));
-        // Users expect of a web URL what a browser checks.
-        let new = match target.scheme {
-            Scheme::Http => NewServer::SameName,
-            _ => NewServer::AnyName,
-        };
+        let new = new_server(target.scheme);
         let (machine, verification) =
             encryption.client.connect(&target.host, target.port, alpn, new).map_err(failed)?;
         let (plain, wire, out) = (Vec::new(), vec![0; WIRE], Vec::new());

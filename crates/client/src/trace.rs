@@ -214,8 +214,6 @@ impl Sampler {
         let (socket, tap) = (stream.try_clone().ok()?, tap.clone());
         let (ended, wake) = (Mutex::new(false), Condvar::new());
         let shared = Arc::new(Shared { socket, tap, ended, wake });
-        // The thread may begin late.
-        shared.sample();
         let sampling = shared.clone();
         let thread = std::thread::Builder::new().name("trace".to_owned());
         let thread = thread.spawn(move || sampling.run()).ok()?;
@@ -239,14 +237,13 @@ impl Shared {
         let began = Instant::now();
         let mut ended = lock(&self.ended);
         while !*ended {
+            drop(ended);
+            self.sample();
             let pause = SHORTEST_PAUSE.max(began.elapsed() / SAMPLES).min(LONGEST_PAUSE);
-            let waited = self.wake.wait_timeout(ended, pause);
-            ended = waited.unwrap_or_else(PoisonError::into_inner).0;
+            ended = lock(&self.ended);
             if !*ended {
-                // Not waited for by the end of the connection.
-                drop(ended);
-                self.sample();
-                ended = lock(&self.ended);
+                let waited = self.wake.wait_timeout(ended, pause);
+                ended = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }

@@ -36,13 +36,13 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "proto",
-        "counted setting limits one_line peer visible proxy_protocol detect http1 http2 ws \
+        "about counted setting limits one_line peer visible proxy_protocol detect http1 http2 ws \
          transfer access form rooms live pipe preface resumable",
     ),
     (
         "net",
         "capture blocking unix congestion keepalive linger pace prefixed queues resolve address \
-         shared tcp_info waiting copy dial listen reactor",
+         path shared tcp_info waiting copy dial listen reactor",
     ),
     ("trace", "segment event sample diagnosis redact recorder codec decode tap explain render"),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
@@ -54,8 +54,8 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "client",
-        "aside target keys proxy error trace stream content connect measure attempts walk \
-         channel http send download chat cat shares",
+        "aside target keys proxy bottleneck error trace stream content connect attempts walk \
+         channel http send download chat cat shares probe",
     ),
     ("console", "values choices exit failure print"),
     (
