@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_console::values;
-use anyport_trace::Recorder;
 use clap::Args;
 
 use super::ClientTls;
@@ -40,8 +39,4 @@ pub(crate) struct Connect {
 
     #[command(flatten)]
     pub(crate) tls: ClientTls,
-
-    /// Set by anyport trace.
-    #[arg(skip)]
-    pub(crate) trace: Option<Recorder>,
 }

@@ -4,24 +4,24 @@ mod config;
 mod connect;
 pub(crate) mod help;
 mod notes;
+mod probe;
 mod resolve;
 mod serve;
 mod share;
 mod talk;
 mod tls;
 mod token;
-mod trace;
 mod transfer;
 
 pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
 pub(crate) use connect::Connect;
+pub(crate) use probe::Probe;
 pub(crate) use resolve::Resolve;
 pub(crate) use serve::Serve;
 pub(crate) use share::Share;
 pub(crate) use talk::{Cat, Chat};
 pub(crate) use tls::{ClientTls, ServerTls};
 pub(crate) use token::Token;
-pub(crate) use trace::{Trace, Traced};
 pub(crate) use transfer::{Connection, Get, Ls, Send};
 
 use clap::{Command as Program, CommandFactory, Parser, Subcommand};
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Share(Share),
     Chat(Chat),
     Cat(Cat),
-    Trace(Box<Trace>),
+    Probe(Probe),
     Resolve(Resolve),
     Status(daemon::flags::Status),
     Reload(daemon::flags::Reload),

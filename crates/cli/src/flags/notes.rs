@@ -14,7 +14,7 @@ pub(crate) fn exit_codes(title: &str) -> &'static [(u8, &'static str)] {
 }
 
 /// Page, codes and their meanings.
-const EXIT_CODES: [(&str, &[(u8, &str)]); 11] = [
+const EXIT_CODES: [(&str, &[(u8, &str)]); 12] = [
     (
         "anyport-serve",
         &[
@@ -72,6 +72,17 @@ const EXIT_CODES: [(&str, &[(u8, &str)]); 11] = [
             (4, "Refused, or closed with another code than 1000"),
             (6, "Connection lost"),
             UNTRUSTED,
+        ],
+    ),
+    (
+        "anyport-probe",
+        &[
+            (0, "A protocol was found; that of the URL, if it has a scheme"),
+            (1, "No known protocol was found, or not that of the URL"),
+            USAGE,
+            (3, "The name does not resolve, or no address accepts connections"),
+            (6, "The server closes or resets each connection before any byte"),
+            (7, "The URL asks for TLS, which failed, or the server is not trusted"),
         ],
     ),
     (
@@ -173,15 +184,11 @@ const EXAMPLES: [(&str, &str, &str); 28] = [
         "printf '%64s' | anyport cat -q 1s udp://HOST:13",
         "Send a datagram of 64 bytes; wait 1 s for answers",
     ),
+    ("anyport-probe", "anyport probe HOST:8331", "Find out what a port speaks"),
     (
-        "anyport-trace",
-        "anyport trace send photo.jpg HOST",
-        "Send a file, and show its connection and what limited it",
-    ),
-    (
-        "anyport-trace",
-        "anyport trace --explain --html trace.html get https://HOST/photo.jpg",
-        "Download a file; explain each event, also as a page",
+        "anyport-probe",
+        "anyport probe https://example.org/ --json",
+        "Show TLS, certificate and HTTP of a site as JSON",
     ),
     (
         "anyport-resolve",

@@ -8,9 +8,9 @@
 //! - `for_people` receipts, listings, the progress bar, and Ctrl-C
 //! - `injection` control characters in names and messages
 //! - `manuals` manual pages and completions, as man and shells take them
+//! - `probe` what a port speaks, and why it does not work
 //! - `readme` the commands of README.md, as a newcomer types them
 //! - `resolve` what names stand for
-//! - `trace` what a trace has of each scheme, its outputs, and that its command is as without it
 //! - `wrong_inputs` wrong flags, URLs and files, and their errors
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -23,7 +23,7 @@ mod doc_examples;
 mod for_people;
 mod injection;
 mod manuals;
+mod probe;
 mod readme;
 mod resolve;
-mod trace;
 mod wrong_inputs;

@@ -1,0 +1,296 @@
+//! What a port is, in one or two sentences, and the command that can use it.
+
+use anyport_client::{Outcome, ProbeResult, Scheme, Target};
+use anyport_console::Exit;
+use anyport_console::values::size_text;
+use anyport_net::resolve::address_text;
+use anyport_proto::about::About;
+use anyport_proto::visible::make_visible;
+
+use super::words::{mqtt_words, quoted, trust_hint};
+
+/// The result of a probe.
+pub(super) struct Conclusion {
+    /// Words for programs: `anyport`, `http`, `http2`, `websocket`, `tls`, `mqtt`, or another
+    /// protocol in words.
+    pub(super) speaks: Vec<String>,
+    /// The sentences.
+    pub(super) says: String,
+    pub(super) hint: Option<String>,
+    pub(super) exit: Exit,
+}
+
+impl Conclusion {
+    /// Draws the conclusion from all findings. `has_scheme`: the user named a protocol.
+    pub(super) fn of(found: &ProbeResult, target: &Target, has_scheme: bool) -> Self {
+        let Some(used) = found.used else { return unreachable(found, target) };
+        let address = address_text(used);
+        let first = found.reached.iter().find(|reached| reached.address == used);
+        let (says, hint) = match first.map(|first| &first.outcome) {
+            Some(Outcome::Speaks { name, greeting, .. }) => {
+                return speaker(*name, greeting, target, &address);
+            }
+            Some(Outcome::Closes) => {
+                return Self::lost(format!("{address} closes each connection before any byte."));
+            }
+            Some(Outcome::Resets) => {
+                return Self::lost(format!("{address} resets each connection before any byte."));
+            }
+            _ => spoken(found, target, &address),
+        };
+        let speaks = speaks(found);
+        let exit = if speaks.is_empty() { Exit::Failed } else { Exit::Done };
+        let conclusion = Self { speaks, says, hint, exit };
+        conclusion.for_scheme(found, target, has_scheme)
+    }
+
+    fn lost(says: String) -> Self {
+        let hint = "the server, or a proxy in front of it, refuses this client or has no backend: see \
+                    its log and its list of allowed addresses";
+        Self { speaks: Vec::new(), says, hint: Some(hint.to_owned()), exit: Exit::ConnectionLost }
+    }
+
+    /// Adds whether the port speaks what the scheme of the URL asks for.
+    fn for_scheme(mut self, found: &ProbeResult, target: &Target, has_scheme: bool) -> Self {
+        if self.exit != Exit::Done || !has_scheme {
+            return self;
+        }
+        let other = |encrypted| Target { encrypted, ..target.clone() };
+        if target.encrypted {
+            let Some(tls) = &found.tls else {
+                self.says.push_str(" It does not speak TLS.");
+                self.hint = Some(format!("use {}", other(false)));
+                self.exit = Exit::Untrusted;
+                return self;
+            };
+            let presented = tls.presented.as_ref();
+            if let Some((presented, Err(untrusted))) = presented.map(|seen| (seen, &seen.trust)) {
+                self.says.push_str(&format!(" Its certificate is not trusted: {untrusted}."));
+                self.hint = Some(trust_hint(untrusted, presented));
+                self.exit = Exit::Untrusted;
+                return self;
+            }
+        } else if found.inside_tls {
+            self.says.push_str(" It requires TLS.");
+            self.hint = Some(format!("use {}", other(true)));
+            self.exit = Exit::Failed;
+            return self;
+        }
+        let speaks_it = match target.scheme {
+            Scheme::Http => found.http.is_some() || found.http2,
+            Scheme::Ws => found.websocket.as_ref().is_some_and(|answer| answer.fault.is_none()),
+            _ => true,
+        };
+        if !speaks_it {
+            let scheme = target.scheme_name();
+            self.says.push_str(&format!(" It does not accept {scheme}:// at {}.", target.path));
+            self.exit = Exit::Failed;
+        }
+        self
+    }
+
+    /// Returns the lines for people.
+    pub(super) fn text(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("\nhint: {}", make_visible(hint)));
+        format!("\n{}{}", make_visible(&self.says), hint.unwrap_or_default())
+    }
+}
+
+/// The conclusion if no address accepts a connection.
+fn unreachable(found: &ProbeResult, target: &Target) -> Conclusion {
+    let has = |outcome: &Outcome| found.reached.iter().any(|reached| reached.outcome == *outcome);
+    let place = target.address();
+    let (says, hint) = if has(&Outcome::Refused) {
+        let other = match target.port == anyport_client::DEFAULT_PORT {
+            true => "start the server there (anyport serve DIR), or check the port".to_owned(),
+            false => format!(
+                "start the server, or check the port: anyport listens on {} by default",
+                anyport_client::DEFAULT_PORT
+            ),
+        };
+        (format!("Nothing listens on {place}: the connection is refused."), other)
+    } else if has(&Outcome::TimedOut) {
+        let hint = "check the address, and the firewalls of both machines and between them";
+        (
+            format!("{place} does not answer: a firewall drops the packets, or the host is off."),
+            hint.to_owned(),
+        )
+    } else if has(&Outcome::NoRoute) {
+        let hint = format!("check the network connection: ip route get {}", target.host);
+        (format!("This machine has no route to {place}."), hint)
+    } else if has(&Outcome::NoHost) {
+        let hint = "check that the host is on, and its firewall";
+        (
+            format!("{place} is unreachable: the host is off, or a firewall rejects."),
+            hint.to_owned(),
+        )
+    } else if has(&Outcome::Forbidden) {
+        let hint = "check the firewall rules and the sandbox of this machine";
+        (format!("This machine does not permit connections to {place}."), hint.to_owned())
+    } else {
+        (format!("{place} cannot be connected to."), "check the address".to_owned())
+    };
+    Conclusion { speaks: Vec::new(), says, hint: Some(hint), exit: Exit::Unreachable }
+}
+
+/// The conclusion about a server that speaks first.
+fn speaker(
+    name: Option<&'static str>,
+    greeting: &[u8],
+    target: &Target,
+    address: &str,
+) -> Conclusion {
+    let says = match name {
+        Some(name) => format!("{address} is {} {name} server.", article(name)),
+        None => format!("{address} speaks first, in an unknown protocol: {}.", quoted(greeting)),
+    };
+    let speaks = name.into_iter().map(str::to_owned).collect();
+    Conclusion { speaks, says, hint: Some(by_hand(name, target)), exit: Exit::Done }
+}
+
+fn by_hand(name: Option<&str>, target: &Target) -> String {
+    let Target { host, port, .. } = target;
+    match name {
+        Some("SSH") => format!("use ssh -p {port} {host}"),
+        Some("FTP") => format!("use curl ftp://{}/", target.authority()),
+        Some("rsync") => format!("use rsync rsync://{}/", target.authority()),
+        _ => format!("use anyport cat tcp://{} to type its commands", target.authority()),
+    }
+}
+
+fn article(name: &str) -> &'static str {
+    let vowels = ["A", "E", "F", "I", "L", "M", "N", "R", "S", "X"];
+    // Abbreviations are read letter by letter.
+    let is_spelled = name.chars().take(3).all(|letter| letter.is_ascii_uppercase());
+    let is_vowel = name.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']);
+    if is_vowel || (is_spelled && vowels.iter().any(|vowel| name.starts_with(vowel))) {
+        "an"
+    } else {
+        "a"
+    }
+}
+
+/// Returns what was spoken, for programs.
+fn speaks(found: &ProbeResult) -> Vec<String> {
+    let words = [
+        (found.about.is_some() || found.preface.is_some(), "anyport"),
+        (found.http.is_some(), "http"),
+        (found.http2, "http2"),
+        (found.websocket.is_some(), "websocket"),
+        (found.tls.is_some() || found.tls_fault.is_some(), "tls"),
+        (found.mqtt.is_some(), "mqtt"),
+    ];
+    let words = words.into_iter().filter(|(is_spoken, _)| *is_spoken).map(|(_, word)| word);
+    words.chain(found.other).map(str::to_owned).collect()
+}
+
+/// Returns what the port is, and the command that can use it.
+fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Option<String>) {
+    let authority = target.authority();
+    let tls = found.inside_tls;
+    let scheme = |plain: &'static str, encrypted: &'static str| if tls { encrypted } else { plain };
+    if let Some(about) = &found.about {
+        return anyport(about, target, address, tls);
+    }
+    if let Some(answer) = &found.preface {
+        let token = match answer.needs_token {
+            true => "; a token is required",
+            false => "",
+        };
+        let says = format!("{address} is an anyport server{token}.");
+        return (
+            says,
+            Some(format!("use anyport send FILE {}://{authority}", scheme("tcp", "tls"))),
+        );
+    }
+    if let Some(code) = found.mqtt {
+        return (format!("{address} is an MQTT broker: {}.", mqtt_words(code)), None);
+    }
+    if let Some(name) = found.other {
+        let says = format!("{address} is {} {name} server.", article(name));
+        return (says, Some(by_hand(Some(name), target)));
+    }
+    let websocket = found.websocket.as_ref();
+    if let Some(answer) = websocket.filter(|answer| answer.fault.is_none()) {
+        let server = answer.server.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+        let says =
+            format!("{address} is a WebSocket server{server} at {}{}.", target.path, over(tls));
+        let url = format!("{}://{authority}{}", scheme("ws", "wss"), target.path);
+        return (says, Some(format!("use anyport cat {url}")));
+    }
+    if found.http.is_some() || found.http2 {
+        let server = found.http.as_ref().and_then(|answer| answer.server.as_deref());
+        let server = server.map(|name| format!(" ({name})")).unwrap_or_default();
+        let versions = match (found.http.is_some(), found.http2) {
+            (true, true) => "HTTP/1.1 and HTTP/2",
+            (true, false) => "HTTP/1.1",
+            _ => "HTTP/2 only",
+        };
+        let says = format!("{address} is a web server{server}: {versions}{}.", over(tls));
+        let url = format!("{}://{authority}{}", scheme("http", "https"), target.path);
+        return (says, Some(format!("use anyport get {url} -o FILE, or a browser")));
+    }
+    if let Some(versions) = found.tls.as_ref().map(|_| found.versions.join(" and ")) {
+        let says =
+            format!("{address} speaks {versions}, and inside it none of the probed protocols.");
+        return (says, Some(format!("use anyport cat tls://{authority} to type its commands")));
+    }
+    if let Some(reason) = &found.tls_fault {
+        return (format!("{address} speaks TLS, but refuses the handshake: {reason}."), None);
+    }
+    if found.is_unknown {
+        let says = format!("{address} answers in a protocol that probe does not know.");
+        return (says, Some(format!("use anyport cat tcp://{authority} to type its commands")));
+    }
+    if found.is_silent {
+        let says = format!(
+            "{address} accepts connections and answers nothing: it receives raw bytes, as nc -l does, \
+             or speaks a protocol that probe does not know."
+        );
+        return (says, Some(format!("use anyport send --plain FILE tcp://{authority}")));
+    }
+    let says = format!("{address} closes the connection after each request without an answer.");
+    (
+        says,
+        Some("the server expects another protocol: see its documentation and its log".to_owned()),
+    )
+}
+
+fn anyport(about: &About, target: &Target, address: &str, tls: bool) -> (String, Option<String>) {
+    let authority = target.authority();
+    let version = &about.version;
+    if about.service != "any" {
+        let says = format!("{address} is the {} service of anyport {version}.", about.service);
+        return (says, Some(format!("use curl http://{authority}/")));
+    }
+    let has = |name: &str| about.protocols.iter().any(|known| known == name);
+    let names = [("raw", "tcp"), ("http", "http"), ("ws", "ws"), ("frames", "frames")];
+    let schemes: Vec<_> = names.into_iter().filter(|(name, _)| has(name)).collect();
+    let words: Vec<_> = schemes.iter().map(|(_, scheme)| *scheme).collect();
+    let under = match (about.tls.as_str(), tls) {
+        ("off", _) => "without TLS",
+        ("required", _) | (_, true) => "under TLS",
+        _ => "with or without TLS",
+    };
+    let token = if about.token { "a token is required" } else { "no token is required" };
+    let size = about.limits.max_size;
+    let size = size.map(|size| format!("; files of at most {}", size_text(size)));
+    let says = format!(
+        "{address} is anyport {version}: files over {} {under}; {token}{}.",
+        words.join(", "),
+        size.unwrap_or_default()
+    );
+    let scheme = match (words.first(), tls) {
+        (Some(&"tcp") | None, false) => String::new(),
+        (Some(&"tcp") | None, true) => "tls://".to_owned(),
+        (Some(&"frames"), true) => "frames+tls://".to_owned(),
+        (Some(name), true) => format!("{name}s://"),
+        (Some(name), false) => format!("{name}://"),
+    };
+    let token = if about.token { " --token-file FILE" } else { "" };
+    (says, Some(format!("use anyport send FILE {scheme}{authority}{token}")))
+}
+
+fn over(tls: bool) -> &'static str {
+    if tls { " under TLS" } else { "" }
+}

@@ -1,0 +1,67 @@
+//! `anyport probe`.
+
+mod conclusion;
+mod json;
+mod words;
+
+use std::env;
+
+use anyhow::{Context, anyhow};
+use anyport_client::{ProbeOptions, Proxies, Target, probe};
+use anyport_console::{Exit, Failure, json_to_stdout, lines_to_stdout, to_stderr};
+
+use self::conclusion::Conclusion;
+use self::words::Words;
+use crate::{access, flags, trust};
+
+pub(crate) fn run(flags: &flags::Probe) -> Result<Exit, Failure> {
+    let hint = "use HOST:PORT, or a URL such as https://HOST/";
+    let target: Target = flags.url.parse().map_err(|error| access::bad_target(error, hint))?;
+    if target.socket.is_some() {
+        let error = anyhow!("{target} is a Unix socket, and probe connects to TCP ports");
+        return Err(Failure::new(Exit::Usage, error).with_hint("use anyport cat, or curl"));
+    }
+    let mut options = ProbeOptions::default();
+    // Without a scheme the port is probed with TLS too, so the flags of TLS have an effect.
+    options.encryption = trust::client(&flags.tls, &[])?;
+    options.connect_timeout = flags.connect_timeout;
+    options.timeout = flags.timeout;
+    options.mqtt = flags.mqtt;
+    if let Some(proxy) = proxy(&target) {
+        to_stderr(&format!("note: probe connects directly, not through the proxy {proxy}"));
+    }
+    let mut printed = Ok(());
+    let mut words = Words { target: &target, options: &options, has_probes: false, shown: None };
+    let found = probe(&target, &options, &mut |finding| {
+        if printed.is_err() {
+            return;
+        }
+        printed = if flags.json {
+            json_to_stdout(&json::finding(&finding))
+        } else {
+            let text = words.finding(&finding);
+            lines_to_stdout(text.trim_end_matches('\n'))
+        };
+    });
+    printed.context("cannot write to stdout")?;
+    let found = found.map_err(|error| {
+        let (exit, hint) = (Exit::from(error.origin()), error.hint());
+        Failure { hint, ..Failure::new(exit, error) }
+    })?;
+    let conclusion = Conclusion::of(&found, &target, flags.url.contains("://"));
+    let written = match flags.json {
+        true => json_to_stdout(&json::result(&found, &conclusion)),
+        false => lines_to_stdout(&conclusion.text()),
+    };
+    written.context("cannot write to stdout")?;
+    Ok(conclusion.exit)
+}
+
+/// Returns the proxy of the environment that the other commands would use.
+fn proxy(target: &Target) -> Option<String> {
+    let proxies = Proxies::from_environment(|name| env::var(name).ok());
+    match proxies.of(target) {
+        Ok(proxy) => proxy.map(|proxy| proxy.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}

@@ -1,0 +1,507 @@
+//! `anyport probe`: what a port speaks, and why it does not work, with real peers.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use anyport_testkit::harness::proxies::Proxy;
+use anyport_testkit::harness::tokens::{ALICE, guarded};
+use anyport_testkit::harness::{
+    Outcome, Running, Server, anyport, anyport_command, has_ipv6, peer, python_with, state_home,
+    wait_until,
+};
+
+/// Serves each connection on a thread of its own; returns the port.
+fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    port
+}
+
+/// Reads until the peer ends.
+fn drain(mut stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    bytes
+}
+
+/// Probes with short limits, as the peers of a test are near.
+fn probe(url: &str, flags: &[&str]) -> Outcome {
+    anyport(&[&["probe", url], flags].concat())
+}
+
+fn events(url: &str, flags: &[&str], exit: i32) -> Vec<Value> {
+    let outcome = probe(url, &[&["--json"], flags].concat()).exits(exit);
+    outcome.json()
+}
+
+fn event<'a>(events: &'a [Value], key: &str, value: &str) -> &'a Value {
+    let found = events.iter().find(|event| event[key] == value);
+    found.unwrap_or_else(|| panic!("no {key} {value} in {events:#?}"))
+}
+
+fn result(events: &[Value]) -> &Value {
+    event(events, "event", "result")
+}
+
+fn probes(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["probe"].as_str()).collect()
+}
+
+#[test]
+fn an_anyport_server_reports_version_protocols_limits_and_that_no_token_is_required() {
+    let server = Server::start(&["--max-size", "1GiB"]);
+    let url = server.addresses()[0].to_string();
+    let events = events(&url, &[], 0);
+    let about = &result(&events)["anyport"];
+    assert_eq!(about["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(about["protocols"].to_string(), r#"["raw","http","ws","frames","tls"]"#);
+    assert_eq!((&about["tls"], &about["token"]), (&"optional".into(), &false.into()));
+    assert_eq!(about["limits"]["max_size"], 1 << 30);
+    let address = event(&events, "event", "address");
+    assert_eq!(address["outcome"], "silent");
+    for key in ["connect_seconds", "rtt_us", "path_mtu", "mss", "congestion"] {
+        assert!(!address[key].is_null(), "{key}: {address}");
+    }
+    for (name, answer) in [("http2", "http2"), ("websocket", "websocket"), ("preface", "preface")] {
+        assert_eq!(event(&events, "probe", name)["answer"], answer);
+    }
+    assert_eq!(event(&events, "probe", "websocket")["accept_is_right"], true);
+    assert_eq!(result(&events)["tls_versions"].to_string(), r#"["TLS 1.3","TLS 1.2"]"#);
+    let text = probe(&url, &[]).succeeds().stdout;
+    assert!(text.contains("files over tcp, http, ws, frames with or without TLS"), "{text}");
+    assert!(text.contains("no token is required; files of at most 1GiB."), "{text}");
+    assert!(text.ends_with(&format!("hint: use anyport send FILE {url}\n")), "{text}");
+    assert_eq!(server.published(), [""; 0], "a probe stores nothing");
+}
+
+#[test]
+fn a_server_with_tokens_says_so_and_reports_no_limit_of_its_files() {
+    let (server, _file) = guarded(&["--max-size", "1GiB"]);
+    let url = server.addresses()[0].to_string();
+    let events = events(&url, &[], 0);
+    let about = &result(&events)["anyport"];
+    assert_eq!(about["token"], true);
+    assert!(about["limits"]["max_size"].is_null(), "{about}");
+    assert!(!probes(&events).contains(&"preface"), "it would fail for lack of a token");
+    let text = probe(&url, &[]).succeeds().stdout;
+    assert!(text.contains("a token is required"), "{text}");
+    assert!(text.contains("--token-file FILE"), "{text}");
+}
+
+#[test]
+fn a_probe_sends_no_token_whatever_the_environment_has() {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let all = received.clone();
+    let port = listen(move |stream| all.lock().unwrap().extend(drain(&stream)));
+    let mut command = anyport_command(&["probe", "--timeout", "300ms"]);
+    command.arg(format!("127.0.0.1:{port}")).env("ANYPORT_TOKEN", ALICE);
+    Running::start(command, None).outcome().exits(1);
+    let received = received.lock().unwrap().clone();
+    let text = String::from_utf8_lossy(&received);
+    assert!(text.contains("OPTIONS * HTTP/1.1\r\n"), "{text}");
+    for secret in [ALICE, "Authorization", "Cookie"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[test]
+fn a_listener_that_requires_tls_is_probed_inside_tls() {
+    let server = Server::start(&["--tls", "required"]);
+    let address = server.addresses()[0];
+    let events = events(&address.to_string(), &[], 0);
+    assert_eq!(result(&events)["inside_tls"], true);
+    assert_eq!(result(&events)["anyport"]["tls"], "required");
+    for name in ["http2", "websocket", "preface"] {
+        assert_eq!(event(&events, "probe", name)["inside_tls"], true, "{name}");
+    }
+    let tls = event(&events, "probe", "tls-1.3");
+    assert_eq!(tls["alpn"], "h2");
+    assert!(tls["suite"].as_str().unwrap().starts_with("TLS13_"), "{tls}");
+    assert!(tls["fingerprint"].as_str().unwrap().starts_with("sha256:"), "{tls}");
+    assert!(tls["certificate"]["names"].to_string().contains("localhost"), "{tls}");
+    let text = probe(&format!("http://{address}/"), &[]).exits(1).stdout;
+    assert!(text.contains(&format!("hint: use https://{address}/")), "{text}");
+}
+
+#[test]
+fn a_certificate_is_verified_as_by_the_other_commands_and_nothing_is_remembered() {
+    let server = Server::start(&[]);
+    let known = tempfile::tempdir().unwrap();
+    let known = known.path().join("known_hosts");
+    let flags = ["--known-hosts", known.to_str().unwrap()];
+    let url = server.url("tls", "");
+    let new = events(&url, &flags, 0);
+    let new = event(&new, "probe", "tls-1.3");
+    assert_eq!(new["trusted"], true);
+    assert!(new["verification"].as_str().unwrap().contains("on first use"), "{new}");
+    assert!(!known.exists(), "a probe remembers a server");
+    let fingerprint = new["fingerprint"].as_str().unwrap();
+    let place = server.addresses()[0];
+    std::fs::write(&known, format!("{place} {fingerprint}\n")).unwrap();
+    let seen = events(&url, &flags, 0);
+    let seen = event(&seen, "probe", "tls-1.3")["verification"].to_string();
+    assert!(seen.contains("file of known hosts"), "{seen}");
+    let other = fingerprint.replace(|c: char| c.is_ascii_digit(), "0");
+    std::fs::write(&known, format!("{place} {other}\n")).unwrap();
+    let changed = probe(&url, &flags).exits(7).stdout;
+    assert!(changed.contains("certificate changed"), "{changed}");
+    assert!(changed.contains("remove the line of"), "{changed}");
+    probe(&url, &["--pin", &other]).exits(7);
+    probe(&url, &["--pin", fingerprint]).succeeds();
+}
+
+#[test]
+fn listeners_for_one_service_are_named() {
+    let listeners = ["time://127.0.0.1:0", "echo://127.0.0.1:0", "greet://127.0.0.1:0"];
+    let more = ["daytime://127.0.0.1:0", "rfc868://127.0.0.1:0"];
+    let server = Server::start_listening(&[&listeners[..], &more].concat(), &[]);
+    for (address, words) in server.addresses().iter().zip([
+        "the time service of anyport",
+        "is an echo server",
+        "speaks first, in an unknown protocol: \"Welcome to anyport!",
+        "speaks first, in an unknown protocol: ",
+        "is a time (RFC 868) server",
+    ]) {
+        let text = probe(&address.to_string(), &[]).succeeds().stdout;
+        assert!(text.contains(words), "{words} in {text}");
+    }
+}
+
+#[test]
+fn a_listener_with_few_protocols_reports_them() {
+    for (only, protocols) in [("http", r#"["http"]"#), ("ws", r#"["ws"]"#)] {
+        let server = Server::start(&["--only", only]);
+        let url = server.addresses()[0].to_string();
+        let events = events(&url, &["--timeout", "1s"], 0);
+        assert_eq!(result(&events)["anyport"]["protocols"].to_string(), protocols);
+    }
+}
+
+/// A reset interrupts what a FIN would complete.
+#[test]
+fn a_receiver_of_raw_bytes_stores_no_file_of_a_probe() {
+    let server = Server::start(&["--only", "raw"]);
+    let url = server.addresses()[0].to_string();
+    let text = probe(&url, &["--timeout", "500ms"]).succeeds().stdout;
+    assert!(text.contains("is an anyport server"), "{text}");
+    assert_eq!(server.published(), [""; 0]);
+}
+
+#[test]
+fn a_server_that_speaks_first_gets_nothing_and_is_named() {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    for (greeting, name, hint) in [
+        (&b"SSH-2.0-OpenSSH_9.6\r\n"[..], "an SSH server", "ssh -p "),
+        (b"220 mail.example ESMTP\r\n", "an SMTP (mail) server", "anyport cat tcp://"),
+        (b"220 FTP server ready\r\n", "an FTP server", "curl ftp://"),
+        (b"RFB 003.008\n", "a VNC (RFB) server", "anyport cat"),
+    ] {
+        let all = received.clone();
+        let port = listen(move |mut stream| {
+            stream.write_all(greeting).unwrap();
+            all.lock().unwrap().extend(drain(&stream));
+        });
+        let text = probe(&format!("127.0.0.1:{port}"), &[]).succeeds().stdout;
+        assert!(text.contains(name) && text.contains(hint), "{text}");
+        assert!(!text.contains("sent:"), "{text}");
+    }
+    assert_eq!(*received.lock().unwrap(), b"");
+}
+
+/// A name server that answers slowly delays the greeting of many sshd.
+#[test]
+fn a_late_greeting_ends_the_probe() {
+    let port = listen(|mut stream| {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) > 0 {
+            stream.write_all(b"SSH-2.0-late\r\n").unwrap();
+            drain(&stream);
+        }
+    });
+    let events = events(&format!("127.0.0.1:{port}"), &[], 0);
+    assert_eq!(probes(&events), ["http"]);
+    assert_eq!(result(&events)["speaks"][0], "SSH");
+}
+
+#[test]
+fn garbage_of_a_server_is_escaped() {
+    let garbage = b"\x1b]0;evil\x07\x1b[2J\xff\x9b31m\r\n";
+    let first = listen(|mut stream| {
+        let _ = stream.write_all(garbage);
+        drain(&stream);
+    });
+    let answering = listen(|mut stream| {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) > 0 {
+            let _ = stream.write_all(garbage);
+        }
+    });
+    for (port, exit) in [(first, 0), (answering, 1)] {
+        let url = format!("127.0.0.1:{port}");
+        let text = probe(&url, &["--timeout", "500ms"]).exits(exit).stdout;
+        assert!(text.contains(r"\x1b]0;evil\x07\x1b[2J\xff\x9b31m"), "{text}");
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        let json = probe(&url, &["--timeout", "500ms", "--json"]).exits(exit).stdout;
+        assert!(!json.contains(|c: char| c.is_control() && c != '\n'), "{json:?}");
+    }
+}
+
+#[test]
+fn fields_of_a_response_are_made_visible() {
+    let port = listen(|mut stream| {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) > 0 {
+            let head =
+                "HTTP/1.1 200 OK\r\nServer: a\u{9b}31m\u{202e}b\r\nContent-Length: 0\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes());
+        }
+    });
+    let text = probe(&format!("127.0.0.1:{port}"), &[]).succeeds().stdout;
+    assert!(text.contains("Server: a�31m�b"), "{text}");
+}
+
+#[test]
+fn an_endless_answer_and_a_slow_one_end_in_time() {
+    let endless = listen(|mut stream| {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) > 0 {
+            while stream.write_all(&[b'x'; 4096]).is_ok() {}
+        }
+    });
+    let slow = listen(|mut stream| {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) > 0 {
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
+    // Of an endless greeting only the beginning is read.
+    let speaking = listen(|mut stream| while stream.write_all(&[b'y'; 4096]).is_ok() {});
+    for (port, exit) in [(endless, 1), (slow, 1), (speaking, 0)] {
+        let events = events(&format!("127.0.0.1:{port}"), &["--timeout", "400ms"], exit);
+        for event in &events {
+            assert!(event.to_string().len() < 8 * 1024, "{event}");
+        }
+    }
+}
+
+#[test]
+fn a_port_without_a_server_is_refused_and_the_hint_is_to_start_one() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = probe(&format!("127.0.0.1:{port}"), &[]).exits(3).stdout;
+    assert!(text.contains("connection refused"), "{text}");
+    assert!(text.contains(&format!("Nothing listens on 127.0.0.1:{port}")), "{text}");
+    assert!(text.contains("hint: start the server"), "{text}");
+}
+
+#[test]
+fn closing_resetting_and_not_answering_differ() {
+    let closes = listen(drop);
+    let resets = listen(|stream| {
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    });
+    for (port, outcome, words) in [
+        (closes, "closed", "closes each connection before any byte"),
+        (resets, "reset", "resets each connection before any byte"),
+    ] {
+        let events = events(&format!("127.0.0.1:{port}"), &[], 6);
+        assert_eq!(event(&events, "event", "address")["outcome"], outcome);
+        assert!(result(&events)["text"].as_str().unwrap().contains(words), "{events:#?}");
+    }
+    let (_held, silent) = black_hole();
+    let flags = ["--connect-timeout", "300ms"];
+    let events = events(&silent.to_string(), &flags, 3);
+    assert_eq!(event(&events, "event", "address")["outcome"], "timed-out");
+    let text = probe(&silent.to_string(), &flags).exits(3).stdout;
+    assert!(text.contains("a firewall drops the packets"), "{text}");
+}
+
+/// Returns an address whose SYNs get no answer, because its accept queue is full.
+fn black_hole() -> (Vec<Socket>, SocketAddr) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = vec![listener];
+    loop {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let full = socket.connect_timeout(&address, Duration::from_millis(200)).is_err();
+        held.push(socket);
+        if full {
+            return (held, address.as_socket().unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_an_error_of_the_other_commands() {
+    probe("no-such-host.invalid", &[]).exits(3).says("cannot resolve no-such-host.invalid");
+    probe("unix:/run/a.sock", &[]).exits(2).says("probe connects to TCP ports");
+    probe("a:b:c", &[]).exits(2);
+}
+
+#[test]
+fn all_addresses_of_a_name_are_connected_to() {
+    if !has_ipv6() {
+        return;
+    }
+    let server = Server::start_on(&["[::1]:0"], &[]);
+    let url = server.addresses()[0].to_string();
+    let events = events(&url, &[], 0);
+    assert_eq!(result(&events)["address"], url);
+    assert_eq!(event(&events, "event", "address")["address"], url);
+    assert!(event(&events, "event", "address")["path_mtu"].as_u64().unwrap() >= 1280);
+}
+
+/// What is printed as sent is what a receiver of raw bytes gets.
+#[test]
+fn a_raw_receiver_gets_what_is_printed_as_sent() {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let all = received.clone();
+    let port = listen(move |stream| {
+        let bytes = drain(&stream);
+        all.lock().unwrap().push(bytes);
+    });
+    let url = format!("127.0.0.1:{port}");
+    let text = probe(&url, &["--timeout", "300ms", "--mqtt"]).exits(1).stdout;
+    assert!(text.contains("accepts connections and answers nothing"), "{text}");
+    assert!(text.contains(&format!("hint: use anyport send --plain FILE tcp://{url}")), "{text}");
+    let sent: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("sent: ")).collect();
+    let expected = [
+        ("OPTIONS * HTTP/1.1", &b"OPTIONS * HTTP/1.1\r\n"[..]),
+        ("ClientHello of TLS 1.3", b"\x16\x03\x01"),
+        ("ANYPORT/1 HELP", b"ANYPORT/1 HELP\n"),
+        ("CONNECT of MQTT 3.1.1 with a clean session", b"\x10\x0c\0\x04MQTT"),
+    ];
+    assert_eq!(sent, expected.map(|(words, _)| words), "{text}");
+    // The silent connection, and one for each probe.
+    let received = wait_until("all connections to end", || {
+        let received = received.lock().unwrap().clone();
+        (received.len() == 1 + expected.len()).then_some(received)
+    });
+    let mut received: Vec<_> = received.into_iter().filter(|bytes| !bytes.is_empty()).collect();
+    assert_eq!(received.len(), expected.len());
+    for (words, bytes) in expected {
+        let at = received.iter().position(|received| received.starts_with(bytes));
+        received.remove(at.unwrap_or_else(|| panic!("{words}: not in {received:?}")));
+    }
+}
+
+#[test]
+fn mqtt_is_asked_for_only_on_request() {
+    let port = listen(|mut stream| {
+        let mut packet = [0; 14];
+        if stream.read_exact(&mut packet).is_ok() && packet[0] == 0x10 {
+            assert_eq!(&packet[4..8], b"MQTT");
+            stream.write_all(&[0x20, 2, 0, 5]).unwrap();
+            assert_eq!(drain(&stream), [0xe0, 0], "a client says that it leaves");
+        }
+    });
+    let url = format!("127.0.0.1:{port}");
+    let flags = ["--timeout", "500ms"];
+    assert!(!probes(&events(&url, &flags, 1)).contains(&"mqtt"));
+    let text = probe(&url, &[&flags[..], &["--mqtt"]].concat()).succeeds().stdout;
+    assert!(text.contains("is an MQTT broker: the broker requires credentials."), "{text}");
+}
+
+#[test]
+fn a_wrong_accept_value_of_a_websocket_server_is_named() {
+    let port = listen(|mut stream| {
+        let mut request = [0; 4096];
+        let count = stream.read(&mut request).unwrap_or(0);
+        let is_upgrade = String::from_utf8_lossy(&request[..count]).contains("Upgrade: websocket");
+        let answer = match is_upgrade {
+            true => {
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n"
+            }
+            false => "HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n",
+        };
+        let _ = stream.write_all(answer.as_bytes());
+        drain(&stream);
+    });
+    let events = events(&format!("ws://127.0.0.1:{port}/x"), &[], 1);
+    let websocket = event(&events, "probe", "websocket");
+    assert_eq!(websocket["accept_is_right"], false, "{websocket}");
+    assert_eq!(websocket["sent"], "GET /x HTTP/1.1, Upgrade: websocket");
+    assert_eq!(event(&events, "probe", "path")["sent"], "OPTIONS /x HTTP/1.1");
+}
+
+#[test]
+fn python_websockets_is_a_websocket_server() {
+    let Some(mut python) = python_with("websockets.sync.server") else { return };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    python.args(["-c", WEBSOCKETS, &port.to_string()]);
+    let _server = Running::start(python, None);
+    wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let events = events(&format!("ws://127.0.0.1:{port}/"), &[], 0);
+    assert_eq!(event(&events, "probe", "websocket")["accept_is_right"], true);
+    assert!(result(&events)["text"].as_str().unwrap().contains("WebSocket server"), "{events:#?}");
+}
+
+const WEBSOCKETS: &str = "
+import sys
+from websockets.sync.server import serve
+def hold(connection):
+    for _ in connection:
+        pass
+serve(hold, '127.0.0.1', int(sys.argv[1])).serve_forever()
+";
+
+#[test]
+fn nginx_is_a_web_server() {
+    let Some(nginx) = Proxy::nginx_with(|address| format!("server {{ listen {address}; }}")) else {
+        return;
+    };
+    let events = events(&nginx.url(""), &[], 0);
+    let server = event(&events, "probe", "http")["server"].as_str().unwrap().to_owned();
+    assert!(server.starts_with("nginx"), "{server}");
+    assert!(!probes(&events).contains(&"preface"), "it is no anyport server");
+}
+
+/// `s_server` serves one connection after the other.
+#[test]
+fn a_server_with_tls_1_2_only_is_recognized() {
+    let Some(mut openssl) = peer("openssl") else { return };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let directory = tempfile::tempdir().unwrap();
+    let (key, certificate) = (directory.path().join("key"), directory.path().join("certificate"));
+    let mut make = peer("openssl").unwrap();
+    make.args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"]);
+    make.args(["ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost", "-days", "2"]);
+    make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    Running::start(make, None).outcome().succeeds();
+    openssl.args(["s_server", "-www", "-tls1_2", "-accept", &format!("127.0.0.1:{port}")]);
+    openssl.arg("-key").arg(&key).arg("-cert").arg(&certificate);
+    let _server = Running::start(openssl, None);
+    wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let home = state_home();
+    let known = home.join("known-of-probe");
+    let flags = ["--known-hosts", known.to_str().unwrap()];
+    let events = events(&format!("https://localhost:{port}/"), &flags, 0);
+    assert_eq!(result(&events)["tls_versions"].to_string(), r#"["TLS 1.2"]"#, "{events:#?}");
+    assert_eq!(event(&events, "probe", "tls-1.3")["answer"], "tls-refused");
+    assert_eq!(event(&events, "probe", "tls-1.2")["certificate"]["subject"], "CN=localhost");
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_named_and_not_used() {
+    let mut command = anyport_command(&["probe", "http://192.0.2.1/", "--connect-timeout", "50ms"]);
+    command.env("http_proxy", "http://proxy.invalid:3128").env_remove("no_proxy");
+    let outcome = Running::start(command, None).outcome().exits(3);
+    assert!(outcome.stderr.contains("not through the proxy proxy.invalid:3128"), "{outcome:?}");
+}
