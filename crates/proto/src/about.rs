@@ -49,6 +49,11 @@ impl About {
         serde_json::to_string(&Enclosed { anyport: self }).expect("keys are strings")
     }
 
+    /// Returns whether the listener accepts a protocol, by its name in [`About::protocols`].
+    pub fn has(&self, protocol: &str) -> bool {
+        self.protocols.iter().any(|accepted| accepted == protocol)
+    }
+
     /// Parses a report; `None` if the text is something else.
     pub fn from_json(text: &str) -> Option<Self> {
         serde_json::from_str::<Enclosed<Self>>(text).ok().map(|enclosed| enclosed.anyport)

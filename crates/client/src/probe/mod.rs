@@ -170,13 +170,13 @@ const TABLE: &[Probe] = &[
         name: "http2",
         when: |probing| match probing.is_inside_tls() {
             true => probing.found.selects_h2(),
-            false => probing.may_be_web(),
+            false => probing.may_speak("http"),
         },
         does: ask(requests::http2, requests::understand_http2, Over::Found, &[ALPN_H2]),
     },
     Probe {
         name: "websocket",
-        when: |probing| probing.may_be_web(),
+        when: |probing| probing.may_speak("ws"),
         does: ask(
             requests::websocket,
             requests::understand_websocket,
@@ -191,7 +191,10 @@ const TABLE: &[Probe] = &[
     },
     Probe {
         name: "mqtt",
-        when: |probing| probing.options.mqtt || probing.target.port == MQTT_TLS_PORT,
+        when: |probing| match probing.target.port {
+            MQTT_TLS_PORT => true,
+            port => probing.options.mqtt && (port != MQTT_PORT || probing.is_inside_tls()),
+        },
         does: ask(requests::mqtt, requests::understand_mqtt, Over::Found, &[]),
     },
 ];
@@ -250,14 +253,18 @@ impl Probing<'_> {
         self.found.tls.is_some() && (self.target.encrypted || !self.found.is_plain_usable)
     }
 
-    fn may_be_web(&self) -> bool {
-        self.found.http.is_some() || !self.found.is_silent
+    /// Returns whether further requests of the web make sense. A server of ours says so.
+    fn may_speak(&self, protocol: &str) -> bool {
+        match &self.found.about {
+            Some(about) => about.service == "any" && about.has(protocol),
+            None => self.found.http.is_some() || !self.found.is_silent,
+        }
     }
 
-    /// An HTTP server of others has no preface, and one of ours says whether it has.
+    /// An HTTP server of others has no preface.
     fn may_have_preface(&self) -> bool {
         match (&self.found.about, &self.found.http) {
-            (Some(about), _) => about.protocols.iter().any(|name| name == "raw") && !about.token,
+            (Some(about), _) => about.has("raw") && !about.token,
             (None, http) => http.as_ref().is_none_or(|http| http.may_be_anyport()),
         }
     }

@@ -95,7 +95,8 @@ impl Outcome {
             Some(Errno::CONNREFUSED) => Self::Refused,
             Some(Errno::TIMEDOUT) => Self::TimedOut,
             Some(Errno::CONNRESET) => Self::Resets,
-            Some(Errno::NETUNREACH | Errno::NETDOWN) => Self::NoRoute,
+            // Linux reports a blackhole route as an invalid argument.
+            Some(Errno::NETUNREACH | Errno::NETDOWN | Errno::INVAL) => Self::NoRoute,
             Some(Errno::HOSTUNREACH | Errno::HOSTDOWN) => Self::NoHost,
             Some(Errno::ACCESS | Errno::PERM) => Self::Forbidden,
             // The limit of the attempt, rather than that of the kernel.

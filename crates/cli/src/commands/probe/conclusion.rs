@@ -152,6 +152,7 @@ fn by_hand(name: Option<&str>, target: &Target) -> String {
     let Target { host, port, .. } = target;
     match name {
         Some("SSH") => format!("use ssh -p {port} {host}"),
+        Some("echo") => format!("use anyport cat tcp://{}", target.authority()),
         Some("FTP") => format!("use curl ftp://{}/", target.authority()),
         Some("rsync") => format!("use rsync rsync://{}/", target.authority()),
         _ => format!("use anyport cat tcp://{} to type its commands", target.authority()),
@@ -263,9 +264,8 @@ fn anyport(about: &About, target: &Target, address: &str, tls: bool) -> (String,
         let says = format!("{address} is the {} service of anyport {version}.", about.service);
         return (says, Some(format!("use curl http://{authority}/")));
     }
-    let has = |name: &str| about.protocols.iter().any(|known| known == name);
     let names = [("raw", "tcp"), ("http", "http"), ("ws", "ws"), ("frames", "frames")];
-    let schemes: Vec<_> = names.into_iter().filter(|(name, _)| has(name)).collect();
+    let schemes: Vec<_> = names.into_iter().filter(|(name, _)| about.has(name)).collect();
     let words: Vec<_> = schemes.iter().map(|(_, scheme)| *scheme).collect();
     let under = match (about.tls.as_str(), tls) {
         ("off", _) => "without TLS",

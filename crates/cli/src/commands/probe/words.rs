@@ -111,7 +111,9 @@ pub(super) fn outcome_words(outcome: &Outcome, connect_timeout: Duration) -> Str
         }
         Outcome::Closes => "closed by the server before any byte".to_owned(),
         Outcome::Resets => "reset by the server before any byte".to_owned(),
-        Outcome::Refused => "connection refused: no program listens on this port".to_owned(),
+        Outcome::Refused => {
+            "connection refused: no program listens on this port, or a firewall rejects".to_owned()
+        }
         Outcome::TimedOut => format!(
             "no answer within {connect_timeout:?}: a firewall drops the packets, or the host is off"
         ),
