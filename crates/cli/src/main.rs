@@ -1,7 +1,7 @@
 //! The `anyport` command: flags, output, exit codes. Everything else is in the crates below it.
 //!
-//! The cargo feature `library-engine`, on by default, builds the WebSocket implementation of
-//! `--engine library`.
+//! Cargo features, both on by default: `library-engine` builds the WebSocket implementation of
+//! `--engine library`; `mimalloc` replaces the allocator of builds for musl, and only of those.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,11 @@ use anyport_proto::setting::name_settings;
 use crate::flags::Command;
 use crate::layers::ParseError;
 use crate::logging::LogFormat;
+
+// The allocator of musl has one lock for all threads. See docs/install.md and bench/records/.
+#[cfg(all(target_env = "musl", feature = "mimalloc"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     name_settings(setting::as_flag);
@@ -95,3 +100,6 @@ impl From<ParseError> for Failure {
         })
     }
 }
+
+#[cfg(test)]
+mod commit;

@@ -65,7 +65,7 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "cli",
-        "setting access logging output template daemon flags layers tips listen trust settings \
+        "commit setting access logging output template daemon flags layers tips listen trust settings \
          reload commands",
     ),
 ];
