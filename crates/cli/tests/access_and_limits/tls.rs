@@ -16,6 +16,7 @@ use rcgen::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use anyport_testkit::harness::http::request;
 use anyport_testkit::harness::tls::TlsPeer;
 use anyport_testkit::harness::wire::{
     TEXT, connect, converse, frame, read_close, read_line, upgrade,
@@ -105,6 +106,37 @@ fn the_first_start_makes_a_key_that_is_kept_secret_and_known_again() {
     let directory = identity.parent().unwrap().to_str().unwrap();
     let again = Server::start(&["--tls-dir", directory]);
     assert_eq!(again.listening()[0]["fingerprint"], *meeting.fingerprint());
+}
+
+/// As in a systemd service whose state directory is the served one.
+#[test]
+fn a_generated_key_in_the_served_directory_can_be_neither_read_nor_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().to_str().unwrap();
+    let flags = ["--tls-dir", here, "--allow", "delete", "--on-exists", "overwrite"];
+    let server = Server::start_in(directory.path(), &["127.0.0.1:0"], &flags);
+    let key = fs::read(directory.path().join("tls-identity.pem")).unwrap();
+    assert!(String::from_utf8_lossy(&key).contains("PRIVATE KEY"));
+    for line in [
+        "GET /files/tls-identity.pem",
+        "GET /files/TLS-Identity.pem",
+        "GET /files/tls%2didentity.pem",
+        "GET /files/?tar",
+        "GET /files/",
+    ] {
+        let response = request(server.port(), line, "", b"");
+        let text = response.text();
+        assert!(!text.contains("PRIVATE KEY"), "{line}: {text}");
+        assert!(!line.contains(".pem") || response.status() >= 400, "{line}: {text}");
+    }
+    for scheme in ["tcp", "ws", "http"] {
+        let outcome = anyport(&["get", &server.url(scheme, "tls-identity.pem"), "-o", "-"]);
+        assert!(outcome.code != Some(0) && outcome.stdout.is_empty(), "{scheme}: {outcome:?}");
+    }
+    request(server.port(), "PUT /files/tls-identity.pem", "", b"forged");
+    request(server.port(), "DELETE /files/tls-identity.pem", "", b"");
+    assert_eq!(fs::read(directory.path().join("tls-identity.pem")).unwrap(), key);
+    assert_eq!(fs::read(directory.path().join("_tls-identity.pem")).unwrap(), b"forged");
 }
 
 #[test]

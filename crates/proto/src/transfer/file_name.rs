@@ -210,8 +210,9 @@ pub enum NameError {
         /// The name, escaped.
         name: String,
     },
-    /// It is reserved: `.anyport` for resources of the server, `.anyport-` for partial files.
-    #[error("the name {name} is reserved for the server (.anyport, .anyport-…)")]
+    /// It is reserved: `.anyport` for resources of the server, `.anyport-` for partial files, and
+    /// [`IDENTITY`].
+    #[error("the name {name} is reserved for the server (.anyport, .anyport-…, {IDENTITY})")]
     Reserved {
         /// The name, escaped.
         name: String,
@@ -269,7 +270,9 @@ fn is_hidden(name: &[u8]) -> bool {
     let starts = |prefix: &[u8]| {
         name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
-    starts(HIDDEN_PREFIX.as_bytes()) || (name.len() == RESERVED.len() && starts(RESERVED))
+    starts(HIDDEN_PREFIX.as_bytes())
+        || name.eq_ignore_ascii_case(RESERVED)
+        || name.eq_ignore_ascii_case(IDENTITY.as_bytes())
 }
 
 /// Stem and extension; the extension begins with its dot, and is empty when there is none worth
@@ -313,6 +316,10 @@ const HIDDEN_PREFIX: &str = ".anyport-";
 /// The name of the file in a served directory that has its shares.
 pub const SHARES: &str = ".anyport-shares";
 
+/// The name of the file that has the server's generated TLS key: the directory of a service may be
+/// both that of its state and the served one.
+pub const IDENTITY: &str = "tls-identity.pem";
+
 /// How they end, with hexadecimal digits before.
 const PARTIAL_SUFFIXES: [&str; 2] = [".part", ".state"];
 
@@ -346,6 +353,7 @@ mod tests {
         }
         assert!(!text.to_lowercase().starts_with(".anyport-"), "{text:?}");
         assert_ne!(text.to_lowercase(), ".anyport");
+        assert_ne!(text.to_lowercase(), IDENTITY);
         assert_eq!(Path::new("/dir").join(name).parent(), Some(Path::new("/dir")), "{text:?}");
         assert_eq!(&FileName::sanitize(text).unwrap(), name, "sanitizing twice differs from once");
     }
@@ -428,6 +436,7 @@ mod tests {
             b"a\n",
             b".anyport-1",
             b".anyport",
+            b"TLS-identity.pem",
             "a\u{202e}".as_bytes(),
         ] {
             assert!(FileName::exact(bytes).is_err(), "{bytes:?}");
@@ -538,6 +547,7 @@ mod tests {
                 "%2f",
                 ".anyport-",
                 ".anyport",
+                "tls-identity.pem",
                 ".Anyport",
                 ".tar",
                 ".gz",
