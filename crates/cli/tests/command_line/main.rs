@@ -10,6 +10,7 @@
 //! - `manuals` manual pages and completions, as man and shells take them
 //! - `probe` what a port speaks, and why it does not work
 //! - `readme` the commands of README.md, as a newcomer types them
+//! - `release` `--version`, and what `scripts/release` refuses
 //! - `resolve` what names stand for
 //! - `wrong_inputs` wrong flags, URLs and files, and their errors
 
@@ -25,5 +26,6 @@ mod injection;
 mod manuals;
 mod probe;
 mod readme;
+mod release;
 mod resolve;
 mod wrong_inputs;
