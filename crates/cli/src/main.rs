@@ -37,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     name_settings(setting::as_flag);
     let arguments: Vec<_> = std::env::args_os().collect();
-    let parsed = match layers::parse(arguments.clone(), &layers::environment) {
+    let mut parsed = match layers::parse(arguments.clone(), &layers::environment) {
         Ok(parsed) => parsed,
         Err(ParseError::Usage(error)) => match tips::without_target(&error) {
             Some(failure) => {
@@ -57,15 +57,20 @@ fn main() -> ExitCode {
         _ => (LogFormat::Text, true),
     };
     logging::start(parsed.flags.verbose, log_format, stays);
+    let verbose = parsed.flags.verbose > 0;
+    if let Command::Trace(trace) = &mut parsed.flags.command {
+        return finish(commands::trace::run(trace, verbose, &parsed.arguments));
+    }
     let done = match &parsed.flags.command {
         Command::Serve(serve) => commands::serve::run(serve, &parsed),
-        Command::Send(send) => commands::send::run(send, parsed.flags.verbose > 0),
-        Command::Get(get) => commands::get::run(get, parsed.flags.verbose > 0),
+        Command::Send(send) => commands::send::run(send, verbose),
+        Command::Get(get) => commands::get::run(get, verbose),
         Command::Chat(chat) => commands::chat::run(chat),
         Command::Cat(cat) => commands::cat::run(cat),
         Command::Ls(ls) => commands::ls::run(ls),
         Command::Share(share) => commands::share::run(share),
         Command::Token(token) => commands::token::run(token),
+        Command::Trace(_) => unreachable!("it ran above"),
         Command::Probe(probe) => commands::probe::run(probe),
         Command::Resolve(resolve) => commands::resolve::run(resolve),
         Command::Status(status) => commands::status::run(status),
@@ -77,6 +82,11 @@ fn main() -> ExitCode {
         Command::Bench(bench) => anyport_bench::run(bench),
         Command::BenchPeer(peer) => anyport_bench::run_peer(peer),
     };
+    finish(done)
+}
+
+/// Prints why the command failed; returns its exit code.
+fn finish(done: Result<Exit, Failure>) -> ExitCode {
     // The log precedes the failure.
     logging::finish();
     done.unwrap_or_else(|failure| {

@@ -99,7 +99,7 @@ fn known(fact: &str, sent: &Sent) -> String {
         "retransmits" => number(sent.tcp.retransmits),
         "cwnd" => number(sent.tcp.cwnd),
         "delivery_rate" => number(sent.tcp.delivery_rate),
-        "bottleneck" => text(sent.bottleneck.map(|(what, _)| what.as_str().to_owned())),
+        "bottleneck" => text(sent.bottleneck().map(str::to_owned)),
         _ => String::new(),
     }
 }

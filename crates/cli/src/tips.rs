@@ -34,6 +34,9 @@ fn with_tip(mut error: clap::Error, tip: String, command: &Command) -> clap::Err
 
 fn tip(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option<String> {
     if let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidSubcommand) {
+        if command.get_name() == "trace" {
+            return Some("trace runs send, get, chat and cat".to_owned());
+        }
         let of_word = |(words, _): &&(&str, &str)| words.split(' ').any(|word| word == unknown);
         return COMMANDS.iter().find(of_word).map(|(_, tip)| (*tip).to_owned());
     }

@@ -7,6 +7,7 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyport_net::address::Address;
@@ -82,9 +83,8 @@ pub(crate) struct Socket {
     handle: Option<TcpStream>,
     /// The congestion control in use.
     pub(crate) congestion: String,
-    /// Time for resolving, connecting and TLS.
-    #[expect(dead_code, reason = "the diagnosis is about to read it")]
-    pub(crate) reaching: Duration,
+    /// When it began to be opened, until the first transfer takes it.
+    began: Mutex<Option<Instant>>,
     tls: Option<TlsTime>,
 }
 
@@ -101,8 +101,8 @@ pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Conne
     let handle = stream.try_clone().ok();
     let (alpn, encryption) = (alpn(target.scheme), &options.encryption);
     let stream = Stream::open(stream, peer, target, alpn, encryption, traced)?;
-    let (reaching, tls) = (began.elapsed(), stream.tls_time());
-    let socket = Socket { handle, congestion, reaching, tls };
+    let (began, tls) = (Mutex::new(Some(began)), stream.tls_time());
+    let socket = Socket { handle, congestion, began, tls };
     Ok(Connection { stream, peer, socket })
 }
 
@@ -169,8 +169,12 @@ impl Socket {
         self.handle.as_ref().and_then(|socket| TcpInfo::of(socket).ok()).unwrap_or_default()
     }
 
+    /// Returns when it began to be opened, once: its first transfer includes that time.
+    pub(crate) fn take_began(&self) -> Option<Instant> {
+        self.began.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Returns the time that TLS took so far.
-    #[expect(dead_code, reason = "the diagnosis is about to read it")]
     pub(crate) fn tls(&self) -> Duration {
         self.tls.as_ref().map(TlsTime::total).unwrap_or_default()
     }

@@ -159,7 +159,7 @@ impl Source {
             checked: false,
             grown: false,
             ctime,
-            reading: Duration::ZERO,
+            spent: Spent::default(),
             pace: None,
         })
     }
@@ -299,9 +299,23 @@ pub(crate) struct Content {
     /// Change time of its inode before it was read; `None` if it was so recent that another change
     /// could have the same time.
     ctime: Option<(i64, i64)>,
-    /// Time spent reading and hashing.
-    reading: Duration,
+    spent: Spent,
     pace: Option<Pace>,
+}
+
+/// The time that a source took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spent {
+    /// When the first content was asked for.
+    pub(crate) first: Option<Instant>,
+    pub(crate) reading: Duration,
+    /// In calls of sendfile.
+    pub(crate) by_kernel: Duration,
+    pub(crate) hashing: Duration,
+    /// Waiting for the requested rate.
+    pub(crate) pausing: Duration,
+    /// Whether it is a pipe or a device.
+    pub(crate) is_stream: bool,
 }
 
 enum Hashing {
@@ -360,9 +374,9 @@ impl Content {
         self.pace = Some(Pace::new(rate));
     }
 
-    /// Time spent reading and hashing.
-    pub(crate) const fn reading(&self) -> Duration {
-        self.reading
+    /// Returns the time that it took so far.
+    pub(crate) const fn spent(&self) -> Spent {
+        Spent { is_stream: self.size.is_none(), ..self.spent }
     }
 
     /// Continues at `offset`, because the server has the content before it. The whole file is then
@@ -401,7 +415,7 @@ impl Content {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let wanted =
             self.left().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let most = self.at_once();
+        let most = self.most();
         let (buffer, _) = buffer.split_at_mut(wanted.min(buffer.len()).min(most));
         if buffer.is_empty() {
             return Ok(0);
@@ -411,19 +425,18 @@ impl Content {
             match Waiting(&self.file).read(buffer) {
                 Ok(0) if self.size.is_some() => return Err(self.shrank()),
                 Ok(count) => {
+                    let read = Instant::now();
+                    self.spent.reading += read - began;
                     if let Hashing::Passing(hasher) = &mut self.hashing {
                         hasher.update(&buffer[..count]);
+                        self.spent.hashing += read.elapsed();
                     }
                     self.bytes += count as u64;
                     if self.left() == Some(0) {
                         // Without its last bytes no receiver considers it complete.
                         self.check_source()?;
                     }
-                    self.reading += began.elapsed();
-                    if let Some(pace) = &mut self.pace {
-                        pace.moved(count as u64);
-                        std::thread::sleep(pace.pause());
-                    }
+                    self.pause(count as u64);
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -443,7 +456,7 @@ impl Content {
     ) -> Result<Option<usize>, Stopped> {
         let wanted = matches!(&self.hashing, Hashing::Passing(hasher) if hasher.wants_content());
         let Some(left) = self.left().filter(|_| !wanted) else { return Ok(None) };
-        let most = self.at_once();
+        let most = self.most();
         // The last byte is read, as the source is looked at again before it goes.
         let whole = usize::try_from(left.saturating_sub(1)).unwrap_or(usize::MAX);
         let count = whole.min(count).min(most);
@@ -451,10 +464,12 @@ impl Content {
             return Ok(Some(0));
         }
         // A source with a size was opened by us, and its first byte is the content's.
+        let began = Instant::now();
         let sent = match count {
             0 => None,
             count => send_file(stream, &self.file, self.bytes, count)?,
         };
+        self.spent.by_kernel += began.elapsed();
         let Some(sent) = sent else {
             // Reading continues where sending stopped.
             let at = SeekFrom::Start(self.bytes);
@@ -467,11 +482,28 @@ impl Content {
             return Err(Stopped::Local(self.shrank()));
         }
         self.bytes += sent as u64;
-        if let Some(pace) = &mut self.pace {
-            pace.moved(sent as u64);
-            std::thread::sleep(pace.pause());
-        }
+        self.pause(sent as u64);
         Ok(Some(sent))
+    }
+
+    /// Returns [`Self::at_once`], and records the wait for a digest as hashing.
+    fn most(&mut self) -> usize {
+        let began = Instant::now();
+        self.spent.first.get_or_insert(began);
+        let most = self.at_once();
+        if matches!(self.hashing, Hashing::Aside(_)) {
+            self.spent.hashing += began.elapsed();
+        }
+        most
+    }
+
+    /// Waits until more than the `moved` bytes are due.
+    fn pause(&mut self, moved: u64) {
+        let Some(pace) = &mut self.pace else { return };
+        pace.moved(moved);
+        let began = Instant::now();
+        std::thread::sleep(pace.pause());
+        self.spent.pausing += began.elapsed();
     }
 
     /// Fills `buffer`, which must not exceed the rest of the announced size.
@@ -552,6 +584,7 @@ impl Content {
     }
 
     fn finish_digest(&mut self) -> Result<Option<Digest>, Error> {
+        let began = Instant::now();
         let digest = match std::mem::replace(&mut self.hashing, Hashing::Done(None)) {
             Hashing::Passing(hasher) => hasher.finish(),
             Hashing::Aside(aside) => aside.finish().map_err(|source| {
@@ -560,6 +593,7 @@ impl Content {
             Hashing::Done(digest) => digest,
         };
         self.hashing = Hashing::Done(digest);
+        self.spent.hashing += began.elapsed();
         Ok(digest)
     }
 

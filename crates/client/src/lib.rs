@@ -3,7 +3,6 @@
 
 mod aside;
 mod attempts;
-mod bottleneck;
 mod cat;
 mod channel;
 mod chat;
@@ -13,6 +12,7 @@ mod download;
 mod error;
 mod http;
 mod keys;
+mod measure;
 mod probe;
 mod proxy;
 mod send;
@@ -22,7 +22,6 @@ mod target;
 mod trace;
 mod walk;
 
-pub use bottleneck::Bottleneck;
 pub use cat::{CatOptions, cat};
 pub use chat::{ChatEvent, ChatOptions, Left, chat, room};
 pub use connect::ConnectOptions;

@@ -214,6 +214,8 @@ impl Sampler {
         let (socket, tap) = (stream.try_clone().ok()?, tap.clone());
         let (ended, wake) = (Mutex::new(false), Condvar::new());
         let shared = Arc::new(Shared { socket, tap, ended, wake });
+        // The thread may begin late.
+        shared.sample();
         let sampling = shared.clone();
         let thread = std::thread::Builder::new().name("trace".to_owned());
         let thread = thread.spawn(move || sampling.run()).ok()?;
@@ -237,13 +239,14 @@ impl Shared {
         let began = Instant::now();
         let mut ended = lock(&self.ended);
         while !*ended {
-            drop(ended);
-            self.sample();
             let pause = SHORTEST_PAUSE.max(began.elapsed() / SAMPLES).min(LONGEST_PAUSE);
-            ended = lock(&self.ended);
+            let waited = self.wake.wait_timeout(ended, pause);
+            ended = waited.unwrap_or_else(PoisonError::into_inner).0;
             if !*ended {
-                let waited = self.wake.wait_timeout(ended, pause);
-                ended = waited.unwrap_or_else(PoisonError::into_inner).0;
+                // Not waited for by the end of the connection.
+                drop(ended);
+                self.sample();
+                ended = lock(&self.ended);
             }
         }
     }

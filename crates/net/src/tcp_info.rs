@@ -55,6 +55,12 @@ pub struct TcpInfo {
     pub peer_window: Option<u64>,
     /// Receive space of this end, in bytes.
     pub receive_space: Option<u64>,
+    /// Receive window of this end, in bytes; since Linux 6.2.
+    pub own_window: Option<u64>,
+    /// Segments of data received.
+    pub received_segments: Option<u64>,
+    /// Those of them that arrived before an earlier one.
+    pub out_of_order: Option<u64>,
     /// State of the connection by its number in tcp_states.h.
     pub state: Option<u8>,
 }
@@ -65,7 +71,8 @@ impl TcpInfo {
     /// # Errors
     /// The socket is not a TCP socket.
     pub fn of(socket: impl AsFd) -> io::Result<Self> {
-        let mut bytes = [0; size_of::<tcp_info>()];
+        // With room for what libc does not name on every platform.
+        let mut bytes = [0; size_of::<tcp_info>() + 16];
         let known = ask(socket, &mut bytes)?;
         let known = &bytes[..known];
         let measured = |value: &u64| *value > 0;
@@ -93,6 +100,10 @@ impl TcpInfo {
             segments: number(known, offset_of!(tcp_info, tcpi_data_segs_out)),
             peer_window: number(known, offset_of!(tcp_info, tcpi_snd_wnd)),
             receive_space: number(known, offset_of!(tcp_info, tcpi_rcv_space)),
+            // The field behind it, which libc does not name on every platform.
+            own_window: number(known, offset_of!(tcp_info, tcpi_snd_wnd) + 4).filter(measured),
+            received_segments: number(known, offset_of!(tcp_info, tcpi_data_segs_in)),
+            out_of_order: number(known, offset_of!(tcp_info, tcpi_rcv_ooopack)),
             state: known.get(offset_of!(tcp_info, tcpi_state)).copied(),
         })
     }

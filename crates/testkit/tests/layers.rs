@@ -54,7 +54,7 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "client",
-        "aside target keys proxy bottleneck error trace stream content connect attempts walk \
+        "aside target keys proxy error trace stream content connect measure attempts walk \
          channel http send download chat cat shares probe",
     ),
     ("console", "values choices exit failure print"),

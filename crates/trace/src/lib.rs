@@ -15,7 +15,7 @@ mod tap;
 
 pub use codec::{MAX_LINE, MAX_LINES, ReadError};
 pub use decode::Protocol;
-pub use diagnosis::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes};
+pub use diagnosis::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes, diagnosis};
 pub use event::{
     Basis, Certificate, Event, Http2Frame, LengthForm, Side, Time, TlsMessage, WebSocketFrame, What,
 };

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnosis::{Diagnosis, Evidence};
+use crate::diagnosis::{Diagnosis, Evidence, diagnosis};
 use crate::event::{Basis, Event, Side, Time, What};
 use crate::redact::Secrets;
 use crate::sample::Sample;
@@ -176,15 +176,24 @@ impl Recorder {
         state.connections
     }
 
-    /// Ends the trace, with its events by time.
+    /// Ends the trace, with its events by time. The diagnosis is that of all transfers together.
     pub fn finish(&self) -> Trace {
         let mut state = self.state();
         let mut trace = std::mem::take(&mut state.trace);
+        let evidence = std::mem::take(&mut state.evidence);
         // A secret may be in events before the one that shows what it is.
         trace.events.iter_mut().for_each(|event| state.secrets.clean(&mut event.what));
         drop(state);
         trace.events.sort_by_key(|event| event.at);
         trace.samples.sort_by_key(|sample| sample.at);
+        let whole = evidence.into_iter().reduce(|mut whole, other| {
+            whole.add(&other);
+            whole
+        });
+        trace.diagnosis = whole.map(|mut whole| {
+            whole.samples.clone_from(&trace.samples);
+            diagnosis(&whole)
+        });
         trace
     }
 

@@ -20,6 +20,7 @@ pub(crate) mod share;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod token;
+pub(crate) mod trace;
 
 use std::{env, slice};
 
@@ -35,6 +36,7 @@ fn connecting(flags: &flags::Connect, targets: &[Target]) -> Result<ConnectOptio
     options.encryption = trust::client(&flags.tls, targets)?;
     options.connect_timeout = flags.connect_timeout;
     options.unix_socket = flags.unix_socket.clone();
+    options.trace = flags.trace.clone();
     if let Some(target) = targets.iter().find(|target| target.socket.is_some()) {
         let other = match (&flags.unix_socket, flags.proxy.as_deref()) {
             (Some(_), _) => Some("--unix-socket"),

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::Context;
 pub(super) use anyport_client::RESUME_HINT as RESUMES;
@@ -37,7 +38,11 @@ pub(super) fn show_name(bar: &ProgressBar, path: &Path) {
 
 /// Makes Ctrl-C print the hint `resume` and end the process. Partial files are kept, as after any
 /// other end.
-pub(super) fn on_interrupt(bar: &ProgressBar, resume: &'static str) -> Result<(), Failure> {
+pub(super) fn on_interrupt(
+    bar: &ProgressBar,
+    resume: impl Into<Option<&'static str>>,
+) -> Result<(), Failure> {
+    let resume = resume.into();
     if ignored_signals() & 1 << (Signal::INT.as_raw() - 1) != 0 {
         return Ok(());
     }
@@ -51,11 +56,23 @@ pub(super) fn on_interrupt(bar: &ProgressBar, resume: &'static str) -> Result<()
         runtime.block_on(interrupt.recv());
         bar.finish_and_clear();
         to_stderr("interrupted");
-        to_stderr(&format!("hint: {resume}"));
+        if let Some(resume) = resume {
+            to_stderr(&format!("hint: {resume}"));
+        }
+        if let Some(finish) = BEFORE_LEAVING.get() {
+            finish();
+        }
         leave();
     });
     Ok(())
 }
+
+/// Calls `finish` before Ctrl-C ends the process.
+pub(super) fn before_leaving(finish: impl Fn() + Send + Sync + 'static) {
+    let _ = BEFORE_LEAVING.set(Box::new(finish));
+}
+
+static BEFORE_LEAVING: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
 #[expect(
     clippy::exit,

@@ -414,9 +414,9 @@ fn print(flags: &flags::Send, verbose: bool, sent: &Sent) -> std::io::Result<()>
     }
     let details: Vec<String> = receipt.rate().map(format_rate).into_iter().collect();
     to_stdout(&receipt_line(verbose, &name, &what, &details))?;
-    if let Some((what, share)) = sent.bottleneck {
-        let percent = share * 100.0;
-        to_stderr(&format!("bottleneck: {what}, {percent:.0} % of the time"));
+    if let Some(found) = &sent.diagnosis {
+        let percent = found.share.unwrap_or_default() * 100.0;
+        to_stderr(&format!("bottleneck: {}, {percent:.0} % of the time", found.main));
     }
     Ok(())
 }
@@ -433,8 +433,9 @@ fn event(receipt: &Receipt, sent: &Sent) -> serde_json::Value {
     if sent.grown {
         event["grown"] = true.into();
     }
-    if let Some((what, share)) = sent.bottleneck {
-        event["bottleneck"] = what.as_str().into();
+    if let Some(found) = &sent.diagnosis {
+        event["bottleneck"] = sent.bottleneck().into();
+        let share = found.share.unwrap_or_default();
         event["bottleneck_share"] = ((share * 1000.0).round() / 1000.0).into();
     }
     event

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_console::values;
+use anyport_trace::Recorder;
 use clap::Args;
 
 use super::ClientTls;
@@ -39,4 +40,8 @@ pub(crate) struct Connect {
 
     #[command(flatten)]
     pub(crate) tls: ClientTls,
+
+    /// Set by anyport trace.
+    #[arg(skip)]
+    pub(crate) trace: Option<Recorder>,
 }

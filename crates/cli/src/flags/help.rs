@@ -36,7 +36,9 @@ pub(crate) fn with_help(program: Command) -> Command {
 }
 
 fn complete(command: Command, path: &str) -> Command {
-    let common = COMMON.iter().find(|(name, _)| *name == path).map(|(_, common)| *common);
+    // A command has the same flags behind trace.
+    let own = path.replace("anyport trace ", "anyport ");
+    let common = COMMON.iter().find(|(name, _)| *name == own).map(|(_, common)| *common);
     let command = command.mut_args(|arg| {
         let is_common = common.is_none_or(|common| common.split(' ').any(|id| arg.get_id() == id));
         arg.hide_short_help(!is_common)

@@ -11,6 +11,7 @@ mod share;
 mod talk;
 mod tls;
 mod token;
+mod trace;
 mod transfer;
 
 pub(crate) use config::{Completions, Config, ConfigCommand, Man, Show};
@@ -22,6 +23,7 @@ pub(crate) use share::Share;
 pub(crate) use talk::{Cat, Chat};
 pub(crate) use tls::{ClientTls, ServerTls};
 pub(crate) use token::Token;
+pub(crate) use trace::{Trace, Traced};
 pub(crate) use transfer::{Connection, Get, Ls, Send};
 
 use clap::{Command as Program, CommandFactory, Parser, Subcommand};
@@ -66,6 +68,7 @@ pub(crate) enum Command {
     Share(Share),
     Chat(Chat),
     Cat(Cat),
+    Trace(Box<Trace>),
     Probe(Probe),
     Resolve(Resolve),
     Status(daemon::flags::Status),

@@ -143,7 +143,7 @@ const SIGNALS: [(&str, &str); 3] = [
 pub(crate) const OPEN: &str = "anyport serve inbox --open --bind 0.0.0.0";
 
 /// Page, command line and its effect.
-const EXAMPLES: [(&str, &str, &str); 28] = [
+const EXAMPLES: [(&str, &str, &str); 30] = [
     ("anyport", "anyport serve inbox", "Receive files into the directory inbox, from this machine"),
     ("anyport", OPEN, "The same, from other machines too"),
     ("anyport", "anyport send photo.jpg HOST", "Send a file (the default port is 8331)"),
@@ -189,6 +189,16 @@ const EXAMPLES: [(&str, &str, &str); 28] = [
         "anyport-probe",
         "anyport probe https://example.org/ --json",
         "Show TLS, certificate and HTTP of a site as JSON",
+    ),
+    (
+        "anyport-trace",
+        "anyport trace send photo.jpg HOST",
+        "Send a file, and show its connection and what limited it",
+    ),
+    (
+        "anyport-trace",
+        "anyport trace --explain --html trace.html get https://HOST/photo.jpg",
+        "Download a file; explain each event, also as a page",
     ),
     (
         "anyport-resolve",

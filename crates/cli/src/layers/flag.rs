@@ -14,6 +14,8 @@ pub(super) struct Layered<'a> {
     /// `None`: it has no layers.
     command: Option<&'a Command>,
     arguments: Vec<&'a Arg>,
+    /// Whether the command is traced: it is then a subcommand of another one.
+    traced: bool,
 }
 
 impl<'a> Layered<'a> {
@@ -23,7 +25,12 @@ impl<'a> Layered<'a> {
         let common = program.get_arguments().filter(|argument| argument.is_global_set());
         let common = common.filter(|_| command.is_some());
         let arguments = own.chain(common).filter(|argument| is_layered(name, argument)).collect();
-        Self { command, arguments }
+        Self { command, arguments, traced: false }
+    }
+
+    /// The flags of a command behind `trace`.
+    pub(super) fn traced(program: &'a Command, name: &str) -> Self {
+        Self { traced: true, ..Self::of(program, name) }
     }
 
     pub(super) fn arguments(&self) -> impl Iterator<Item = &'a Arg> {
@@ -122,8 +129,15 @@ impl<'a> Layered<'a> {
             command.get_arguments().any(|argument| argument.get_id() == given.id.as_str())
         });
         match of_command {
-            Some(command) => program
-                .mut_subcommand(command.get_name(), |command| command.mut_arg(&given.id, apply)),
+            Some(command) => {
+                let name = command.get_name();
+                let with_value = |command: Command| command.mut_arg(&given.id, apply);
+                match self.traced {
+                    true => program
+                        .mut_subcommand(TRACE, |trace| trace.mut_subcommand(name, with_value)),
+                    false => program.mut_subcommand(name, with_value),
+                }
+            }
             None => program.mut_arg(&given.id, apply),
         }
     }
@@ -196,6 +210,9 @@ fn opposite(argument: &Arg) -> Option<String> {
 pub(super) fn with_opposites(program: Command) -> Command {
     program.mut_subcommands(|command| {
         let name = command.get_name().to_owned();
+        if name == TRACE {
+            return with_opposites(command);
+        }
         let switches: Vec<Arg> = command
             .get_arguments()
             .filter(|argument| has_layers(&command) && is_layered(&name, argument))
@@ -249,6 +266,9 @@ fn is_layered(command: &str, argument: &Arg) -> bool {
 
 /// The command whose flags are all settings.
 const SERVE: &str = "serve";
+
+/// The command that runs another one.
+pub(super) const TRACE: &str = "trace";
 
 /// The flag that names the file, which cannot be in the file.
 const FILE: &str = "config";

@@ -28,7 +28,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
 use crate::flags::{self, Anyport};
-use flag::{Layered, with_opposites};
+use flag::{Layered, TRACE, with_opposites};
 
 /// The flags of all layers together.
 #[derive(Debug)]
@@ -122,7 +122,10 @@ pub(crate) fn parse(
         let flags = Anyport::from_arg_matches(&typed).map_err(ParseError::Usage)?;
         return Ok(Parsed { flags, settings: Vec::new(), arguments });
     };
-    let layered = Layered::of(&program, name);
+    let (layered, matches) = match matches.subcommand().filter(|_| name == TRACE) {
+        Some((name, matches)) => (Layered::traced(&program, name), matches),
+        None => (Layered::of(&program, name), matches),
+    };
     let mut mistakes = Vec::new();
     let in_environment = environment::assignments(&layered, variables, &mut mistakes);
     let in_file = match file_to_read(&layered, matches, &in_environment) {
@@ -146,7 +149,9 @@ pub(crate) fn parse(
     let lower = effective.iter().filter(|given| given.source != Source::Flag);
     let merged = lower.fold(program.clone(), |program, given| layered.apply(program, given));
     let matches = merged.try_get_matches_from(&arguments).map_err(ParseError::Usage)?;
-    let settings = settings(&matches, &layered, &effective);
+    // Only those of serve are asked for.
+    let settings =
+        if name == TRACE { Vec::new() } else { settings(&matches, &layered, &effective) };
     let flags = Anyport::from_arg_matches(&matches).map_err(ParseError::Usage)?;
     Ok(Parsed { flags, settings, arguments })
 }

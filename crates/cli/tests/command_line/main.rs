@@ -12,6 +12,7 @@
 //! - `readme` the commands of README.md, as a newcomer types them
 //! - `release` `--version`, and what `scripts/release` refuses
 //! - `resolve` what names stand for
+//! - `trace` what a trace has of each scheme, its outputs, and that its command is as without it
 //! - `wrong_inputs` wrong flags, URLs and files, and their errors
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -28,4 +29,5 @@ mod probe;
 mod readme;
 mod release;
 mod resolve;
+mod trace;
 mod wrong_inputs;

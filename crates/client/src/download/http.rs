@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::GetOptions;
 use super::file::{RemoteFile, Sink};
 use super::transport::{Each, Transport};
-use crate::connect::ConnectOptions;
+use crate::connect::{ConnectOptions, Socket};
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::http::Tasks;
 use crate::http::answer::Answer;
@@ -142,6 +142,10 @@ impl Transport for HttpWire {
 
     fn is_http(&self) -> bool {
         true
+    }
+
+    fn socket(&self) -> Option<&Socket> {
+        self.connection.as_ref().map(|connection| &connection.socket)
     }
 
     fn close(mut self: Box<Self>) {

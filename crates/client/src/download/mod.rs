@@ -396,7 +396,9 @@ pub fn get_into(
     let mut attempts =
         Attempts::new(options.retries, options.retry_max_time, options.connect.trace.as_ref());
     let started = Instant::now();
-    let mut written = Written { out, hasher: Hasher::new(options.digest), bytes: 0, head: None };
+    let hasher = Hasher::new(options.digest);
+    let (hashing, writing) = (Duration::ZERO, Duration::ZERO);
+    let mut written = Written { out, hasher, bytes: 0, hashing, writing, head: None };
     let (wire, head, end, seconds) = loop {
         match written.attempt(target, &name, options, started, &mut attempts, tell) {
             Ok(done) => break done,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_time::FileTime;
@@ -12,7 +12,8 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_store::disk::limited_mode;
-use anyport_store::{LocalError, LocalFile, VersionKey, hashing, set_modified};
+use anyport_store::{LocalError, LocalFile, VersionKey, set_modified};
+use anyport_trace::Evidence;
 
 use super::file::{RemoteFile, Sink};
 use super::folders::Folders;
@@ -20,6 +21,7 @@ use super::wire::Wire;
 use super::{GetOptions, Got, Progress, Received, agree};
 use crate::attempts::Attempts;
 use crate::error::{Error, ErrorKind};
+use crate::measure::{Measuring, diagnosed};
 
 /// The progress of a file.
 pub(super) struct Count<'a> {
@@ -75,6 +77,7 @@ impl Receiver<'_> {
         let key = VersionKey::new(self.host, name, target, *size, *mtime, tag.as_deref());
         let mut local = LocalFile::open(&key, target, *size, file.mode)?;
         let started = Instant::now();
+        let measuring = self.wire.socket().map(Measuring::begin);
         let (head, offset) = match self.wire.get(file, local.length(), self.options.digest) {
             Ok(begun) => begun,
             Err(error) => {
@@ -95,17 +98,22 @@ impl Receiver<'_> {
         count.add(offset, self.tell);
         // Content of an earlier attempt is hashed with the rest, at the end.
         let hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
-        let mut incoming = Incoming { local, hasher, count, tell: &mut *self.tell };
+        let (first, paused) = (Instant::now(), self.wire.pausing);
+        let (hashing, storing) = (Duration::ZERO, Duration::ZERO);
+        let mut incoming =
+            Incoming { local, hasher, count, tell: &mut *self.tell, hashing, storing };
         let left = head.size.map(|size| size - offset);
         let size = offset + self.wire.content(left, &mut incoming)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = self.wire.file_end(size)?;
         self.in_content = false;
-        let Incoming { local, hasher, .. } = incoming;
+        let Incoming { local, hasher, mut hashing, mut storing, .. } = incoming;
+        let hashed = Instant::now();
         let digest = match hasher {
             Some(hasher) => hasher.finish(),
             None => local.digest(self.options.digest)?,
         };
+        hashing += hashed.elapsed();
         if let Err(error) = agree(&head, digest, &end) {
             local.discard();
             return Err(error);
@@ -114,7 +122,14 @@ impl Receiver<'_> {
         let (mtime, mode) = (head.mtime.or(file.mtime), head.mode.or(file.mode));
         let size_announced = head.size.is_some();
         let mode = mode.map(|mode| limited_mode(mode, self.options.permissions));
+        let published = Instant::now();
         let path = local.publish(mode, mtime, self.options.on_exists)?;
+        storing += published.elapsed();
+        if let (Some(measuring), Some(socket)) = (measuring, self.wire.socket()) {
+            let pausing = self.wire.pausing.saturating_sub(paused);
+            let measured = measuring.received(socket, size - offset, first);
+            diagnosed(&self.options.connect, Evidence { hashing, storing, pausing, ..measured });
+        }
         let got = Got {
             peer: self.wire.peer,
             name: file.name.clone(),
@@ -186,7 +201,7 @@ impl Receiver<'_> {
             algorithm => algorithm,
         };
         // The local one first: the server must not wait for the local disk.
-        let Ok(Some(ours)) = hashing::digest(ours, size, algorithm, || false) else {
+        let Ok(Some(ours)) = anyport_store::hashing::digest(ours, size, algorithm, || false) else {
             return Ok(None);
         };
         Ok(self.wire.digest(file, size, algorithm)?.filter(|theirs| *theirs == ours))
@@ -216,14 +231,20 @@ struct Incoming<'a, 'b> {
     hasher: Option<Hasher>,
     count: &'a mut Count<'b>,
     tell: &'a mut dyn FnMut(Progress<'_>),
+    hashing: Duration,
+    storing: Duration,
 }
 
 impl Sink for Incoming<'_, '_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let began = Instant::now();
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }
+        let hashed = Instant::now();
         self.local.write(bytes)?;
+        self.hashing += hashed - began;
+        self.storing += hashed.elapsed();
         self.count.add(bytes.len() as u64, self.tell);
         Ok(())
     }

@@ -7,6 +7,7 @@ use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::listing::Listed;
 
 use super::file::{MOST_ENTRIES, RemoteFile, Sink};
+use crate::connect::Socket;
 use crate::error::{Error, ErrorKind};
 use crate::target::Scope;
 
@@ -53,6 +54,11 @@ pub(super) trait Transport {
     /// Returns whether the server names no digests, and may send a file from its beginning.
     fn is_http(&self) -> bool {
         false
+    }
+
+    /// Returns the socket of a transport that connects by itself.
+    fn socket(&self) -> Option<&Socket> {
+        None
     }
 
     /// Closes the connection; all replies are here.

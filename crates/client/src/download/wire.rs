@@ -6,6 +6,8 @@
 //! | [`Transport`] | | HTTP, and every dialogue |
 //! | `Dialogue` | the protocol | `Lines` (tcp), `Messages` (ws, frames): replies follow requests |
 
+use std::time::{Duration, Instant};
+
 use anyport_net::pace::Pace;
 use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
@@ -20,7 +22,7 @@ use super::lines::Lines;
 use super::messages::Messages;
 use super::transport::{Each, Transport};
 use crate::channel::ws::Parts;
-use crate::connect::{Connection, connect};
+use crate::connect::{Connection, Socket, connect};
 use crate::error::{Error, ErrorKind, Transferred};
 use crate::target::{Scheme, Scope, Target};
 
@@ -29,6 +31,10 @@ pub(super) struct Wire {
     pub(super) peer: Peer,
     transport: Box<dyn Transport>,
     pace: Option<Pace>,
+    /// Time of waiting for the requested rate.
+    pub(super) pausing: Duration,
+    /// Where the transport has none of its own.
+    socket: Option<Socket>,
 }
 
 impl Wire {
@@ -36,7 +42,8 @@ impl Wire {
         let pace = options.limit_rate.map(Pace::new);
         if target.scheme == Scheme::Http {
             let http = HttpWire::open(target, options)?;
-            return Ok(Self { peer: http.peer(), transport: Box::new(http), pace });
+            let (peer, pausing) = (http.peer(), Duration::ZERO);
+            return Ok(Self { peer, transport: Box::new(http), pace, pausing, socket: None });
         }
         let Connection { stream, peer, socket } = connect(target, &options.connect)?;
         let transport: Box<dyn Transport> = match target.scheme {
@@ -55,7 +62,12 @@ impl Wire {
             }
         };
         socket.end_handshake(options.connect.timeout);
-        Ok(Self { peer, transport, pace })
+        Ok(Self { peer, transport, pace, pausing: Duration::ZERO, socket: Some(socket) })
+    }
+
+    /// Returns the socket, while it is connected.
+    pub(super) fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref().or_else(|| self.transport.socket())
     }
 
     /// Requests a file from `offset` on, and its digest. Returns its description and where its
@@ -105,7 +117,9 @@ impl Wire {
             bytes += count;
             if let Some(pace) = &mut self.pace {
                 pace.moved(count);
+                let began = Instant::now();
                 std::thread::sleep(pace.pause());
+                self.pausing += began.elapsed();
             }
         }
         Ok(bytes)

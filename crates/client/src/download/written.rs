@@ -1,11 +1,12 @@
 //! A download to a writer, over as many connections as needed.
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_proto::transfer::download::FileEnd;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
+use anyport_trace::Evidence;
 
 use super::file::{RemoteFile, Sink};
 use super::not_written;
@@ -13,6 +14,7 @@ use super::wire::Wire;
 use super::{GetOptions, Progress, files};
 use crate::attempts::Attempts;
 use crate::error::{Error, ErrorKind};
+use crate::measure::{Measuring, diagnosed};
 use crate::target::{Scope, Target};
 
 pub(super) struct Written<'a> {
@@ -20,6 +22,8 @@ pub(super) struct Written<'a> {
     /// Of all that was written.
     pub(super) hasher: Hasher,
     pub(super) bytes: u64,
+    pub(super) hashing: Duration,
+    pub(super) writing: Duration,
     /// The description on the first connection.
     pub(super) head: Option<RemoteFile>,
 }
@@ -50,7 +54,10 @@ impl Written<'_> {
                 found.ok_or_else(changed)?
             }
         };
+        let measuring = wire.socket().map(Measuring::begin);
         let (head, begins) = wire.get(&asked, offset, options.digest)?;
+        let first = Instant::now();
+        (self.hashing, self.writing) = (Duration::ZERO, Duration::ZERO);
         if !head.agrees(&asked) || head.size.is_some_and(|size| size < offset) {
             return Err(changed());
         }
@@ -70,6 +77,15 @@ impl Written<'_> {
         self.out.flush().map_err(not_written)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = wire.file_end(begins + came)?;
+        if let (Some(measuring), Some(socket)) = (measuring, wire.socket()) {
+            let measured = measuring.received(socket, came, first);
+            let (hashing, storing, pausing) = (self.hashing, self.writing, wire.pausing);
+            let output_is_stream = true;
+            diagnosed(
+                &options.connect,
+                Evidence { hashing, storing, pausing, output_is_stream, ..measured },
+            );
+        }
         Ok((wire, head, end, seconds))
     }
 }
@@ -97,9 +113,13 @@ struct Counted<'a, 'b> {
 
 impl Sink for Counted<'_, '_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Written { out, hasher, bytes: count, .. } = &mut *self.written;
+        let Written { out, hasher, bytes: count, hashing, writing, .. } = &mut *self.written;
+        let began = Instant::now();
         out.write_all(bytes).map_err(not_written)?;
+        let wrote = Instant::now();
         hasher.update(bytes);
+        *writing += wrote - began;
+        *hashing += wrote.elapsed();
         *count += bytes.len() as u64;
         self.attempts.progressed(*count);
         (self.tell)(Progress::Bytes(bytes.len() as u64));

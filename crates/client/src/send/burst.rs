@@ -15,8 +15,9 @@ use anyport_proto::transfer::refusal::Retry;
 use super::offered::Item;
 use super::{Connection, Sent};
 use crate::attempts::Attempts;
-use crate::content::Source;
+use crate::content::{Source, Spent};
 use crate::error::{Consequence, Error, ErrorKind};
+use crate::measure::diagnosed;
 
 /// Maximum number of files without a receipt.
 const WINDOW: usize = 96;
@@ -59,12 +60,25 @@ impl Connection<'_> {
             Err(error) => return Some((0, Err(error))),
         }
         attempts.connected();
-        let mut done = 0;
-        let stopped = self.pipeline(&items[..small], &mut done);
+        let measuring = self.open().ok()?.measure();
+        let (mut done, mut whole) = (0, (0, Spent::default()));
+        let stopped = self.pipeline(&items[..small], &mut done, &mut whole);
+        if let (Some(open), true) = (&self.channel, done > 0) {
+            // As one transfer, because the files share their round trips.
+            let (bytes, spent) = whole;
+            let measured = measuring.sent(open.socket(), bytes, &spent, None);
+            diagnosed(&self.options.connect, measured);
+        }
         Some((done, stopped))
     }
 
-    fn pipeline(&mut self, items: &[Item<'_>], done: &mut usize) -> Result<(), Error> {
+    /// Adds bytes and times of what it sends to `whole`.
+    fn pipeline(
+        &mut self,
+        items: &[Item<'_>],
+        done: &mut usize,
+        whole: &mut (u64, Spent),
+    ) -> Result<(), Error> {
         let mut unread = items.iter();
         let (mut waiting, mut expected) = (VecDeque::new(), 0);
         loop {
@@ -72,7 +86,7 @@ impl Connection<'_> {
                 && expected < WINDOW_BYTES
                 && let Some(item) = unread.next()
             {
-                waiting.push_back(self.put(item)?);
+                waiting.push_back(self.put(item, whole)?);
                 expected += receipt_len(item);
             }
             self.raw()?.flush()?;
@@ -90,7 +104,7 @@ impl Connection<'_> {
     }
 
     /// Reads a file and appends it to the output.
-    fn put(&mut self, item: &Item<'_>) -> Result<Waiting, Error> {
+    fn put(&mut self, item: &Item<'_>, whole: &mut (u64, Spent)) -> Result<Waiting, Error> {
         let source = item.source;
         self.observer.begins(source);
         let mut content = match source.open(self.options.digest) {
@@ -110,6 +124,11 @@ impl Connection<'_> {
             Ok(digest) => digest,
             Err(error) => return Ok(Waiting::Failed(error)),
         };
+        let spent = content.spent();
+        whole.0 += size;
+        whole.1.first = whole.1.first.or(spent.first);
+        whole.1.reading += spent.reading;
+        whole.1.hashing += spent.hashing;
         self.raw()?.queue(&offer, &bytes, digest.as_ref())?;
         Ok(Waiting::Sent { bytes: size, digest, grown: content.has_grown() })
     }

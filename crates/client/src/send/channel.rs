@@ -1,6 +1,5 @@
 //! One connection, whatever it speaks.
 
-use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::peer::Peer;
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::receipt::Receipt;
@@ -13,6 +12,7 @@ use crate::channel::raw::RawChannel;
 use crate::channel::ws::{Parts, WsChannel};
 use crate::connect::{Connection, Socket, connect};
 use crate::error::{Error, ErrorKind};
+use crate::measure::Measuring;
 use crate::target::{Scheme, Target};
 
 /// A connection that files go over.
@@ -50,9 +50,13 @@ impl Channel {
         &mut *self.transport
     }
 
-    /// Returns the kernel's statistics of the connection.
-    pub(super) fn tcp(&self) -> TcpInfo {
-        self.socket.tcp()
+    /// Returns the measurement of a transfer that begins.
+    pub(super) fn measure(&self) -> Measuring {
+        Measuring::begin(&self.socket)
+    }
+
+    pub(super) const fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     /// Compares a receipt with the sent content.
@@ -67,8 +71,8 @@ impl Channel {
         }
         let (peer, congestion, tcp) =
             (self.peer, self.socket.congestion.clone(), self.socket.seen());
-        let (changed_from, bottleneck, grown) = (None, None, false);
-        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, bottleneck })
+        let (changed_from, diagnosis, grown) = (None, None, false);
+        Ok(Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, diagnosis })
     }
 
     pub(super) fn close(self) -> Result<(), Error> {

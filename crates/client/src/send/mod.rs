@@ -11,7 +11,7 @@ mod upload;
 
 use channel::check;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyport_proto::limits::MAX_DISCARDED;
 use anyport_proto::peer::Peer;
@@ -20,14 +20,15 @@ use anyport_proto::transfer::offer::{Offer, OnExists};
 use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::refusal::RefusalCode;
 use anyport_proto::transfer::tcp_seen::TcpSeen;
+use anyport_trace::{Diagnosis, Limit};
 
 use self::channel::Channel;
 use self::offered::{Changed, Item, items};
 use crate::attempts::Attempts;
-use crate::bottleneck::{Bottleneck, Measurements};
 use crate::connect::ConnectOptions;
 use crate::content::{Content, Source};
 use crate::error::{Error, ErrorKind, ErrorOrigin};
+use crate::measure::diagnosed;
 use crate::target::{Scheme, Target};
 
 /// The client's WebSocket implementation.
@@ -124,8 +125,20 @@ pub struct Sent {
     pub grown: bool,
     /// The name that was offered, where the server stored the file under another one.
     pub changed_from: Option<String>,
-    /// The bottleneck of a slow transfer, and its share of the time.
-    pub bottleneck: Option<(Bottleneck, f64)>,
+    /// The main limit of a slow transfer.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+impl Sent {
+    /// Returns the main limit in the words of the key `bottleneck`, of which two are older than
+    /// those of a diagnosis.
+    pub fn bottleneck(&self) -> Option<&'static str> {
+        Some(match self.diagnosis.as_ref()?.main {
+            Limit::RateLimit => "limit-rate",
+            Limit::Storing => "receiver-storage",
+            other => other.as_str(),
+        })
+    }
 }
 
 /// Observes the progress of an upload.
@@ -319,12 +332,11 @@ impl Connection<'_> {
             attempts.progressed(bytes);
             observer.position(bytes);
         };
-        let (before, began) = (open.tcp(), Instant::now());
+        let measuring = open.measure();
         let receipt = open.transport().put(&offer, &mut content, &progress)?;
-        let (elapsed, tcp) = (began.elapsed(), (before, open.tcp()));
-        let limited = options.limit_rate.is_some();
-        let measured = Measurements { elapsed, reading: content.reading(), limited, tcp };
-        let bottleneck = receipt.as_ref().and_then(|receipt| measured.bottleneck(receipt));
+        let (bytes, spent) = (content.bytes(), content.spent());
+        let measured = measuring.sent(open.socket(), bytes, &spent, receipt.as_ref());
+        let diagnosis = diagnosed(&options.connect, measured);
         let (bytes, digest) = match &receipt {
             // Nothing was read.
             Some(receipt) if receipt.outcome() == Outcome::SameTime => {
@@ -333,7 +345,7 @@ impl Connection<'_> {
             _ => (content.bytes(), content.digest()?),
         };
         let grown = content.has_grown();
-        let mut sent = Sent { bottleneck, grown, ..open.sent(bytes, digest, receipt)? };
+        let mut sent = Sent { diagnosis, grown, ..open.sent(bytes, digest, receipt)? };
         self.changed.check(item, &mut sent)?;
         Ok(sent)
     }

@@ -2,7 +2,7 @@
 //! continued at its offset.
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyport_proto::http1::field_names::{MTIME_NS, REPR_DIGEST};
 use anyport_proto::transfer::digest::{Algorithm, Digest};
@@ -15,11 +15,12 @@ use tokio::time::timeout;
 
 use super::Sent;
 use super::upload::{JSON, Read, Settled, Upload, blocking, read, reported};
-use crate::content::Content;
+use crate::content::{Content, Spent};
 use crate::error::{Error, ErrorKind, Transferred};
 use crate::http::answer::{Answer, UploadResult};
 use crate::http::content::Outgoing;
 use crate::http::resumable::{Protocol, Resource, is_complete, offset, path_of_location};
+use crate::measure::Measuring;
 
 /// An upload resource, and what it has of the file.
 struct Found {
@@ -207,8 +208,8 @@ impl Upload {
     async fn complete(&self, found: Found, mut content: Content, size: u64) -> Result<Sent, Error> {
         let Found { resource, is_complete, .. } = found;
         self.moved.resume_at(size);
-        let (before, began) = (self.connection.socket.tcp(), Instant::now());
-        let without_receipt = || reported(&self.connection, size, None, None, |_, _| None);
+        let (measuring, began) = (Measuring::begin(&self.connection.socket), Instant::now());
+        let without_receipt = || reported(&self.connection, size, None, None);
         if resource.protocol == Protocol::Tus {
             return Ok(without_receipt());
         }
@@ -223,11 +224,11 @@ impl Upload {
             if receipt.outcome() == Outcome::SameTime);
         let read = if is_same_time {
             // Nothing was compared.
-            Read { bytes: size, digest: None, reading: Duration::ZERO, grown: false }
+            Read { bytes: size, digest: None, spent: Spent::default(), grown: false }
         } else {
             blocking(move || content.resume_at(size).and_then(|()| read(&mut content))).await?
         };
-        self.finish(Settled { answer, read: Some(read), sent: size, before, began })
+        self.finish(Settled { answer, read: Some(read), sent: size, measuring, began })
     }
 
     /// Returns a request that appends `length` bytes at `offset`, the last ones if it `completes`.

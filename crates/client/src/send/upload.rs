@@ -5,7 +5,6 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::limits::MAX_DISCARDED;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::fields::of_offer;
@@ -20,14 +19,14 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{timeout, timeout_at};
 
 use super::{Options, Sent, check};
-use crate::bottleneck::Measurements;
-use crate::content::{Content, Identity, Source};
+use crate::content::{Content, Identity, Source, Spent};
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::http::answer::{Answer, UploadResult};
 use crate::http::connection::Connection;
 use crate::http::content::{Moved, Outgoing, Reader, Want, streamed};
 use crate::http::request::{Destination, request};
 use crate::http::resumable::{Protocol, Resource};
+use crate::measure::{Measuring, diagnosed};
 use crate::target::Target;
 
 /// A file and its destination.
@@ -69,7 +68,7 @@ impl Hashed {
 pub(super) struct Read {
     pub(super) bytes: u64,
     pub(super) digest: Option<Digest>,
-    pub(super) reading: Duration,
+    pub(super) spent: Spent,
     pub(super) grown: bool,
 }
 
@@ -152,7 +151,7 @@ impl Upload {
                 Feeding::Held(Box::new(reader), want)
             }
         };
-        let (before, began) = (connection.socket.tcp(), Instant::now());
+        let (measuring, began) = (Measuring::begin(&connection.socket), Instant::now());
         moved.begin();
         let mut asked = pin!(connection.ask(request));
         let early = match permission {
@@ -173,7 +172,7 @@ impl Upload {
         };
         let (answer, read, sent) =
             settle(connection, answered, feeding, moved, self.wait_limit()).await?;
-        Ok(Settled { answer, read, sent, before, began })
+        Ok(Settled { answer, read, sent, measuring, began })
     }
 
     /// Sends a request without content, and reads the response.
@@ -262,7 +261,7 @@ fn open(source: &Source, options: &Options, hashed: Option<Identity>) -> Result<
 pub(super) fn read(content: &mut Content) -> Result<Read, Error> {
     let digest = content.digest()?;
     let grown = content.has_grown();
-    Ok(Read { bytes: content.bytes(), digest, reading: content.reading(), grown })
+    Ok(Read { bytes: content.bytes(), digest, spent: content.spent(), grown })
 }
 
 /// Runs blocking work on a thread for it.
@@ -292,8 +291,8 @@ pub(super) struct Settled {
     /// The whole file, if all of it was sent.
     pub(super) read: Option<Read>,
     pub(super) sent: u64,
-    /// The kernel's statistics, and the time, before the request.
-    pub(super) before: TcpInfo,
+    pub(super) measuring: Measuring,
+    /// Before the request.
     pub(super) began: Instant,
 }
 
@@ -342,7 +341,7 @@ impl Settled {
         connection: &Connection,
         options: &Options,
     ) -> Result<Sent, Error> {
-        let Self { answer, read, sent, before, began } = self;
+        let Self { answer, read, sent, measuring, .. } = self;
         let peer = connection.peer;
         let receipt = match answer.upload_result() {
             UploadResult::Stored(receipt) => receipt.map(|receipt| *receipt),
@@ -367,19 +366,13 @@ impl Settled {
             let answer = answer.status.to_string();
             return Err(Error::at(peer, ErrorKind::Early { sent, answer }));
         };
-        let Read { bytes, digest, reading, grown } = read;
+        let Read { bytes, digest, spent, grown } = read;
         if let Some(receipt) = &receipt {
             check(peer, bytes, digest, receipt)?;
         }
-        let sent = reported(connection, bytes, digest, receipt, |tcp, receipt| {
-            let limited = options.limit_rate.is_some();
-            let measured =
-                Measurements { elapsed: began.elapsed(), reading, limited, tcp: (before, tcp) };
-            // With other files on the same connection the cause of a wait is unknown.
-            let alone = connection.version() == Version::HTTP_11;
-            receipt.filter(|_| alone).and_then(|receipt| measured.bottleneck(receipt))
-        });
-        Ok(Sent { grown, ..sent })
+        let measured = measuring.sent(&connection.socket, bytes, &spent, receipt.as_ref());
+        let diagnosis = diagnosed(&options.connect, measured);
+        Ok(Sent { grown, diagnosis, ..reported(connection, bytes, digest, receipt) })
     }
 }
 
@@ -388,14 +381,11 @@ pub(super) fn reported(
     bytes: u64,
     digest: Option<Digest>,
     receipt: Option<Receipt>,
-    bottleneck: impl FnOnce(TcpInfo, Option<&Receipt>) -> Option<(crate::Bottleneck, f64)>,
 ) -> Sent {
-    let info = connection.socket.tcp();
     let tcp = connection.socket.seen();
-    let bottleneck = bottleneck(info, receipt.as_ref());
     let (peer, congestion) = (connection.peer, connection.socket.congestion.clone());
-    let (changed_from, grown) = (None, false);
-    Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, bottleneck }
+    let (changed_from, diagnosis, grown) = (None, None, false);
+    Sent { peer, bytes, digest, receipt, congestion, tcp, grown, changed_from, diagnosis }
 }
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -80,6 +80,7 @@ const fn limit(main: Limit) -> &'static str {
         Limit::Tls => "encryption (TLS)",
         Limit::Handshakes => "the handshakes before the content",
         Limit::Idle => "nothing (most of the time there was nothing to send)",
+        Limit::SenderOrPath => "the sending program or the path (not visible from here)",
         Limit::Unknown => "unknown (the measurements name none)",
     }
 }

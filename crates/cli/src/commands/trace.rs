@@ -1,0 +1,284 @@
+//! `anyport trace`.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, IsTerminal, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::anyhow;
+use anyport_console::{Exit, Failure, reason, stdout, to_stderr};
+use anyport_net::waiting::Waiting;
+use anyport_trace::render::{self, TextOptions};
+use anyport_trace::{Basis, Diagnosis, Header, Limit, Limits, Recorder, Trace, What};
+use rustix::fs::OFlags;
+
+use super::output_file::leads_to_stdout;
+use super::progress;
+use crate::flags::{self, Traced};
+
+pub(crate) fn run(
+    flags: &mut flags::Trace,
+    verbose: bool,
+    arguments: &[OsString],
+) -> Result<Exit, Failure> {
+    let output = Output::open(flags)?;
+    let Some(command) = &mut flags.command else {
+        let Some(path) = &flags.read else {
+            return Err(usage("no command to trace", "anyport trace send FILE HOST:PORT"));
+        };
+        output.write(&read(path)?);
+        return Ok(Exit::Done);
+    };
+    if flags.read.is_some() {
+        let error = "--read shows a saved trace and cannot be combined with a command";
+        return Err(usage(error, "leave out one of them"));
+    }
+    if flags.payload > 0 {
+        to_stderr("warning: payloads are kept unchanged: the trace may contain secrets");
+    }
+    let limits = Limits { events: flags.events, payload: flags.payload, ..Limits::default() };
+    let recorder = Recorder::new(limits);
+    let header = header(arguments);
+    let running = Running(Arc::new(Mutex::new(Some((recorder.clone(), header, output)))));
+    let interrupted = running.clone();
+    progress::before_leaving(move || interrupted.finish(None));
+    let done = execute(command, flags.json, recorder, verbose);
+    running.finish(done.as_ref().err());
+    done
+}
+
+fn execute(
+    command: &mut Traced,
+    json: bool,
+    recorder: Recorder,
+    verbose: bool,
+) -> Result<Exit, Failure> {
+    match command {
+        Traced::Send(send) => {
+            send.json |= json && !send.quiet;
+            send.connect.trace = Some(recorder);
+            super::send::run(send, verbose)
+        }
+        Traced::Get(get) => {
+            get.json |= json && !get.quiet;
+            get.connection.connect.trace = Some(recorder);
+            if get.pipe.is_some() {
+                progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
+            }
+            super::get::run(get, verbose)
+        }
+        Traced::Chat(chat) => {
+            chat.connect.trace = Some(recorder);
+            progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
+            super::chat::run(chat)
+        }
+        Traced::Cat(cat) => {
+            if cat.url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("udp://")) {
+                return Err(usage("cannot trace udp://: it has no connections", "use tcp://"));
+            }
+            cat.connect.trace = Some(recorder);
+            progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
+            super::cat::run(cat)
+        }
+    }
+}
+
+fn usage(error: &str, hint: &str) -> Failure {
+    Failure::new(Exit::Usage, anyhow!("{error}")).with_hint(hint)
+}
+
+fn read(path: &Path) -> Result<Trace, Failure> {
+    let named = || format!("cannot read {}", path.display());
+    let file = File::open(path).map_err(|error| anyhow!(error).context(named()))?;
+    let trace = Trace::read_json(BufReader::new(file));
+    trace.map_err(|error| Failure::from(anyhow!(error).context(named())))
+}
+
+/// A trace under way. It is finished once: after the command, or at Ctrl-C.
+#[derive(Clone)]
+struct Running(Arc<Mutex<Option<(Recorder, Header, Output)>>>);
+
+impl Running {
+    fn finish(&self, failure: Option<&Failure>) {
+        // Held while it is written: the process may end only after that.
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((recorder, header, output)) = running.take() else { return };
+        if let Some(failure) = failure {
+            let text = reason(failure.error.as_ref());
+            recorder.add(None, None, Basis::Observed, What::Failed { text });
+        }
+        let mut trace = Trace { header, ..recorder.finish() };
+        // The last line of JSON is always one.
+        trace.diagnosis.get_or_insert_with(|| Diagnosis {
+            main: Limit::Unknown,
+            share: None,
+            evidence: vec!["nothing was measured".to_owned()],
+            advice: None,
+        });
+        output.write(&trace);
+    }
+}
+
+/// The outputs of a trace, opened before the command begins.
+struct Output {
+    json: bool,
+    /// Whether stdout belongs to the data of the command.
+    to_stderr: bool,
+    text: TextOptions,
+    files: Vec<(Format, PathBuf, File)>,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Svg,
+    Html,
+}
+
+impl Output {
+    fn open(flags: &flags::Trace) -> Result<Self, Failure> {
+        let to_stderr = match &flags.command {
+            Some(Traced::Cat(_) | Traced::Chat(_)) => true,
+            Some(Traced::Get(get)) => get.output.as_deref().is_some_and(leads_to_stdout),
+            Some(Traced::Send(_)) | None => false,
+        };
+        let is_terminal =
+            if to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+        let color = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+        let text = TextOptions { width: WIDTH, color, explain: flags.explain };
+        let named =
+            [(Format::Json, &flags.save), (Format::Svg, &flags.svg), (Format::Html, &flags.html)];
+        let mut files = Vec::new();
+        for (format, path) in named {
+            let Some(path) = path else { continue };
+            let file = create(path).map_err(|error| {
+                anyhow!(error).context(format!("cannot write to {}", path.display()))
+            })?;
+            files.push((format, path.clone(), file));
+        }
+        Ok(Self { json: flags.json, to_stderr, text, files })
+    }
+
+    /// Writes all outputs. The exit code remains that of the command.
+    fn write(self, trace: &Trace) {
+        for (format, path, mut file) in self.files {
+            let written = file.set_len(0).and_then(|()| match format {
+                Format::Json => {
+                    let mut file = io::BufWriter::new(&file);
+                    trace.write_json(&mut file).and_then(|()| file.flush())
+                }
+                Format::Svg => file.write_all(render::svg(trace).as_bytes()),
+                Format::Html => file.write_all(render::html(trace).as_bytes()),
+            });
+            if let Err(error) = written {
+                to_stderr(&format!("error: cannot write to {}: {error}", path.display()));
+            }
+        }
+        let mut text = Vec::new();
+        if self.json {
+            // Memory accepts all.
+            let _ = trace.write_json(&mut text);
+        } else {
+            text = render::text(trace, &self.text).into_bytes();
+        }
+        // A reader of the output may have closed it.
+        let _ = match self.to_stderr {
+            true => Waiting(io::stderr().lock()).write_all(&text),
+            false => stdout().write_all(&text),
+        };
+    }
+}
+
+/// Opens an output file that only its owner can read, through no symbolic link. Its content is
+/// replaced later, so that a command that cannot start leaves it unchanged.
+fn create(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(MODE).custom_flags(flags);
+    let file = file.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    file.set_permissions(PermissionsExt::from_mode(MODE))?;
+    Ok(file)
+}
+
+/// Mode of output files: they may contain names of files and messages of others.
+const MODE: u32 = 0o600;
+
+/// Width of the text, in columns.
+const WIDTH: usize = 100;
+
+fn header(arguments: &[OsString]) -> Header {
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let began = began.as_millis() as f64 / 1000.0;
+    Header { version: 1, command: command(arguments), began, captured: false }
+}
+
+/// Returns the command line without secrets: values of flags that are some, and in URLs passwords,
+/// tokens, and keys of pipes and shares.
+fn command(arguments: &[OsString]) -> String {
+    let (mut words, mut is_secret) = (vec!["anyport".to_owned()], false);
+    for word in arguments.iter().skip(1) {
+        let word = word.to_string_lossy();
+        let flag = SECRETS.iter().find(|flag| word.starts_with(**flag));
+        words.push(match (std::mem::take(&mut is_secret), flag) {
+            (true, _) => REDACTED.to_owned(),
+            (false, Some(flag)) if word == *flag => {
+                is_secret = true;
+                word.into_owned()
+            }
+            (false, Some(flag)) => format!("{flag}={REDACTED}"),
+            (false, None) => in_url(&word),
+        });
+    }
+    words.join(" ")
+}
+
+/// Returns a word without the secrets of a URL.
+fn in_url(word: &str) -> String {
+    let mut word = word.to_owned();
+    if let Some(begin) = word.find("://").map(|at| at + 3) {
+        let end = word[begin..].find('/').map_or(word.len(), |at| begin + at);
+        if let Some(at) = word[begin..end].rfind('@') {
+            word.replace_range(begin..begin + at, REDACTED);
+        }
+    }
+    for (before, ends) in [("token=", "&#"), ("/pipe/", "/?#"), ("/s/", "/?#")] {
+        if let Some(begin) = word.find(before).map(|at| at + before.len()) {
+            let end = word[begin..].find(|c| ends.contains(c));
+            word.replace_range(begin..end.map_or(word.len(), |at| begin + at), REDACTED);
+        }
+    }
+    word
+}
+
+/// Flags whose values are secrets.
+const SECRETS: [&str; 3] = ["--pipe", "--proxy", "-x"];
+
+const REDACTED: &str = "[redacted]";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_of_a_trace_contains_no_secret() {
+        for (words, expected) in [
+            ("trace send f h:1 --pipe key", "trace send f h:1 --pipe [redacted]"),
+            ("trace send f h:1 --pipe=key", "trace send f h:1 --pipe=[redacted]"),
+            ("trace get -xhttp://u:p@h x", "trace get -x=[redacted] x"),
+            ("trace get http://u:p@h/x", "trace get http://[redacted]@h/x"),
+            ("trace cat ws://h/a?token=t&b=1", "trace cat ws://h/a?token=[redacted]&b=1"),
+            ("trace get http://h/pipe/key", "trace get http://h/pipe/[redacted]"),
+            ("trace get http://h/s/id/f", "trace get http://h/s/[redacted]/f"),
+        ] {
+            let words: Vec<_> = "anyport ".split(' ').take(1).chain(words.split(' ')).collect();
+            let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+            assert_eq!(command(&words), format!("anyport {expected}"));
+        }
+    }
+}

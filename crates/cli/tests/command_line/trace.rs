@@ -1,0 +1,247 @@
+//! `anyport trace`: what it records of each scheme, its outputs, and that the command is as without
+//! it.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Stdio;
+
+use anyport_testkit::harness::{
+    DEADLINE, Outcome, Running, Sample, Server, anyport, anyport_command, anyport_with_input,
+    lines, signal, start,
+};
+use anyport_testkit::noise;
+use serde_json::Value;
+
+/// The lines of the trace itself, which follow those of the command.
+#[track_caller]
+fn trace(outcome: &Outcome) -> Vec<Value> {
+    let mut lines = outcome.json();
+    let at = lines.iter().position(|line| line["event"] == "trace").unwrap();
+    let lines = lines.split_off(at);
+    assert_eq!(lines.last().unwrap()["event"], "diagnosis", "{outcome:?}");
+    lines
+}
+
+fn names(trace: &[Value]) -> Vec<&str> {
+    trace.iter().map(|event| event["event"].as_str().unwrap()).collect()
+}
+
+/// Asserts that events of these names follow each other, with others between them.
+#[track_caller]
+fn follow(trace: &[Value], expected: &[&str]) {
+    let names = names(trace);
+    let mut rest = names.iter();
+    for expected in expected {
+        assert!(rest.any(|name| name == expected), "no {expected} in its place: {names:?}");
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn every_scheme_has_its_events_when_it_sends_and_receives() {
+    let server = Server::start(&[]);
+    for (number, (scheme, expected)) in [
+        ("tcp", &["connected"][..]),
+        ("tls", &["tls-done"]),
+        ("ws", &["connected"]),
+        ("wss", &["tls-done"]),
+        ("frames", &["connected"]),
+        ("http", &["connected"]),
+        ("https", &["tls-done"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let content = noise(3_000_000, number as u64);
+        let sample = Sample::new(scheme, &content);
+        let is_tls = expected[0] == "tls-done";
+        let insecure = if is_tls { &["-k"][..] } else { &[] };
+        let url = server.url(scheme, "");
+        let send = [&["trace", "--json", "send"], insecure, &[sample.path(), &url]].concat();
+        let sent = anyport(&send).succeeds();
+        assert_eq!(sent.json()[0]["event"], "receipt", "{scheme}: {sent:?}");
+        let events = trace(&sent);
+        follow(&events, &["trace", "resolved", "attempt", "connected"]);
+        follow(&events, &[expected, &["fin"]].concat());
+        assert!(names(&events).contains(&"sample"), "{scheme}: {sent:?}");
+        let here = tempfile::tempdir().unwrap();
+        let (to, url) = (here.path().join("x"), server.url(scheme, scheme));
+        let get = ["trace", "--json", "get", "-o", to.to_str().unwrap(), &url];
+        let got = anyport(&[&get[..], insecure].concat()).succeeds();
+        follow(&trace(&got), &[expected, &["fin"]].concat());
+        assert!(std::fs::read(&to).unwrap() == content, "{scheme}");
+    }
+}
+
+#[test]
+fn bytes_that_the_kernel_moves_are_counted() {
+    let server = Server::start(&["--digest", "none"]);
+    let content = noise(3_000_000, 1);
+    let sample = Sample::new("x", &content);
+    let url = server.url("tcp", "");
+    let bytes = |outcome: &Outcome, from: &str| {
+        let trace = trace(outcome);
+        let content = trace.iter().filter(|e| e["event"] == "content" && e["from"] == from);
+        content.map(|event| event["bytes"].as_u64().unwrap()).sum::<u64>()
+    };
+    let send = ["trace", "--json", "send", "--digest", "none", sample.path(), &url];
+    let sent = anyport(&send).succeeds();
+    assert!(bytes(&sent, "client") >= content.len() as u64);
+    let here = tempfile::tempdir().unwrap();
+    let to = here.path().join("x");
+    let url = server.url("tcp", "x");
+    let get = ["trace", "--json", "get", "--digest", "none", "-o", to.to_str().unwrap(), &url];
+    assert!(bytes(&anyport(&get).succeeds(), "server") >= content.len() as u64);
+}
+
+#[test]
+fn a_trace_of_a_failure_is_printed_and_the_exit_code_is_that_of_the_command() {
+    let sample = Sample::new("x", b"content");
+    // A port without a listener.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("127.0.0.1:{port}");
+    let refused = anyport(&["trace", "--json", "send", sample.path(), &url]).exits(3);
+    follow(&trace(&refused), &["attempt", "attempt-failed", "failed", "diagnosis"]);
+    let plain = anyport(&["send", sample.path(), &url]).exits(3);
+    assert_eq!(refused.stderr, plain.stderr, "stderr is that of the command");
+    let server = Server::start(&["--read-only"]);
+    let refused = anyport(&["trace", "--json", "send", sample.path(), &server.url("tcp", "")]);
+    follow(&trace(&refused.exits(4)), &["connected", "failed"]);
+    let missing = anyport(&["trace", "--json", "send", "/does/not/exist", &url]).exits(1);
+    follow(&trace(&missing), &["failed"]);
+}
+
+#[test]
+fn after_ctrl_c_the_trace_is_printed() {
+    let sample = Sample::new("x", &noise(4_000_000, 1));
+    let server = Server::start(&[]);
+    let url = server.url("tcp", "");
+    let flags = ["trace", "--json", "send", "--limit-rate", "1MB", sample.path(), &url];
+    let send = start(&flags);
+    server.growing_part();
+    signal("INT", send.id());
+    let interrupted = send.outcome().exits(130).says("interrupted\nhint: run the same command");
+    follow(&trace(&interrupted), &["connected"]);
+    // A command that does not handle Ctrl-C itself.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let here = tempfile::tempdir().unwrap();
+    let saved = here.path().join("trace");
+    let mut command = anyport_command(&["trace", "--save", saved.to_str().unwrap(), "cat", &url]);
+    let (input, _open) = std::io::pipe().unwrap();
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut cat = command.spawn().unwrap();
+    listener.accept().unwrap().0.write_all(b"greeting\n").unwrap();
+    let lines = lines(cat.stdout.take().unwrap());
+    assert_eq!(lines.recv_timeout(DEADLINE).unwrap(), "greeting");
+    signal("INT", cat.id());
+    assert_eq!(cat.wait().unwrap().code(), Some(130));
+    let text = std::fs::read_to_string(&saved).unwrap();
+    assert!(text.contains(r#""event":"connected""#), "{text}");
+}
+
+#[test]
+fn data_keeps_stdout_for_itself() {
+    let server = Server::start(&[]);
+    std::fs::write(server.dir().join("x"), "content").unwrap();
+    let url = server.url("tcp", "x");
+    for flags in [&[][..], &["--json"]] {
+        let got = anyport(&[&["trace"], flags, &["get", "-o", "-", &url]].concat()).succeeds();
+        assert_eq!(got.stdout, "content");
+        got.says("127.0.0.1");
+        let echo = server.url("ws", "echo");
+        let cat = [&["trace"], flags, &["cat", "-q", "10s", &echo]].concat();
+        let cat = anyport_with_input(&cat, b"hello\n").succeeds();
+        assert_eq!(cat.stdout, "hello\n");
+        cat.says("127.0.0.1");
+        let room = server.url("ws", "rooms/lobby");
+        let chat = [&["trace"], flags, &["chat", "--as", "ann", &room]].concat();
+        let chat = anyport_with_input(&chat, b"hello\n").succeeds();
+        assert!(chat.stdout.lines().all(|line| !line.contains("127.0.0.1")), "{chat:?}");
+        chat.says("127.0.0.1");
+    }
+}
+
+#[test]
+fn output_files_are_the_owners_alone_and_are_opened_before_the_transfer() {
+    let (server, sample) = (Server::start(&[]), Sample::new("x", b"content"));
+    let url = server.url("tcp", "");
+    let here = tempfile::tempdir().unwrap();
+    let path = |name: &str| here.path().join(name).to_str().unwrap().to_owned();
+    // A file that others could read becomes the owner's alone, and its old content goes.
+    std::fs::write(path("save"), vec![b'x'; 1 << 20]).unwrap();
+    std::fs::set_permissions(path("save"), PermissionsExt::from_mode(0o644)).unwrap();
+    let (save, svg, html) = (path("save"), path("svg"), path("html"));
+    let flags = ["trace", "--save", &save, "--svg", &svg, "--html", &html];
+    let sent = anyport(&[&flags[..], &["send", sample.path(), &url]].concat()).succeeds();
+    for file in [&save, &svg, &html] {
+        assert_eq!(mode(Path::new(file)), 0o600, "{file}");
+    }
+    assert!(std::fs::read_to_string(&svg).unwrap().contains("<svg"));
+    assert!(std::fs::read_to_string(&html).unwrap().contains("<svg"));
+    // A saved trace is shown as it was.
+    let shown = anyport(&["trace", "--read", &save]).succeeds();
+    assert!(sent.stdout.ends_with(&shown.stdout), "{sent:?}\n{shown:?}");
+    let json = anyport(&["trace", "--json", "--read", &save]).succeeds();
+    assert_eq!(json.stdout, std::fs::read_to_string(&save).unwrap());
+    symlink(path("elsewhere"), path("link")).unwrap();
+    let (link, below) = (path("link"), path("missing/file"));
+    for (flag, file) in [
+        ("--save", &*link),
+        ("--svg", &link),
+        ("--html", &link),
+        ("--save", &below),
+        ("--save", "/dev/null"),
+    ] {
+        let refused = anyport(&["trace", flag, file, "send", sample.path(), &url]).exits(1);
+        refused.says(&format!("error: cannot write to {file}: "));
+    }
+    assert!(!Path::new(&path("elsewhere")).exists());
+    server.next_receipt();
+    assert_eq!(server.stop(), [Value::Null; 0], "nothing was sent");
+}
+
+#[test]
+fn payloads_are_kept_on_request_with_a_warning() {
+    let (server, sample) = (Server::start(&[]), Sample::new("x", b"the content"));
+    let url = server.url("tcp", "");
+    let bare = anyport(&["trace", "--json", "send", sample.path(), &url]).succeeds();
+    assert!(!bare.stdout.contains("the content") && bare.stderr.is_empty(), "{bare:?}");
+    let flags = ["trace", "--json", "--payload", "8", "send", "--on-exists", "rename"];
+    let kept = anyport(&[&flags[..], &["--no-times", sample.path(), &url]].concat()).succeeds();
+    kept.says("may contain secrets");
+}
+
+#[test]
+fn wrong_uses_are_refused_with_a_hint() {
+    for (words, error) in [
+        (&["trace"][..], "hint: anyport trace send FILE HOST:PORT"),
+        (&["trace", "send"], "required arguments"),
+        (&["trace", "ls", "tcp://h:1/"], "tip: trace runs send, get, chat and cat"),
+        (&["trace", "--read", "x", "cat", "tcp://h:1"], "cannot be combined with a command"),
+        (&["trace", "cat", "UDP://h:1"], "cannot trace udp://"),
+        (&["trace", "--payload", "5KiB", "cat", "tcp://h:1"], "at most 4KiB"),
+        (&["trace", "--events", "0", "cat", "tcp://h:1"], "a number from 1"),
+    ] {
+        let refused = anyport(words).exits(2).says(error);
+        assert_eq!(refused.stdout, "", "{words:?}");
+    }
+    anyport(&["trace", "--read", "/does/not/exist"]).exits(1).says("cannot read");
+}
+
+#[test]
+fn a_traced_command_reads_the_same_variables() {
+    let mut command = anyport_command(&["trace", "cat", "tcp://127.0.0.1:9"]);
+    command.env("ANYPORT_CONNECT_TIMEOUT", "soon");
+    Running::start(command, None).outcome().exits(2).says("ANYPORT_CONNECT_TIMEOUT");
+    let (server, sample) = (Server::start(&[]), Sample::new("x", b"content"));
+    let mut command = anyport_command(&["trace", "send", sample.path(), &server.url("tcp", "")]);
+    command.env("ANYPORT_QUIET", "true");
+    let quiet = Running::start(command, None).outcome().succeeds();
+    assert!(!quiet.stdout.contains("stored"), "{quiet:?}");
+}

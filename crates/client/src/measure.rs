@@ -1,0 +1,139 @@
+//! The measurements of a transfer, from which its main limit follows.
+//!
+//! TCP statistics say how long there was data to send, and how long the peer's window blocked it;
+//! the receipt says how long the receiver hashed and stored; and the client measures what it does
+//! itself.
+
+use std::time::{Duration, Instant};
+
+use anyport_net::tcp_info::TcpInfo;
+use anyport_proto::transfer::receipt::Receipt;
+use anyport_trace::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes, diagnosis};
+
+use crate::connect::{ConnectOptions, Socket};
+use crate::content::Spent;
+
+/// A transfer that is being measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measuring {
+    /// Its first step.
+    began: Instant,
+    /// Of its connection, before its content.
+    before: State,
+}
+
+/// What a connection has counted.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    tcp: TcpInfo,
+    tls: Duration,
+}
+
+impl State {
+    fn of(socket: &Socket) -> Self {
+        Self { tcp: socket.tcp(), tls: socket.tls() }
+    }
+}
+
+impl Measuring {
+    /// Begins with a connection that is open. Its first transfer includes the time of opening it.
+    pub(crate) fn begin(socket: &Socket) -> Self {
+        let began = socket.take_began().unwrap_or_else(Instant::now);
+        Self { began, before: State::of(socket) }
+    }
+
+    /// Returns the measurements of content that was sent, after its receipt.
+    pub(crate) fn sent(
+        &self,
+        socket: &Socket,
+        bytes: u64,
+        spent: &Spent,
+        receipt: Option<&Receipt>,
+    ) -> Evidence {
+        let first = spent.first.unwrap_or(self.began);
+        Evidence {
+            reading: spent.reading,
+            source_is_stream: spent.is_stream,
+            by_kernel: spent.by_kernel,
+            hashing: spent.hashing,
+            pausing: spent.pausing,
+            remote: receipt.map(remote),
+            ..self.evidence(Direction::Sending, socket, bytes, first)
+        }
+    }
+
+    /// Returns the measurements of content that was received; those of the local work are added.
+    pub(crate) fn received(&self, socket: &Socket, bytes: u64, first: Instant) -> Evidence {
+        self.evidence(Direction::Receiving, socket, bytes, first)
+    }
+
+    fn evidence(
+        &self,
+        direction: Direction,
+        socket: &Socket,
+        bytes: u64,
+        first: Instant,
+    ) -> Evidence {
+        let now = State::of(socket);
+        Evidence {
+            direction,
+            transfers: 1,
+            elapsed: self.began.elapsed(),
+            handshakes: first.saturating_duration_since(self.began),
+            bytes,
+            tls: now.tls.saturating_sub(self.before.tls),
+            tcp: times(&self.before.tcp, &now.tcp),
+            ..Evidence::default()
+        }
+    }
+}
+
+/// Adds `evidence` to the trace. Returns the diagnosis of a slow transfer whose limit is known.
+pub(crate) fn diagnosed(connect: &ConnectOptions, evidence: Evidence) -> Option<Diagnosis> {
+    let slow = (evidence.elapsed >= WORTH_ASKING && evidence.tcp.is_some())
+        .then(|| diagnosis(&evidence))
+        .filter(|found| found.main != Limit::Unknown);
+    if let Some(trace) = &connect.trace {
+        trace.measured(evidence);
+    }
+    slow
+}
+
+/// A transfer that took less was not slow.
+const WORTH_ASKING: Duration = Duration::from_secs(1);
+
+fn remote(receipt: &Receipt) -> Remote {
+    let seconds = |seconds: Option<f64>| {
+        Duration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default()
+    };
+    let durable = receipt.durable_seconds.map(|durable| durable - receipt.seconds);
+    Remote {
+        hashing: seconds(receipt.hashing_seconds),
+        storing: seconds(receipt.storing_seconds),
+        syncing: seconds(durable.filter(|durable| *durable >= 0.0)),
+    }
+}
+
+/// Returns the statistics of the time between two states; `None` where the kernel has none.
+fn times(before: &TcpInfo, after: &TcpInfo) -> Option<TcpTimes> {
+    let during = |fact: fn(&TcpInfo) -> Option<u64>| {
+        fact(after).map(|after| after.saturating_sub(fact(before).unwrap_or_default()))
+    };
+    let count = |fact| during(fact).unwrap_or_default();
+    let time = |fact| Duration::from_micros(count(fact));
+    let micros = |micros: Option<u64>| Duration::from_micros(micros.unwrap_or_default());
+    during(|tcp| tcp.busy_us)?;
+    Some(TcpTimes {
+        busy: time(|tcp| tcp.busy_us),
+        rwnd_limited: time(|tcp| tcp.rwnd_limited_us),
+        sndbuf_limited: time(|tcp| tcp.sndbuf_limited_us),
+        retransmits: count(|tcp| tcp.retransmits),
+        segments: count(|tcp| tcp.segments),
+        rtt: micros(after.rtt_us),
+        min_rtt: micros(after.min_rtt_us),
+        peer_window: after.peer_window.unwrap_or_default(),
+        own_window: after.own_window.unwrap_or_default(),
+        received_segments: count(|tcp| tcp.received_segments),
+        out_of_order: count(|tcp| tcp.out_of_order),
+    })
+}

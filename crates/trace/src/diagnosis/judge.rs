@@ -1,0 +1,436 @@
+//! From measurements to the main limit.
+//!
+//! A transfer is a chain: source → this end → socket → path → receiver. A full buffer between two
+//! links shows that the later one is slower, an empty one that the earlier one is.
+
+use std::time::Duration;
+
+use super::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes};
+
+/// Returns the main limit of a transfer, its evidence, and what to change.
+///
+/// [`Limit::Unknown`] where no part has most of the time.
+#[must_use]
+pub fn diagnosis(evidence: &Evidence) -> Diagnosis {
+    if evidence.elapsed.is_zero() {
+        return unknown(vec!["no time was measured".to_owned()]);
+    }
+    let judge = Judge::new(evidence);
+    match evidence.direction {
+        Direction::Sending => judge.sending(),
+        Direction::Receiving => judge.receiving(),
+        Direction::Both => judge.interactive(),
+    }
+}
+
+/// The share of the time that makes something the main limit.
+const MOST: f64 = 0.4;
+
+/// The share of waiting that shows a full buffer behind this end, or an empty one before it.
+const WAITS: f64 = 0.25;
+
+/// The share of time with data in the socket at which the socket is never empty.
+const NEVER_EMPTY: f64 = 0.9;
+
+/// Round trips of a transfer that is too short for its rate to matter.
+const FEW_ROUNDS: f64 = 4.0;
+
+/// Bytes of such a transfer: those that a sender may send before the first acknowledgement, and
+/// twice as many after it.
+const FEW_BYTES: u64 = 3 * 10 * 1460;
+
+/// The share of segments sent again that limits a sender whose path has no queue.
+const LOSSY: f64 = 0.004;
+
+/// The share of the window that a round trip uses if the window is the limit. Windows that the
+/// kernel adapts have room for two round trips.
+const WINDOW_USED: f64 = 0.6;
+
+struct Judge<'e> {
+    evidence: &'e Evidence,
+    handshakes: f64,
+    reading: f64,
+    hashing: f64,
+    pausing: f64,
+    tls: f64,
+    storing: f64,
+    tcp: Option<Tcp<'e>>,
+}
+
+/// Shares of the time from the statistics of a connection.
+struct Tcp<'e> {
+    times: &'e TcpTimes,
+    busy: f64,
+    window: f64,
+    buffer: f64,
+}
+
+impl<'e> Judge<'e> {
+    fn new(evidence: &'e Evidence) -> Self {
+        let share = |part: Duration| share(part, evidence.elapsed);
+        let tcp = evidence.tcp.as_ref().map(|times| Tcp {
+            times,
+            busy: share(times.busy),
+            window: share(times.rwnd_limited),
+            buffer: share(times.sndbuf_limited),
+        });
+        // The kernel waits for the file while the socket has nothing to send.
+        let starved = tcp.as_ref().map_or(0.0, |tcp| share(evidence.by_kernel) - tcp.busy);
+        Self {
+            evidence,
+            handshakes: share(evidence.handshakes),
+            reading: (share(evidence.reading) + starved.max(0.0)).min(1.0),
+            hashing: share(evidence.hashing),
+            pausing: share(evidence.pausing),
+            tls: share(evidence.tls),
+            storing: share(evidence.storing),
+            tcp,
+        }
+    }
+
+    fn sending(&self) -> Diagnosis {
+        let own = self.largest(&[
+            (Limit::Handshakes, self.handshakes),
+            (self.source(), self.reading),
+            (Limit::Hashing, self.hashing),
+            (Limit::RateLimit, self.pausing),
+            (Limit::Tls, self.tls),
+        ]);
+        // Time in which this end waits for the socket, or for the reply.
+        let waiting = self.rest(&[self.reading, self.hashing, self.pausing, self.tls]);
+        if let Some(rounds) = self.few_rounds(waiting) {
+            return rounds;
+        }
+        let is_full = self.tcp.as_ref().is_some_and(|tcp| tcp.busy >= NEVER_EMPTY);
+        let behind = (waiting >= MOST && waiting >= own.1) || (is_full && waiting >= WAITS);
+        if !behind && own.1 < MOST {
+            return self.unknown();
+        }
+        if behind {
+            return self.behind(waiting);
+        }
+        self.found(own)
+    }
+
+    /// Returns the limit of a transfer that waits for its socket or its receiver.
+    fn behind(&self, waiting: f64) -> Diagnosis {
+        let Some(tcp) = &self.tcp else {
+            return match self.at_receiver(waiting) {
+                // It may be the path too.
+                Diagnosis { main: Limit::Receiver, .. } => self.unknown(),
+                found => found,
+            };
+        };
+        let unexplained = (waiting - tcp.busy).max(0.0);
+        let receiver = (tcp.window + unexplained).min(1.0);
+        let path = (tcp.busy - tcp.window - tcp.buffer).max(0.0);
+        if receiver >= MOST.min(path.max(tcp.buffer)) && receiver >= path && receiver >= tcp.buffer
+        {
+            return self.at_receiver(receiver);
+        }
+        if tcp.buffer >= path {
+            return self.found((Limit::SendBuffer, tcp.buffer));
+        }
+        let what = if self.loses(tcp.times) { Limit::Loss } else { Limit::Congestion };
+        self.found((what, path))
+    }
+
+    /// Returns which part of the receiver has `share` of the time, as far as it says.
+    fn at_receiver(&self, share: f64) -> Diagnosis {
+        let Remote { hashing, storing, syncing } = self.evidence.remote.unwrap_or_default();
+        let (hashing, storing) = (self.share(hashing), self.share(storing + syncing));
+        let main = hashing.max(storing);
+        if main >= MOST || main >= share / 2.0 {
+            let what = if storing >= hashing { Limit::Storing } else { Limit::ReceiverHashing };
+            return self.found((what, main));
+        }
+        let window = self.tcp.as_ref().map_or(0.0, |tcp| tcp.window);
+        let fills = self.tcp.as_ref().is_some_and(|tcp| self.fills(tcp.times.peer_window));
+        let what =
+            if fills && window >= share / 2.0 { Limit::ReceiveWindow } else { Limit::Receiver };
+        self.found((what, share))
+    }
+
+    fn receiving(&self) -> Diagnosis {
+        let output = if self.evidence.output_is_stream { Limit::Receiver } else { Limit::Storing };
+        let own = self.largest(&[
+            (Limit::Handshakes, self.handshakes),
+            (Limit::ReceiverHashing, self.hashing),
+            (output, self.storing),
+            (Limit::RateLimit, self.pausing),
+            (Limit::Tls, self.tls),
+        ]);
+        let waiting = self.rest(&[self.hashing, self.storing, self.pausing, self.tls]);
+        if let Some(rounds) = self.few_rounds(waiting) {
+            return rounds;
+        }
+        if own.1 >= MOST && own.1 >= waiting {
+            return self.found(own);
+        }
+        if waiting < MOST {
+            return self.unknown();
+        }
+        let times = self.tcp.as_ref().map(|tcp| tcp.times);
+        let what = match times {
+            Some(times) if ratio(times.out_of_order, times.received_segments) >= LOSSY => {
+                Limit::Loss
+            }
+            Some(times) if self.fills(times.own_window) => Limit::ReceiveWindow,
+            _ => Limit::SenderOrPath,
+        };
+        self.found((what, waiting))
+    }
+
+    fn interactive(&self) -> Diagnosis {
+        let Some(tcp) = &self.tcp else { return self.unknown() };
+        let idle = (1.0 - self.handshakes - tcp.busy).max(0.0);
+        if idle >= MOST { self.found((Limit::Idle, idle)) } else { self.sending() }
+    }
+
+    /// Returns a diagnosis if the transfer took a few round trips only.
+    fn few_rounds(&self, waiting: f64) -> Option<Diagnosis> {
+        let is_short = self.evidence.bytes / u64::from(self.transfers()) <= FEW_BYTES;
+        let share = self.handshakes + waiting;
+        let is_found = is_short && share >= MOST && self.rounds()? <= FEW_ROUNDS;
+        is_found.then(|| self.found((Limit::Handshakes, share.min(1.0))))
+    }
+
+    /// Returns how many round trips followed the handshakes, for each transfer.
+    fn rounds(&self) -> Option<f64> {
+        let rtt = self.evidence.tcp.as_ref().map(|tcp| tcp.min_rtt).filter(|rtt| !rtt.is_zero())?;
+        let after = self.evidence.elapsed.saturating_sub(self.evidence.handshakes);
+        Some(after.as_secs_f64() / rtt.as_secs_f64() / f64::from(self.transfers()))
+    }
+
+    /// Returns whether a round trip transfers most of `window`.
+    fn fills(&self, window: u64) -> bool {
+        window > 0 && self.in_a_round() >= WINDOW_USED * window as f64
+    }
+
+    /// Returns the bytes of a round trip.
+    fn in_a_round(&self) -> f64 {
+        let rtt = self.evidence.tcp.as_ref().map_or(Duration::ZERO, |tcp| tcp.min_rtt);
+        let after = self.evidence.elapsed.saturating_sub(self.evidence.handshakes);
+        ratio_of(self.evidence.bytes as f64, after.as_secs_f64()) * rtt.as_secs_f64()
+    }
+
+    /// Returns whether segments were lost without a queue that overflowed.
+    fn loses(&self, times: &TcpTimes) -> bool {
+        let queue = times.rtt.saturating_sub(times.min_rtt);
+        let is_queue = queue > (times.min_rtt * 2).max(QUEUE);
+        ratio(times.retransmits, times.segments) >= LOSSY && !is_queue
+    }
+
+    fn source(&self) -> Limit {
+        if self.evidence.source_is_stream { Limit::Sender } else { Limit::Reading }
+    }
+
+    fn transfers(&self) -> u32 {
+        self.evidence.transfers.max(1)
+    }
+
+    fn share(&self, part: Duration) -> f64 {
+        share(part, self.evidence.elapsed)
+    }
+
+    fn rest(&self, parts: &[f64]) -> f64 {
+        (1.0 - self.handshakes - parts.iter().sum::<f64>()).max(0.0)
+    }
+
+    fn largest(&self, candidates: &[(Limit, f64)]) -> (Limit, f64) {
+        let unknown = (Limit::Unknown, 0.0);
+        candidates.iter().copied().fold(unknown, |a, b| if b.1 > a.1 { b } else { a })
+    }
+
+    fn unknown(&self) -> Diagnosis {
+        unknown(self.evidence_of(Limit::Unknown))
+    }
+
+    fn found(&self, (main, share): (Limit, f64)) -> Diagnosis {
+        if share < WAITS || main == Limit::Unknown {
+            return self.unknown();
+        }
+        let advice = advice(main, self.evidence).to_owned();
+        let evidence = self.evidence_of(main);
+        Diagnosis { main, share: Some(share.min(1.0)), evidence, advice: Some(advice) }
+    }
+
+    /// Returns the measurements that show `main`.
+    fn evidence_of(&self, main: Limit) -> Vec<String> {
+        let Evidence { bytes, elapsed, .. } = self.evidence;
+        let mut said = Vec::new();
+        let mut say = |what: &str, share: f64| {
+            said.push(format!("{what} for {:.0} % of the time", share.min(1.0) * 100.0));
+        };
+        let remote = self.evidence.remote.unwrap_or_default();
+        match main {
+            Limit::Sender => say("the input had nothing to read", self.reading),
+            Limit::Reading => say("reading the file took this end", self.reading),
+            Limit::Hashing | Limit::ReceiverHashing if self.hashing > 0.0 && self.is_here(main) => {
+                say("this end hashed", self.hashing);
+            }
+            Limit::RateLimit => say("this end paused to keep the requested rate", self.pausing),
+            Limit::Tls => say("this end encrypted or decrypted", self.tls),
+            Limit::ReceiverHashing => say("the receiver hashed", self.share(remote.hashing)),
+            Limit::Storing if self.is_here(main) => say("this end stored", self.storing),
+            Limit::Storing => {
+                say("the receiver wrote", self.share(remote.storing));
+                if !remote.syncing.is_zero() {
+                    say("the receiver waited for fsync", self.share(remote.syncing));
+                }
+            }
+            Limit::Receiver if self.is_here(main) => {
+                say("the reader of the output did not read", self.storing);
+            }
+            _ => {}
+        }
+        if is_of_tcp(main) && self.evidence.direction == Direction::Receiving {
+            let waiting = self.rest(&[self.hashing, self.storing, self.pausing, self.tls]);
+            say("this end waited for input", waiting);
+        }
+        if let (Some(tcp), true) = (&self.tcp, is_of_tcp(main)) {
+            let times = tcp.times;
+            if self.evidence.direction != Direction::Receiving {
+                say("data waited in the socket", tcp.busy);
+                if tcp.window > 0.005 || main == Limit::ReceiveWindow {
+                    say("the receive window blocked the sender", tcp.window);
+                }
+                if tcp.buffer > 0.005 {
+                    say("the send buffer limited the sender", tcp.buffer);
+                }
+                if times.segments > 0 && matches!(main, Limit::Loss | Limit::Congestion) {
+                    let TcpTimes { retransmits, segments, .. } = times;
+                    said.push(format!("{retransmits} of {segments} segments were sent again"));
+                }
+            } else {
+                if times.received_segments > 0 && times.out_of_order > 0 {
+                    let TcpTimes { out_of_order, received_segments, .. } = times;
+                    said.push(format!(
+                        "{out_of_order} of {received_segments} segments arrived out of order"
+                    ));
+                }
+            }
+            let window = match self.evidence.direction {
+                Direction::Receiving => times.own_window,
+                _ => times.peer_window,
+            };
+            if window > 0 && main == Limit::ReceiveWindow {
+                said.push(format!(
+                    "{:.0} bytes in a round trip of {} fill a window of {window} bytes",
+                    self.in_a_round(),
+                    milliseconds(times.min_rtt)
+                ));
+            } else if !times.rtt.is_zero() {
+                let (rtt, min) = (milliseconds(times.rtt), milliseconds(times.min_rtt));
+                said.push(format!("round trip {rtt} at the end, {min} at least"));
+            }
+        }
+        match main {
+            Limit::Handshakes => {
+                let handshakes = self.evidence.handshakes;
+                said.push(format!(
+                    "{} of {} passed before the first byte of content",
+                    milliseconds(handshakes),
+                    milliseconds(*elapsed)
+                ));
+                if let Some(rounds) = self.rounds() {
+                    let rtt = self.evidence.tcp.as_ref().map_or(Duration::ZERO, |tcp| tcp.min_rtt);
+                    let rtt = milliseconds(rtt);
+                    said.push(format!("the rest took {rounds:.1} round trips of {rtt}"));
+                }
+            }
+            Limit::Unknown => {
+                let ms = milliseconds(*elapsed);
+                said.push(format!("no part of {ms} for {bytes} bytes took most of the time"));
+            }
+            _ => {}
+        }
+        said
+    }
+
+    /// Returns whether this end does what `main` names.
+    fn is_here(&self, main: Limit) -> bool {
+        main == Limit::Hashing || self.evidence.direction == Direction::Receiving
+    }
+}
+
+/// A queue of this length is one that a path fills.
+const QUEUE: Duration = Duration::from_millis(4);
+
+const fn is_of_tcp(main: Limit) -> bool {
+    matches!(
+        main,
+        Limit::Congestion
+            | Limit::Loss
+            | Limit::ReceiveWindow
+            | Limit::SendBuffer
+            | Limit::Receiver
+            | Limit::Storing
+            | Limit::ReceiverHashing
+            | Limit::Idle
+            | Limit::SenderOrPath
+    )
+}
+
+/// Returns one sentence on what to change.
+fn advice(main: Limit, evidence: &Evidence) -> &'static str {
+    let receives = evidence.direction == Direction::Receiving;
+    let reports = evidence.remote.is_some();
+    match main {
+        Limit::Sender => "Look at the program that writes the input: this end waited for it.",
+        Limit::Reading => "Read from a faster disk, or send another file meanwhile.",
+        Limit::Hashing => "Use --digest blake3, or --digest none where TLS protects the content.",
+        Limit::ReceiverHashing if receives => "Use --digest blake3, or --digest none under TLS.",
+        Limit::ReceiverHashing => "Use --digest blake3, or give the receiver a faster CPU.",
+        Limit::RateLimit => "Raise --limit-rate, or leave it out.",
+        Limit::Congestion => {
+            "Look for the slowest link and for other traffic on it; on a long path \
+             compare --congestion bbr with cubic."
+        }
+        Limit::Loss => "Look for the link that drops packets; until then try --congestion bbr.",
+        Limit::ReceiveWindow if receives => {
+            "Raise the maximum of net.ipv4.tcp_rmem on this machine."
+        }
+        Limit::ReceiveWindow => "Raise the maximum of net.ipv4.tcp_rmem on the receiver.",
+        Limit::SendBuffer => "Raise the maximum of net.ipv4.tcp_wmem on this machine.",
+        Limit::Receiver if receives => "Look at the program that reads the output.",
+        Limit::Receiver if reports => {
+            "Look at the CPU of the receiver: it neither hashed nor stored."
+        }
+        Limit::Receiver => "Look at the receiver; its reason is not visible from here.",
+        Limit::Storing if receives => "Store on a faster disk.",
+        Limit::Storing => "Look at the disk of the receiver, and at --fsync of its server.",
+        Limit::Tls => {
+            "Use a CPU with AES instructions, or send without TLS inside a trusted network."
+        }
+        Limit::Handshakes => {
+            "Send many files over one connection: name them in one command, or send a directory."
+        }
+        Limit::Idle => "Nothing: the connection waited for input.",
+        Limit::SenderOrPath => {
+            "Look at the sender, and at the path to here; a trace at the sender tells them apart."
+        }
+        Limit::Unknown => "Run it again with more content.",
+    }
+}
+
+fn unknown(evidence: Vec<String>) -> Diagnosis {
+    Diagnosis { main: Limit::Unknown, share: None, evidence, advice: None }
+}
+
+fn share(part: Duration, whole: Duration) -> f64 {
+    ratio_of(part.as_secs_f64(), whole.as_secs_f64()).min(1.0)
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    ratio_of(part as f64, whole as f64)
+}
+
+fn ratio_of(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+fn milliseconds(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1000.0;
+    if ms < 10.0 { format!("{ms:.2} ms") } else { format!("{ms:.0} ms") }
+}

@@ -1,0 +1,208 @@
+use std::time::Duration;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Returns a transfer of ten seconds over a path with a round trip of 10 ms.
+fn whole() -> Evidence {
+    let tcp = TcpTimes {
+        segments: 10_000,
+        rtt: 10 * MS,
+        min_rtt: 10 * MS,
+        peer_window: 6_000_000,
+        own_window: 6_000_000,
+        received_segments: 10_000,
+        ..TcpTimes::default()
+    };
+    let (elapsed, bytes) = (10_000 * MS, 100_000_000);
+    Evidence { elapsed, bytes, tcp: Some(tcp), transfers: 1, ..Evidence::default() }
+}
+
+/// Returns a transfer with these tenths of the time: data in the socket, blocked by the window, by
+/// the buffer.
+fn tcp(busy: u32, window: u32, buffer: u32) -> Evidence {
+    let mut whole = whole();
+    let tcp = whole.tcp.as_mut().unwrap();
+    tcp.busy = 1000 * MS * busy;
+    tcp.rwnd_limited = 1000 * MS * window;
+    tcp.sndbuf_limited = 1000 * MS * buffer;
+    whole
+}
+
+fn remote(hashing: u32, storing: u32, syncing: u32) -> Option<Remote> {
+    let [hashing, storing, syncing] = [hashing, storing, syncing].map(|tenths| 1000 * MS * tenths);
+    Some(Remote { hashing, storing, syncing })
+}
+
+fn main_of(evidence: &Evidence) -> Limit {
+    let found = diagnosis(evidence);
+    assert!(found.share.is_none_or(|share| (0.0..=1.0).contains(&share)), "{found:?}");
+    assert_eq!(found.share.is_none(), found.main == Limit::Unknown, "{found:?}");
+    assert_eq!(found.advice.is_none(), found.main == Limit::Unknown, "{found:?}");
+    assert!(!found.evidence.is_empty(), "{found:?}");
+    for text in &found.evidence {
+        assert!(!text.contains("NaN") && !text.contains("inf "), "{found:?}");
+    }
+    found.main
+}
+
+#[test]
+fn what_this_end_does_most_of_the_time_is_the_limit() {
+    let took = 6000 * MS;
+    let table = [
+        (Evidence { reading: took, ..tcp(3, 0, 0) }, Limit::Reading),
+        (Evidence { reading: took, source_is_stream: true, ..tcp(3, 0, 0) }, Limit::Sender),
+        (Evidence { hashing: took, ..tcp(3, 0, 0) }, Limit::Hashing),
+        (Evidence { pausing: took, ..tcp(3, 0, 0) }, Limit::RateLimit),
+        (Evidence { tls: took, ..tcp(3, 0, 0) }, Limit::Tls),
+        (Evidence { handshakes: took, ..tcp(3, 0, 0) }, Limit::Handshakes),
+        // On a long path each piece is in the socket for a round trip, and yet it waits for none.
+        (Evidence { pausing: 9500 * MS, ..tcp(10, 0, 0) }, Limit::RateLimit),
+        // sendfile waits for the file while the socket has nothing.
+        (Evidence { by_kernel: 9900 * MS, ..tcp(3, 0, 0) }, Limit::Reading),
+    ];
+    for (evidence, expected) in table {
+        assert_eq!(main_of(&evidence), expected, "{evidence:?}");
+    }
+}
+
+#[test]
+fn a_socket_that_is_never_empty_shows_a_limit_behind_it() {
+    let hashing = 5500 * MS;
+    let table = [
+        (tcp(10, 0, 0), Limit::Congestion),
+        (tcp(10, 0, 9), Limit::SendBuffer),
+        (tcp(10, 9, 0), Limit::Receiver),
+        // The digest needs half of the time, and would be ready sooner on a faster path.
+        (Evidence { hashing, ..tcp(10, 0, 0) }, Limit::Congestion),
+        (Evidence { by_kernel: 9900 * MS, ..tcp(10, 0, 0) }, Limit::Congestion),
+    ];
+    for (evidence, expected) in table {
+        assert_eq!(main_of(&evidence), expected, "{evidence:?}");
+    }
+}
+
+#[test]
+fn the_receipt_says_what_a_slow_receiver_did() {
+    let table = [
+        (remote(0, 8, 0), Limit::Storing),
+        (remote(0, 2, 6), Limit::Storing),
+        (remote(8, 1, 0), Limit::ReceiverHashing),
+        (remote(0, 0, 0), Limit::Receiver),
+        (None, Limit::Receiver),
+    ];
+    for (remote, expected) in table {
+        // Its window is closed, or all is in its kernel and only the receipt is missing.
+        for evidence in [tcp(10, 9, 0), tcp(1, 0, 0)] {
+            let evidence = Evidence { remote, ..evidence };
+            assert_eq!(main_of(&evidence), expected, "{evidence:?}");
+        }
+    }
+}
+
+#[test]
+fn a_window_is_the_limit_if_each_round_trip_fills_it() {
+    let with_window = |window| {
+        let mut evidence = tcp(10, 9, 0);
+        evidence.tcp.as_mut().unwrap().peer_window = window;
+        evidence
+    };
+    // 10 MB/s and 10 ms are 100,000 bytes.
+    assert_eq!(main_of(&with_window(100_000)), Limit::ReceiveWindow);
+    assert_eq!(main_of(&with_window(160_000)), Limit::ReceiveWindow);
+    assert_eq!(main_of(&with_window(180_000)), Limit::Receiver);
+    assert_eq!(main_of(&with_window(0)), Limit::Receiver, "an unknown window");
+}
+
+#[test]
+fn lost_segments_are_the_limit_only_without_a_queue() {
+    let with = |retransmits, rtt| {
+        let mut evidence = tcp(10, 0, 0);
+        let tcp = evidence.tcp.as_mut().unwrap();
+        (tcp.retransmits, tcp.rtt) = (retransmits, rtt);
+        evidence
+    };
+    assert_eq!(main_of(&with(100, 11 * MS)), Limit::Loss);
+    assert_eq!(main_of(&with(30, 11 * MS)), Limit::Congestion);
+    assert_eq!(main_of(&with(100, 80 * MS)), Limit::Congestion, "a queue overflows");
+}
+
+#[test]
+fn a_short_transfer_is_limited_by_its_round_trips() {
+    let (elapsed, handshakes) = (31 * MS, 20 * MS);
+    let short = Evidence { bytes: 1000, elapsed, handshakes, ..whole() };
+    assert_eq!(main_of(&short), Limit::Handshakes);
+    // The reply took longer than round trips do.
+    assert_ne!(main_of(&Evidence { elapsed: 120 * MS, ..short.clone() }), Limit::Handshakes);
+    let mut many = short.clone();
+    for _ in 1..50 {
+        many.add(&short);
+    }
+    assert_eq!((many.transfers, many.bytes), (50, 50_000));
+    assert_eq!(main_of(&many), Limit::Handshakes);
+}
+
+#[test]
+fn a_download_is_limited_by_this_end_or_by_what_is_before_it() {
+    let took = 6000 * MS;
+    let receiving = || Evidence { direction: Direction::Receiving, ..tcp(0, 0, 0) };
+    let table = [
+        (Evidence { hashing: took, ..receiving() }, Limit::ReceiverHashing),
+        (Evidence { storing: took, ..receiving() }, Limit::Storing),
+        (Evidence { storing: took, output_is_stream: true, ..receiving() }, Limit::Receiver),
+        (Evidence { pausing: took, ..receiving() }, Limit::RateLimit),
+        (Evidence { tls: took, ..receiving() }, Limit::Tls),
+        (Evidence { handshakes: took, ..receiving() }, Limit::Handshakes),
+        (receiving(), Limit::SenderOrPath),
+    ];
+    for (evidence, expected) in table {
+        assert_eq!(main_of(&evidence), expected, "{evidence:?}");
+    }
+    let mut lossy = receiving();
+    lossy.tcp.as_mut().unwrap().out_of_order = 300;
+    assert_eq!(main_of(&lossy), Limit::Loss);
+    let mut small = receiving();
+    small.tcp.as_mut().unwrap().own_window = 110_000;
+    assert_eq!(main_of(&small), Limit::ReceiveWindow);
+}
+
+#[test]
+fn an_interactive_connection_without_data_is_idle() {
+    assert_eq!(main_of(&Evidence { direction: Direction::Both, ..tcp(1, 0, 0) }), Limit::Idle);
+    assert_ne!(main_of(&Evidence { direction: Direction::Both, ..tcp(10, 0, 0) }), Limit::Idle);
+}
+
+#[test]
+fn without_measurements_or_without_a_main_part_it_is_unknown() {
+    assert_eq!(main_of(&Evidence::default()), Limit::Unknown);
+    for direction in [Direction::Sending, Direction::Receiving, Direction::Both] {
+        let nothing = Evidence { elapsed: MS, direction, ..Evidence::default() };
+        main_of(&nothing);
+        let zero = Evidence { tcp: Some(TcpTimes::default()), ..nothing };
+        main_of(&zero);
+        // More than all of the time, from clocks that differ.
+        let third = 3500 * MS;
+        let spread = Evidence {
+            direction,
+            reading: third,
+            hashing: third,
+            storing: third,
+            pausing: third,
+            ..tcp(9, 0, 0)
+        };
+        assert_eq!(main_of(&spread), Limit::Unknown, "{direction:?}");
+    }
+}
+
+#[test]
+fn names_in_json_are_those_of_the_limits() {
+    for (limit, name) in [
+        (Limit::RateLimit, "rate-limit"),
+        (Limit::SenderOrPath, "sender-or-path"),
+        (Limit::Storing, "storing"),
+    ] {
+        assert_eq!(serde_json::to_value(limit).unwrap(), name);
+        assert_eq!(limit.as_str(), name);
+    }
+}
