@@ -92,6 +92,9 @@ pub(crate) struct Socket {
 /// [`Socket::end_handshake`].
 pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Connection, Error> {
     let traced = options.trace.as_ref().map(|recorder| Traced::begin(recorder, target.scheme));
+    if let (Some(recorder), Some(token)) = (&options.trace, &target.token) {
+        recorder.secret(token.expose());
+    }
     let began = Instant::now();
     let stream = reach(target, options, traced.as_ref())?;
     let (peer, congestion) = prepare(&stream, options)?;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod aside;
+mod async_stream;
 mod attempts;
 mod cat;
 mod channel;

@@ -1,24 +1,22 @@
 //! A connection to a server, under TLS if the target requires it.
 
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyport_proto::peer::Peer;
 use anyport_tls::client::{Client, Inspection, NewServer, Trust, TrustedBy, Version};
-use anyport_tls::{
-    ClientMachine, ClientSide, Fingerprint, MaybeTls, Parts, TRUNCATED, TlsError, certificate_names,
-};
+use anyport_tls::{ClientMachine, Fingerprint, TRUNCATED, TlsError, certificate_names};
 use anyport_trace::{Certificate, Side, What};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
+pub(crate) use crate::async_stream::AsyncStream;
+use crate::async_stream::Established;
 use crate::error::{Error, ErrorKind};
 use crate::target::{Scheme, Target};
 use crate::trace::{TlsTime, Traced};
@@ -247,17 +245,7 @@ impl Stream {
     pub(crate) fn into_async(self) -> io::Result<AsyncStream> {
         self.socket.set_nonblocking(true)?;
         let io = tokio::net::TcpStream::from_std(self.socket)?;
-        let traced = self.traced;
-        let Some(mut tls) = self.tls else {
-            let stream = MaybeTls::Plain(Wire { io, tls: None });
-            return Ok(AsyncStream { stream, traced, time: None });
-        };
-        tls.plain.drain(..tls.read);
-        let time = tls.time;
-        let io = Wire { io, tls: Some((time.clone(), traced.clone())) };
-        let parts = Parts { io, machine: tls.machine, plain: tls.plain };
-        let stream = MaybeTls::Tls(Box::new(anyport_tls::Stream::new(parts)));
-        Ok(AsyncStream { stream, traced, time: Some(time) })
+        Ok(AsyncStream::new(io, self.traced, self.tls.map(|tls| tls.established())))
     }
 }
 
@@ -284,6 +272,11 @@ fn agreed(machine: &ClientMachine, met: Option<&TrustedBy>) -> What {
 }
 
 impl Tls {
+    fn established(mut self) -> Established {
+        self.plain.drain(..self.read);
+        Established { machine: self.machine, plain: self.plain, time: self.time }
+    }
+
     fn has_something(&self) -> bool {
         self.read < self.plain.len() || self.machine.is_ended() || self.error.is_some()
     }
@@ -364,166 +357,6 @@ impl Stream {
         let written = self.socket.write_all(out);
         out.clear();
         written.map(|()| count)
-    }
-}
-
-/// A stream for tasks of a runtime.
-pub(crate) struct AsyncStream {
-    stream: MaybeTls<Wire, ClientSide>,
-    traced: Option<Traced>,
-    time: Option<TlsTime>,
-}
-
-impl AsyncStream {
-    /// Returns the state of TLS, if there is TLS.
-    pub(crate) fn machine(&self) -> Option<&ClientMachine> {
-        self.stream.machine()
-    }
-
-    fn poll<T>(&mut self, poll: impl FnOnce(Pin<&mut MaybeTls<Wire, ClientSide>>) -> T) -> T {
-        let stream = Pin::new(&mut self.stream);
-        match &self.time {
-            Some(time) => time.measure(|| poll(stream)),
-            None => poll(stream),
-        }
-    }
-}
-
-impl AsyncRead for AsyncStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let is_room = buffer.remaining() > 0;
-        let polled = self.poll(|stream| stream.poll_read(context, buffer));
-        if let (Some(traced), Poll::Ready(read)) = (&self.traced, &polled)
-            && is_room
-        {
-            traced.read(read.as_ref().map(|()| &buffer.filled()[before..]));
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for AsyncStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = self.poll(|stream| stream.poll_write(context, bytes));
-        if let (Some(traced), Poll::Ready(Ok(count))) = (&self.traced, &polled) {
-            traced.sent(&bytes[..*count]);
-        }
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = self.poll(|stream| stream.poll_write_vectored(context, slices));
-        if let (Some(traced), Poll::Ready(Ok(count))) = (&self.traced, &polled) {
-            let mut left = *count;
-            for slice in slices {
-                let here = left.min(slice.len());
-                traced.sent(&slice[..here]);
-                left -= here;
-            }
-        }
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(|stream| stream.poll_flush(context))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = self.poll(|stream| stream.poll_shutdown(context));
-        if let (Some(traced), Poll::Ready(Ok(()))) = (&self.traced, &polled) {
-            traced.finished();
-        }
-        polled
-    }
-}
-
-/// A socket, whose time is not that of TLS above it, and whose bytes are then ciphertext.
-#[derive(Debug)]
-struct Wire {
-    io: tokio::net::TcpStream,
-    tls: Option<(TlsTime, Option<Traced>)>,
-}
-
-impl Wire {
-    fn poll<T>(&mut self, poll: impl FnOnce(Pin<&mut tokio::net::TcpStream>) -> T) -> T {
-        let io = Pin::new(&mut self.io);
-        match &self.tls {
-            Some((time, _)) => time.except(|| poll(io)),
-            None => poll(io),
-        }
-    }
-
-    fn tap(&self, from: Side, bytes: &[u8]) {
-        if let Some((_, Some(traced))) = &self.tls
-            && !bytes.is_empty()
-        {
-            traced.wire(from, bytes);
-        }
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = self.poll(|io| io.poll_read(context, buffer));
-        self.tap(Side::Server, &buffer.filled()[before..]);
-        polled
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = self.poll(|io| io.poll_write(context, bytes));
-        if let Poll::Ready(Ok(count)) = &polled {
-            self.tap(Side::Client, &bytes[..*count]);
-        }
-        polled
-    }
-
-    /// Only plaintext is written so, which is not tapped here.
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll(|io| io.poll_write_vectored(context, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
 

@@ -11,6 +11,7 @@ use anyport_testkit::harness::{
     DEADLINE, Outcome, Running, Sample, Server, anyport, anyport_command, anyport_with_input,
     lines, signal, start,
 };
+use anyport_testkit::harness::tokens::{BOB, guarded};
 use anyport_testkit::noise;
 use serde_json::Value;
 
@@ -46,13 +47,13 @@ fn mode(path: &Path) -> u32 {
 fn every_scheme_has_its_events_when_it_sends_and_receives() {
     let server = Server::start(&[]);
     for (number, (scheme, expected)) in [
-        ("tcp", &["connected"][..]),
-        ("tls", &["tls-done"]),
-        ("ws", &["connected"]),
-        ("wss", &["tls-done"]),
-        ("frames", &["connected"]),
-        ("http", &["connected"]),
-        ("https", &["tls-done"]),
+        ("tcp", &["line", "content", "line"][..]),
+        ("tls", &["tls-done", "line", "content", "line"]),
+        ("ws", &["head", "head", "frame"]),
+        ("wss", &["tls-done", "head", "head", "frame"]),
+        ("frames", &["frame"]),
+        ("http", &["head", "content", "head"]),
+        ("https", &["tls-done", "http2"]),
     ]
     .into_iter()
     .enumerate()
@@ -67,13 +68,14 @@ fn every_scheme_has_its_events_when_it_sends_and_receives() {
         assert_eq!(sent.json()[0]["event"], "receipt", "{scheme}: {sent:?}");
         let events = trace(&sent);
         follow(&events, &["trace", "resolved", "attempt", "connected"]);
-        follow(&events, &[expected, &["fin"]].concat());
+        let connected = &["connected"][..];
+        follow(&events, &[connected, expected, &["fin"]].concat());
         assert!(names(&events).contains(&"sample"), "{scheme}: {sent:?}");
         let here = tempfile::tempdir().unwrap();
         let (to, url) = (here.path().join("x"), server.url(scheme, scheme));
         let get = ["trace", "--json", "get", "-o", to.to_str().unwrap(), &url];
         let got = anyport(&[&get[..], insecure].concat()).succeeds();
-        follow(&trace(&got), &[expected, &["fin"]].concat());
+        follow(&trace(&got), &[connected, expected, &["fin"]].concat());
         assert!(std::fs::read(&to).unwrap() == content, "{scheme}");
     }
 }
@@ -91,12 +93,12 @@ fn bytes_that_the_kernel_moves_are_counted() {
     };
     let send = ["trace", "--json", "send", "--digest", "none", sample.path(), &url];
     let sent = anyport(&send).succeeds();
-    assert!(bytes(&sent, "client") >= content.len() as u64);
+    assert_eq!(bytes(&sent, "client"), content.len() as u64);
     let here = tempfile::tempdir().unwrap();
     let to = here.path().join("x");
     let url = server.url("tcp", "x");
     let get = ["trace", "--json", "get", "--digest", "none", "-o", to.to_str().unwrap(), &url];
-    assert!(bytes(&anyport(&get).succeeds(), "server") >= content.len() as u64);
+    assert_eq!(bytes(&anyport(&get).succeeds(), "server"), content.len() as u64);
 }
 
 #[test]
@@ -111,7 +113,7 @@ fn a_trace_of_a_failure_is_printed_and_the_exit_code_is_that_of_the_command() {
     assert_eq!(refused.stderr, plain.stderr, "stderr is that of the command");
     let server = Server::start(&["--read-only"]);
     let refused = anyport(&["trace", "--json", "send", sample.path(), &server.url("tcp", "")]);
-    follow(&trace(&refused.exits(4)), &["connected", "failed"]);
+    follow(&trace(&refused.exits(4)), &["connected", "line", "failed"]);
     let missing = anyport(&["trace", "--json", "send", "/does/not/exist", &url]).exits(1);
     follow(&trace(&missing), &["failed"]);
 }
@@ -126,7 +128,7 @@ fn after_ctrl_c_the_trace_is_printed() {
     server.growing_part();
     signal("INT", send.id());
     let interrupted = send.outcome().exits(130).says("interrupted\nhint: run the same command");
-    follow(&trace(&interrupted), &["connected"]);
+    follow(&trace(&interrupted), &["connected", "line"]);
     // A command that does not handle Ctrl-C itself.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
@@ -214,7 +216,36 @@ fn payloads_are_kept_on_request_with_a_warning() {
     assert!(!bare.stdout.contains("the content") && bare.stderr.is_empty(), "{bare:?}");
     let flags = ["trace", "--json", "--payload", "8", "send", "--on-exists", "rename"];
     let kept = anyport(&[&flags[..], &["--no-times", sample.path(), &url]].concat()).succeeds();
+    assert!(kept.stdout.contains("the cont"), "{kept:?}");
     kept.says("may contain secrets");
+}
+
+#[test]
+fn no_output_contains_a_token_or_the_key_of_a_pipe() {
+    // One with characters that some fields encode.
+    let (server, _tokens) = guarded(&[]);
+    for (scheme, flags) in [("tcp", &[][..]), ("ws", &[]), ("wss", &["-k"]), ("https", &["-k"])] {
+        let sample = Sample::new(scheme, b"content");
+        let url = server.url(scheme, "");
+        let words = [&["trace", "--json", "send", sample.path(), &url], flags].concat();
+        let mut command = anyport_command(&words);
+        command.env("ANYPORT_TOKEN", BOB);
+        let sent = Running::start(command, None).outcome().succeeds();
+        // Its end is the same in all encodings.
+        let hidden = [BOB, "0123456789%", "Ym9ic"].iter().all(|form| !sent.stdout.contains(form));
+        assert!(hidden, "{scheme}: {sent:?}");
+        assert!(sent.stdout.contains("[redacted]"), "{scheme}: {sent:?}");
+    }
+    let server = Server::start(&[]);
+    let (key, url) = ("key-of-a-pipe", server.url("tcp", ""));
+    let sample = Sample::new("x", b"content");
+    let flags = ["trace", "--json", "send", "--pipe", key, sample.path(), &url];
+    let send = start(&flags);
+    let got = anyport(&["get", "--pipe", key, "-o", "-", &url]).succeeds();
+    assert_eq!(got.stdout, "content");
+    let sent = send.outcome().succeeds();
+    let trace = sent.stdout.split_once("\n{\"event\":\"trace\"").unwrap().1;
+    assert!(!trace.contains(key), "{trace}");
 }
 
 #[test]
