@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::dial::Step;
 use anyport_net::queues::{unacknowledged, unread};
-use anyport_net::resolve::address_text;
+use anyport_net::resolve::{address_text, is_address};
 use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::one_line::reason;
 use anyport_trace::{Basis, Event, Protocol, Recorder, Sample, Side, Tap, Time, What};
@@ -72,6 +72,8 @@ impl Traced {
     /// Records a step of connecting to `host`, which began at `since`.
     pub(crate) fn step(&self, host: &str, since: Instant, step: Step<'_>) {
         match step {
+            // The resolver is not asked for an address.
+            Step::Resolved(_) if is_address(host) => {}
             Step::Resolved(addresses) => {
                 let addresses = addresses.iter().map(|address| address_text(*address)).collect();
                 self.add_since(since, What::Resolved { host: host.to_owned(), addresses });

@@ -201,3 +201,26 @@ impl Recorder {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn samples_beyond_the_limit_are_thinned_evenly() {
+        let recorder = Recorder::new(Limits { samples: 100, ..Limits::default() });
+        for at in 0..10_000 {
+            let at = Time(Duration::from_millis(at));
+            recorder.sample(Sample { at, ..Sample::default() });
+        }
+        let samples = recorder.finish().samples;
+        assert!((50..=100).contains(&samples.len()), "{}", samples.len());
+        let times: Vec<_> = samples.iter().map(|sample| sample.at.0).collect();
+        assert!(times.is_sorted() && times.last() == Some(&Duration::from_millis(9999)));
+        // No long time without one, at the beginning neither.
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(longest <= Duration::from_millis(256) && times[0] <= longest, "{times:?}");
+    }
+}

@@ -7,11 +7,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
+use anyport_testkit::harness::tokens::{BOB, guarded};
 use anyport_testkit::harness::{
     DEADLINE, Outcome, Running, Sample, Server, anyport, anyport_command, anyport_with_input,
     lines, signal, start,
 };
-use anyport_testkit::harness::tokens::{BOB, guarded};
 use anyport_testkit::noise;
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ fn every_scheme_has_its_events_when_it_sends_and_receives() {
         ("ws", &["head", "head", "frame"]),
         ("wss", &["tls-done", "head", "head", "frame"]),
         ("frames", &["frame"]),
-        ("http", &["head", "content", "head"]),
+        ("http", &["head", "head"]),
         ("https", &["tls-done", "http2"]),
     ]
     .into_iter()
@@ -67,7 +67,7 @@ fn every_scheme_has_its_events_when_it_sends_and_receives() {
         let sent = anyport(&send).succeeds();
         assert_eq!(sent.json()[0]["event"], "receipt", "{scheme}: {sent:?}");
         let events = trace(&sent);
-        follow(&events, &["trace", "resolved", "attempt", "connected"]);
+        follow(&events, &["trace", "attempt", "connected"]);
         let connected = &["connected"][..];
         follow(&events, &[connected, expected, &["fin"]].concat());
         assert!(names(&events).contains(&"sample"), "{scheme}: {sent:?}");
@@ -109,6 +109,9 @@ fn a_trace_of_a_failure_is_printed_and_the_exit_code_is_that_of_the_command() {
     let url = format!("127.0.0.1:{port}");
     let refused = anyport(&["trace", "--json", "send", sample.path(), &url]).exits(3);
     follow(&trace(&refused), &["attempt", "attempt-failed", "failed", "diagnosis"]);
+    let named = format!("localhost:{port}");
+    let named = anyport(&["trace", "--json", "send", sample.path(), &named]).exits(3);
+    follow(&trace(&named), &["resolved", "attempt", "attempt-failed", "failed"]);
     let plain = anyport(&["send", sample.path(), &url]).exits(3);
     assert_eq!(refused.stderr, plain.stderr, "stderr is that of the command");
     let server = Server::start(&["--read-only"]);
@@ -218,6 +221,18 @@ fn payloads_are_kept_on_request_with_a_warning() {
     let kept = anyport(&[&flags[..], &["--no-times", sample.path(), &url]].concat()).succeeds();
     assert!(kept.stdout.contains("the cont"), "{kept:?}");
     kept.says("may contain secrets");
+}
+
+#[test]
+fn events_beyond_the_limit_are_counted() {
+    let (server, sample) = (Server::start(&[]), Sample::new("x", b"content"));
+    let url = server.url("ws", "");
+    let flags = ["trace", "--json", "--events", "3", "send", sample.path(), &url];
+    let trace = trace(&anyport(&flags).succeeds());
+    let is_event = |line: &&Value| line["event"] != "sample";
+    // The header and the diagnosis are no events.
+    assert_eq!(trace.iter().filter(is_event).count(), 5, "{trace:?}");
+    assert!(trace[0]["left_out"].as_u64().unwrap() > 3, "{trace:?}");
 }
 
 #[test]
