@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_trace::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes, diagnosis};
+use anyport_trace::{Diagnosis, Direction, Evidence, Limit, Recorder, Remote, TcpTimes, diagnosis};
 
 use crate::connect::{ConnectOptions, Socket};
 use crate::content::Spent;
@@ -18,6 +18,8 @@ use crate::content::Spent;
 pub(crate) struct Measuring {
     /// Its first step.
     began: Instant,
+    /// When its connection was open.
+    opened: Instant,
     /// Of its connection, before its content.
     before: State,
 }
@@ -39,7 +41,14 @@ impl Measuring {
     /// Begins with a connection that is open. Its first transfer includes the time of opening it.
     pub(crate) fn begin(socket: &Socket) -> Self {
         let began = socket.take_began().unwrap_or_else(Instant::now);
-        Self { began, before: State::of(socket) }
+        Self { began, opened: Instant::now(), before: State::of(socket) }
+    }
+
+    /// Returns the measurements of an interactive connection, whose bytes the kernel counts.
+    fn both(&self, socket: &Socket) -> Evidence {
+        let moved = |tcp: &TcpInfo| tcp.acked.unwrap_or(0) + tcp.received.unwrap_or(0);
+        let bytes = moved(&socket.tcp()).saturating_sub(moved(&self.before.tcp));
+        self.evidence(Direction::Both, socket, bytes, self.opened)
     }
 
     /// Returns the measurements of content that was sent, after its receipt.
@@ -85,6 +94,27 @@ impl Measuring {
             tcp: times(&self.before.tcp, &now.tcp),
             ..Evidence::default()
         }
+    }
+}
+
+/// An interactive connection of a trace. Its measurements are added when it is dropped.
+pub(crate) struct Interactive {
+    trace: Recorder,
+    measuring: Measuring,
+    socket: Socket,
+}
+
+impl Interactive {
+    /// Begins behind the handshakes; `None` without a trace.
+    pub(crate) fn begin(connect: &ConnectOptions, socket: Socket) -> Option<Self> {
+        let trace = connect.trace.clone()?;
+        Some(Self { trace, measuring: Measuring::begin(&socket), socket })
+    }
+}
+
+impl Drop for Interactive {
+    fn drop(&mut self) {
+        self.trace.measured(self.measuring.both(&self.socket));
     }
 }
 

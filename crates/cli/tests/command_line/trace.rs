@@ -173,6 +173,32 @@ fn data_keeps_stdout_for_itself() {
 }
 
 #[test]
+fn conversations_and_pipes_are_diagnosed_too() {
+    let server = Server::start(&[]);
+    let is_measured = |outcome: &Outcome, lines: &str| {
+        let last = lines.lines().rfind(|line| line.contains(r#""event":"diagnosis""#)).unwrap();
+        assert!(!last.contains("nothing was measured"), "{outcome:?}");
+    };
+    let echo = server.url("ws", "echo");
+    let cat = anyport_with_input(&["trace", "--json", "cat", &echo], b"hello\n").succeeds();
+    is_measured(&cat, &cat.stderr);
+    for scheme in ["tcp", "ws"] {
+        let room = server.url(scheme, "rooms/lobby");
+        let chat = ["trace", "--json", "chat", "--as", "ann", &room];
+        let chat = anyport_with_input(&chat, b"hello\n").succeeds();
+        is_measured(&chat, &chat.stderr);
+    }
+    let (url, sample) = (server.url("tcp", ""), Sample::new("x", b"content"));
+    let send = start(&["trace", "--json", "send", "--pipe", "key", sample.path(), &url]);
+    let get = ["trace", "--json", "get", "--pipe", "key", "-o", "-", &url];
+    let got = anyport(&get).succeeds();
+    assert_eq!(got.stdout, "content");
+    is_measured(&got, &got.stderr);
+    let sent = send.outcome().succeeds();
+    is_measured(&sent, &sent.stdout);
+}
+
+#[test]
 fn output_files_are_the_owners_alone_and_are_opened_before_the_transfer() {
     let (server, sample) = (Server::start(&[]), Sample::new("x", b"content"));
     let url = server.url("tcp", "");

@@ -16,6 +16,7 @@ use crate::channel::handshake::upgrade;
 use crate::connect::{self, connect};
 use crate::error::{Error, ErrorKind, Transferred};
 use crate::keys::RandomKeys;
+use crate::measure::Interactive;
 use crate::stream::{AsyncStream, Duplex, Outbox};
 use crate::target::{Scheme, Target};
 
@@ -53,6 +54,8 @@ struct Connection {
     coding: Coding,
     /// Input that followed a handshake's response.
     early: Vec<u8>,
+    /// Of a trace.
+    _measured: Option<Interactive>,
 }
 
 enum Coding {
@@ -96,7 +99,7 @@ impl Connection {
         if target.scheme == Scheme::Http {
             return Err(no_channel());
         }
-        let connect::Connection { mut stream, peer, .. } = connect(target, &options.connect)?;
+        let connect::Connection { mut stream, peer, socket } = connect(target, &options.connect)?;
         let (mut early, mut out) = (Vec::new(), Vec::new());
         let receiver = Box::new(Receiver::new(Role::Client, &Limits::default()));
         let mut sender = Sender::client(RandomKeys::new());
@@ -117,7 +120,8 @@ impl Connection {
             .into_async()
             .map_err(|source| Error::lost(peer, Transferred::Messages, source))?;
         let Duplex { reader, writer } = Duplex::new(stream, out);
-        Ok(Self { reader, writer, peer, coding, early })
+        let measured = Interactive::begin(&options.connect, socket);
+        Ok(Self { reader, writer, peer, coding, early, _measured: measured })
     }
 
     async fn carry(

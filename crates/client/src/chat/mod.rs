@@ -31,6 +31,7 @@ use crate::channel::handshake::upgrade;
 use crate::connect::{self, ConnectOptions, connect};
 use crate::error::{Consequence, Error, ErrorKind, ErrorOrigin, Transferred, no_runtime};
 use crate::keys::{RandomKeys, handshake_key};
+use crate::measure::Interactive;
 use crate::stream::{Duplex, Stream, ended};
 use crate::target::{Scheme, Target};
 
@@ -155,6 +156,8 @@ struct Connection {
     stream: Duplex,
     wire: Wire,
     peer: Peer,
+    /// Of a trace.
+    _measured: Option<Interactive>,
 }
 
 impl Chat<'_> {
@@ -206,11 +209,13 @@ impl Chat<'_> {
     /// Connects and performs the handshake. Input waits meanwhile.
     fn connect(&self) -> Result<Connection, Error> {
         let target = self.target;
-        let connect::Connection { mut stream, peer, .. } = connect(target, &self.options.connect)?;
+        let connect::Connection { mut stream, peer, socket } =
+            connect(target, &self.options.connect)?;
         let join = self.member.join();
         let connection = |stream: Stream, wire, out| {
             let stream = Duplex::new(stream.into_async()?, out);
-            Ok(Connection { stream, wire, peer })
+            let measured = Interactive::begin(&self.options.connect, socket);
+            Ok(Connection { stream, wire, peer, _measured: measured })
         };
         let broken = |source| Error::lost(peer, Transferred::Messages, source);
         if target.scheme == Scheme::Tcp {

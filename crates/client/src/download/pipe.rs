@@ -2,17 +2,19 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_proto::peer::Peer;
 use anyport_proto::pipe::{PipeKey, Take};
 use anyport_proto::preface::{Reply, take_line, with_token};
 use anyport_proto::transfer::offer::OnExists;
 use anyport_store::{LocalError, LocalFile, check_replaceable};
+use anyport_trace::Evidence;
 
 use super::not_written;
-use crate::connect::ConnectOptions;
+use crate::connect::{ConnectOptions, Connection};
 use crate::error::{Error, ErrorKind, Transferred, cut};
+use crate::measure::{Measuring, diagnosed};
 use crate::send::pipe::{connect, read_line};
 use crate::stream::BUFFER;
 use crate::target::Target;
@@ -82,7 +84,8 @@ fn copy(
     options: &ConnectOptions,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<Taken, Error> {
-    let (mut stream, peer) = connect(target, options)?;
+    let Connection { mut stream, peer, socket } = connect(target, options)?;
+    let measuring = Measuring::begin(&socket);
     let broken = |received| move |error| Error::lost(peer, Transferred::Received(received), error);
     // A FIN would only end the sending direction: the server would wait for this client, and send
     // content to it in vain.
@@ -97,11 +100,14 @@ fn copy(
         Ok(_) | Err(_) => return Err(Error::at(peer, ErrorKind::Answer(cut(&line)))),
     };
     let (started, mut buffer, mut bytes) = (Instant::now(), vec![0; BUFFER], 0);
+    let mut storing = Duration::ZERO;
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
+                let began = Instant::now();
                 sink(&buffer[..count])?;
+                storing += began.elapsed();
                 bytes += count as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -112,5 +118,7 @@ fn copy(
         return Err(broken(bytes)(io::ErrorKind::UnexpectedEof.into()));
     }
     stream.ends_in_order().map_err(broken(bytes))?;
+    let measured = measuring.received(&socket, bytes, started);
+    diagnosed(options, Evidence { storing, ..measured });
     Ok(Taken { peer, path: None, bytes, seconds: started.elapsed().as_secs_f64() })
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_net::waiting::Waiting;
 use anyport_proto::peer::Peer;
@@ -11,8 +11,9 @@ use anyport_proto::pipe::{Give, Piped};
 use anyport_proto::preface::{Reply, give_line, with_token};
 
 use crate::connect::{ConnectOptions, Connection};
-use crate::content::{OpenError, Source};
+use crate::content::{OpenError, Source, Spent};
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
+use crate::measure::{Measuring, diagnosed};
 use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
 
@@ -28,7 +29,8 @@ pub fn give(
     progress: &dyn Fn(u64),
 ) -> Result<(Peer, Piped), Error> {
     let (file, size) = open(source)?;
-    let (mut stream, peer) = connect(target, options)?;
+    let Connection { mut stream, peer, socket } = connect(target, options)?;
+    let measuring = Measuring::begin(&socket);
     let broken = |sent| move |error| Error::lost(peer, Transferred::Sent(sent), error);
     let line = give_line(&Give { size, ..give.clone() });
     let line = with_token(line, target.token.as_ref());
@@ -37,9 +39,10 @@ pub fn give(
         stream.resets_at_end().map_err(broken(0))?;
     }
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
-    let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0 };
+    let spent = Spent { is_stream: size.is_none(), ..Spent::default() };
+    let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0, spent };
     let written = giving.write(&file, progress);
-    let sent = giving.sent;
+    let (sent, spent) = (giving.sent, giving.spent);
     if let Err(Stopped::Local(error)) = written {
         let _ = stream.resets_at_end();
         return Err(error);
@@ -51,7 +54,10 @@ pub fn give(
         (Err(_), Err(Stopped::Broken(error))) | (Err(error), _) => return Err(broken(sent)(error)),
     };
     match Reply::parse(&line) {
-        Ok(Reply::Piped(piped)) if piped.bytes == sent => Ok((peer, piped)),
+        Ok(Reply::Piped(piped)) if piped.bytes == sent => {
+            diagnosed(options, measuring.sent(&socket, sent, &spent, None));
+            Ok((peer, piped))
+        }
         Ok(Reply::Piped(piped)) => {
             Err(Error::at(peer, ErrorKind::BytesDiffer { ours: sent, theirs: piped.bytes }))
         }
@@ -79,12 +85,12 @@ fn open(source: &Source) -> Result<(File, Option<u64>), Error> {
 }
 
 /// Connects to a pipe. Its server reads and sends nothing until the other side is there.
-pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<(Stream, Peer), Error> {
+pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Connection, Error> {
     let options = ConnectOptions { unacknowledged: None, ..options.clone() };
-    let Connection { stream, peer, socket } = crate::connect::connect(target, &options)?;
+    let connection = crate::connect::connect(target, &options)?;
     // The server's own limit for the wait passes first, with a refusal that names it.
-    socket.end_handshake(options.timeout.saturating_add(SLACK));
-    Ok((stream, peer))
+    connection.socket.end_handshake(options.timeout.saturating_add(SLACK));
+    Ok(connection)
 }
 
 struct Giving<'a> {
@@ -93,6 +99,7 @@ struct Giving<'a> {
     /// Bytes that were promised, if any were.
     left: Option<u64>,
     sent: u64,
+    spent: Spent,
 }
 
 impl Giving<'_> {
@@ -106,7 +113,11 @@ impl Giving<'_> {
             }
             let most = self.left.map_or(BUFFER, |left| usize::try_from(left).unwrap_or(BUFFER));
             let most = most.min(BUFFER);
-            let count = match Waiting(file).read(&mut buffer[..most]) {
+            let began = Instant::now();
+            self.spent.first.get_or_insert(began);
+            let read = Waiting(file).read(&mut buffer[..most]);
+            self.spent.reading += began.elapsed();
+            let count = match read {
                 Ok(count) => count,
                 Err(source) => {
                     let path = self.source.path().to_owned();
