@@ -4,6 +4,11 @@ use std::fmt::{self, Write};
 
 use anyport_proto::visible::make_visible;
 
+/// Width of a picture, its margin, and its right end.
+pub(super) const WIDTH: f64 = 1000.0;
+pub(super) const MARGIN: f64 = 24.0;
+pub(super) const RIGHT: f64 = WIDTH - MARGIN;
+
 /// Escaped for text and attributes of XML and HTML: visible characters, and none that XML cannot
 /// hold.
 pub(super) fn escape(text: &str) -> String {

@@ -1,7 +1,7 @@
 //! What an event holds beyond its one line: fields, numbers, the bits of a header.
 
 use super::labels::peer;
-use super::rows::Detail;
+use super::model::Detail;
 use super::words::grouped;
 use crate::event::{Certificate, WebSocketFrame, What};
 use crate::segment::{Checksum, Segment, Syn, TcpOption};

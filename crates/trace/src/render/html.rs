@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::canvas::escape;
 use super::ladder::ROWS;
-use super::rows::{Detail, Row, rows};
+use super::model::{Detail, Row};
+use super::rows::rows;
 use super::style::{page_style, svg_style};
 use super::svg::{run, svg};
 use super::words::{diagnosis_lines, milliseconds};

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::make_visible;
 
-use super::rows::count;
-use super::words::{duration, grouped};
+use super::words::{count, duration, grouped};
 use crate::event::{Event, Http2Frame, TlsMessage, WebSocketFrame, What};
 use crate::segment::{Mark, Segment};
 

@@ -2,9 +2,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::canvas::{Anchor, Canvas};
-use super::rows::{Detail, Layer, Row};
-use super::svg::RIGHT;
+use super::canvas::{Anchor, Canvas, RIGHT};
+use super::model::{Detail, Layer, Row};
 use super::words::{cut, duration, milliseconds, wrapped};
 use crate::event::{Basis, Side, What};
 use crate::recorder::Trace;

@@ -8,6 +8,7 @@ mod examples;
 mod html;
 mod labels;
 mod ladder;
+mod model;
 mod overview;
 mod rows;
 mod scale;

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use anyport_proto::transfer::units::format_bytes;
 
-use super::canvas::{Anchor, Canvas};
+use super::canvas::{Anchor, Canvas, MARGIN, RIGHT};
 use super::curves::{Curve, curves};
 use super::labels::bytes;
-use super::rows::{Layer, is_alarm};
+use super::model::{Layer, is_alarm};
 use super::scale::Scale;
 use super::streams::streams;
-use super::svg::{MARGIN, RIGHT};
 use super::words::{cut, duration, grouped};
 use crate::event::{Basis, Event, Side, Time, What};
 use crate::recorder::Trace;

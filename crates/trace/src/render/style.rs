@@ -133,7 +133,7 @@ pub(super) fn page_style() -> String {
 mod tests {
     use super::*;
     use crate::render::curves::CLASSES;
-    use crate::render::rows::Layer;
+    use crate::render::model::Layer;
 
     #[test]
     fn tokens_are_those_of_the_page() {

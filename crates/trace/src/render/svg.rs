@@ -1,16 +1,13 @@
 //! A trace as a picture: time from left to right above, from top to bottom below.
 
-use super::canvas::{Anchor, Canvas};
-use super::rows::{Layer, count, rows};
+use super::canvas::{Anchor, Canvas, MARGIN, RIGHT, WIDTH};
+use super::model::Layer;
+use super::rows::rows;
 use super::style::svg_style;
-use super::words::{date, diagnosis_lines, wrapped};
+use super::words::{count, date, diagnosis_lines, wrapped};
 use super::{ladder, overview};
 use crate::diagnosis::Limit;
 use crate::recorder::Trace;
-
-pub(super) const WIDTH: f64 = 1000.0;
-pub(super) const MARGIN: f64 = 24.0;
-pub(super) const RIGHT: f64 = WIDTH - MARGIN;
 
 /// A run of events that repeat each other is drawn in at most so many steps, so that it is seen
 /// how a transfer went on.

@@ -5,7 +5,8 @@ use anyport_proto::visible::make_visible;
 use unicode_width::UnicodeWidthStr;
 
 use super::curves::{Curve, curves};
-use super::rows::{Detail, Layer, Row, rows};
+use super::model::{Detail, Layer, Row};
+use super::rows::rows;
 use super::streams::{Stream, streams};
 use super::words::{cut, date, diagnosis_lines, grouped, milliseconds, padded, wrapped};
 use crate::event::{Basis, Side};

@@ -53,6 +53,11 @@ pub(super) fn grouped(number: u64) -> String {
     out
 }
 
+/// A number with its unit, the unit in the plural unless it is one.
+pub(super) fn count(number: u64, unit: &str) -> String {
+    format!("{} {unit}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 /// When a trace began, as in `Fri, 15 Jan 2027 08:00:00 GMT`; empty if that is not known.
 pub(super) fn date(began: f64) -> String {
     // `fmt_http_date` allows years up to 9999.
