@@ -44,7 +44,10 @@ const MODULES: [(&str, &str); 12] = [
         "capture blocking unix congestion keepalive linger pace prefixed queues resolve address \
          path shared tcp_info waiting copy dial listen reactor",
     ),
-    ("trace", "segment event sample diagnosis redact recorder codec decode tap explain render"),
+    (
+        "trace",
+        "segment event sample diagnosis redact recorder codec decode pcap tcp tap explain render",
+    ),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
         "server",

@@ -6,12 +6,14 @@ mod decode;
 mod diagnosis;
 mod event;
 mod explain;
+mod pcap;
 mod recorder;
 mod redact;
 pub mod render;
 mod sample;
 mod segment;
 mod tap;
+pub mod tcp;
 
 pub use codec::{MAX_LINE, MAX_LINES, ReadError};
 pub use decode::Protocol;
@@ -19,6 +21,7 @@ pub use diagnosis::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes, dia
 pub use event::{
     Basis, Certificate, Event, Http2Frame, LengthForm, Side, Time, TlsMessage, WebSocketFrame, What,
 };
+pub use pcap::PcapWriter;
 pub use recorder::{Header, Limits, Recorder, Trace};
 pub use redact::{redact_command, redact_text};
 pub use sample::Sample;

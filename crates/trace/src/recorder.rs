@@ -70,6 +70,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     trace: Trace,
+    /// Captured segments, apart from the other events, which cannot displace them.
+    segments: Vec<Event>,
     connections: u32,
     evidence: Vec<Evidence>,
     secrets: Secrets,
@@ -114,8 +116,9 @@ impl Recorder {
     /// Records an event, without its secrets; returns its number unless the trace is full.
     pub(crate) fn push(&self, mut event: Event) -> Option<usize> {
         let mut state = self.state();
+        let segments = if state.trace.header.captured { self.max_segments() } else { 0 };
         let number = state.trace.events.len();
-        if number >= self.0.limits.events {
+        if number >= self.0.limits.events.saturating_sub(segments) {
             state.trace.left_out += 1;
             return None;
         }
@@ -151,6 +154,40 @@ impl Recorder {
         &self.0.limits
     }
 
+    /// Packets are captured: from now on half of the events are segments.
+    pub(crate) fn captures(&self) {
+        self.state().trace.header.captured = true;
+    }
+
+    /// Records a captured segment, or a note about them.
+    ///
+    /// When there are too many, every other one without marks is removed; when these are few, every
+    /// other one with marks; SYN, FIN and RST only when there is nothing else.
+    pub(crate) fn segment(&self, event: Event) {
+        let state = &mut *self.state();
+        let max = self.max_segments();
+        let events = &mut state.segments;
+        if events.len() >= max {
+            // A rank of a few segments would be searched again and again.
+            let is_worth = |rank: &u8| {
+                events.iter().filter(|event| self::rank(event) == *rank).count() > max / 8
+            };
+            let removed = [0, 1, 2].into_iter().find(is_worth).unwrap_or(2);
+            let (before, mut keep) = (events.len(), false);
+            events.retain(|event| {
+                keep ^= rank(event) == removed;
+                keep || rank(event) != removed
+            });
+            state.trace.left_out += (before - events.len()) as u64;
+        }
+        events.push(event);
+    }
+
+    /// Maximum number of segments: half of the events.
+    fn max_segments(&self) -> usize {
+        (self.0.limits.events / 2).max(1)
+    }
+
     /// Records a sample. A full buffer is thinned: every other sample is removed.
     pub fn sample(&self, sample: Sample) {
         let samples = &mut self.state().trace.samples;
@@ -180,6 +217,7 @@ impl Recorder {
     pub fn finish(&self) -> Trace {
         let mut state = self.state();
         let mut trace = std::mem::take(&mut state.trace);
+        trace.events.append(&mut state.segments);
         let evidence = std::mem::take(&mut state.evidence);
         // A secret may be in events before the one that shows what it is.
         trace.events.iter_mut().for_each(|event| state.secrets.clean(&mut event.what));
@@ -199,6 +237,16 @@ impl Recorder {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which segments are removed first: those without marks have rank 0.
+fn rank(event: &Event) -> u8 {
+    let What::Segment(segment) = &event.what else { return 2 };
+    let is_control = |flag: &String| ["SYN", "FIN", "RST"].contains(&&**flag);
+    match segment.flags.iter().any(is_control) {
+        true => 2,
+        false => u8::from(!segment.marks.is_empty()),
     }
 }
 

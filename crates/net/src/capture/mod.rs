@@ -9,6 +9,7 @@ mod ring;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -143,11 +144,12 @@ impl Capture {
     pub fn lost(&self) -> u64 {
         ring::lost(&self.socket)
     }
+}
 
-    /// Returns the name of an interface.
-    pub fn name_of(&self, interface: u32) -> Option<String> {
-        rustix::net::netdevice::index_to_name(&self.socket, interface).ok()
-    }
+/// Returns the name of an interface.
+pub fn interface_name(index: u32) -> Option<String> {
+    let socket = UnixDatagram::unbound().ok()?;
+    rustix::net::netdevice::index_to_name(&socket, index).ok()
 }
 
 impl Drop for Capture {
@@ -308,6 +310,7 @@ mod tests {
             assert!(*at + Duration::from_millis(5) > began && *at < Instant::now());
         }
         assert_eq!(capture.lost(), 0);
+        assert_eq!(interface_name(1).as_deref(), Some("lo"));
     }
 
     #[test]

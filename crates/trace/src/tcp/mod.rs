@@ -1,0 +1,267 @@
+//! Captured packets: segments of each connection, decoded, with marks.
+//!
+//! ```text
+//!   packet ─► pending (the client's port is not known yet) ─► flow: one interface ─► track ─► event
+//!                                                              └► pcapng
+//! ```
+
+mod decode;
+mod interfaces;
+mod track;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::event::{Basis, Event, Side, What};
+pub use crate::pcap::Packet;
+use crate::pcap::PcapWriter;
+use crate::recorder::Recorder;
+use crate::segment::{Mark, Segment};
+use decode::decode;
+use interfaces::{Interfaces, Owned};
+use track::Track;
+
+/// The connections of a capture: their packets become events of the trace, and a pcapng file.
+#[derive(Debug)]
+pub struct Flows {
+    recorder: Recorder,
+    pcap: Option<PcapWriter>,
+    error: Option<io::Error>,
+    /// The connection that is being made, and the addresses of its server.
+    dialing: Option<(u32, Vec<SocketAddr>)>,
+    /// Its packets, and those of others to the same server.
+    pending: Vec<Owned>,
+    /// Bytes of them.
+    pending_bytes: usize,
+    flows: Vec<Flow>,
+    /// Packets that were not kept.
+    lost: u64,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Flow {
+    number: u32,
+    client: SocketAddr,
+    server: SocketAddr,
+    interfaces: Interfaces,
+    track: Track,
+    segments: [u64; 2],
+    payload: [u64; 2],
+    marks: [u64; MARKS.len()],
+}
+
+const MARKS: [(Mark, &str); 6] = [
+    (Mark::Retransmission, "retransmissions"),
+    (Mark::OutOfOrder, "out of order"),
+    (Mark::DuplicateAck, "duplicate acknowledgements"),
+    (Mark::ZeroWindow, "windows of 0"),
+    (Mark::Probe, "probes"),
+    (Mark::WindowUpdate, "window updates"),
+];
+
+/// Maximum number of packets that wait until the client's port is known.
+const MAX_PENDING: usize = 4096;
+/// Maximum memory of them.
+const MAX_PENDING_BYTES: usize = 4 << 20;
+/// Maximum number of connections that are tracked; the first ones end.
+const MAX_FLOWS: usize = 64;
+
+impl Flows {
+    /// Begins with no connection. All packets of connections go to `pcap`, too.
+    #[must_use]
+    pub fn new(recorder: &Recorder, pcap: Option<PcapWriter>) -> Self {
+        Self {
+            recorder: recorder.clone(),
+            pcap,
+            error: None,
+            dialing: None,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            flows: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    /// Connection `number` is being made to one of these addresses. The unspecified address is any.
+    pub fn dialing(&mut self, number: u32, servers: &[SocketAddr]) {
+        self.recorder.captures();
+        self.failed();
+        self.dialing = Some((number, servers.iter().copied().map(canonical).collect()));
+    }
+
+    /// The connection that was being made has these addresses. Packets of other attempts and of
+    /// other programs are discarded.
+    pub fn connected(&mut self, number: u32, client: SocketAddr, server: SocketAddr) {
+        self.dialing = None;
+        self.begin(number, canonical(client), canonical(server));
+        for packet in self.take_pending() {
+            self.add(packet.borrow());
+        }
+    }
+
+    /// The connection that was being made failed: all connections to its server that began
+    /// meanwhile were attempts.
+    fn failed(&mut self) {
+        let Some((number, ..)) = self.dialing.take() else { return };
+        for packet in self.take_pending() {
+            let packet = packet.borrow();
+            if let Some(decoded) = decode(packet.bytes, packet.length as usize, packet.checksum)
+                && is_syn(&decoded.segment)
+                && self.flow(decoded.source, decoded.destination).is_none()
+            {
+                self.begin(number, decoded.source, decoded.destination);
+            }
+            self.add(packet);
+        }
+    }
+
+    /// Adds a packet of any connection.
+    pub fn add(&mut self, packet: Packet<'_>) {
+        let Some(decoded) = decode(packet.bytes, packet.length as usize, packet.checksum) else {
+            return;
+        };
+        let Some(index) = self.flow(decoded.source, decoded.destination) else {
+            self.wait(packet, decoded.source, decoded.destination);
+            return;
+        };
+        for packet in self.flows[index].interfaces.accept(packet) {
+            let packet = packet.borrow();
+            if let Some(pcap) = &mut self.pcap
+                && let Err(error) = pcap.write(&packet)
+            {
+                (self.pcap, self.error) = (None, Some(error));
+            }
+            let Some(decoded) = decode(packet.bytes, packet.length as usize, packet.checksum)
+            else {
+                continue;
+            };
+            let flow = &mut self.flows[index];
+            let from = if decoded.source == flow.client { Side::Client } else { Side::Server };
+            let at = self.recorder.time_of(packet.at);
+            let what = What::Segment(flow.add(at.0, from, decoded.segment));
+            let (connection, from, basis) = (Some(flow.number), Some(from), Basis::Observed);
+            self.recorder.segment(Event { at, took: None, connection, from, basis, what });
+        }
+    }
+
+    /// Keeps a packet that may be of the connection that is being made.
+    fn wait(&mut self, packet: Packet<'_>, source: SocketAddr, destination: SocketAddr) {
+        let Some((_, servers)) = &self.dialing else { return };
+        let is_server =
+            |end: SocketAddr| end.port() == port && server.is_none_or(|server| server == end.ip());
+        if !is_server(source) && !is_server(destination) {
+            return;
+        }
+        let is_full = self.pending.len() >= MAX_PENDING
+            || self.pending_bytes + packet.bytes.len() > MAX_PENDING_BYTES;
+        if is_full {
+            self.lost += 1;
+            return;
+        }
+        self.pending_bytes += packet.bytes.len();
+        self.pending.push(Owned::of(packet));
+    }
+
+    /// Returns whether nothing follows on any connection.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.dialing.is_none() && self.flows.iter().all(|flow| flow.track.is_over())
+    }
+
+    /// Ends the capture, of which the kernel `lost` so many packets. Returns how many packets
+    /// went to the pcapng file.
+    ///
+    /// # Errors
+    /// Writing that file failed.
+    pub fn finish(&mut self, lost: u64) -> io::Result<u64> {
+        self.failed();
+        let lost = self.lost + lost;
+        if lost > 0 {
+            self.note(None, format!("{lost} packets were not captured: they came too fast"));
+        }
+        for flow in std::mem::take(&mut self.flows) {
+            self.note(Some(flow.number), flow.summary());
+        }
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => self.pcap.take().map_or(Ok(0), PcapWriter::finish),
+        }
+    }
+
+    fn note(&self, connection: Option<u32>, text: String) {
+        let (at, basis) = (self.recorder.now(), Basis::Observed);
+        let what = What::Note { text };
+        self.recorder.segment(Event { at, took: None, connection, from: None, basis, what });
+    }
+
+    fn begin(&mut self, number: u32, client: SocketAddr, server: SocketAddr) {
+        if self.flows.len() == MAX_FLOWS {
+            let flow = self.flows.remove(0);
+            self.note(Some(flow.number), flow.summary());
+        }
+        self.flows.push(Flow {
+            number,
+            client,
+            server,
+            interfaces: Interfaces::default(),
+            track: Track::default(),
+            segments: [0; 2],
+            payload: [0; 2],
+            marks: [0; MARKS.len()],
+        });
+    }
+
+    fn flow(&self, source: SocketAddr, destination: SocketAddr) -> Option<usize> {
+        let ends = [source, destination];
+        self.flows.iter().rposition(|flow| {
+            ends == [flow.client, flow.server] || ends == [flow.server, flow.client]
+        })
+    }
+
+    fn take_pending(&mut self) -> Vec<Owned> {
+        self.pending_bytes = 0;
+        std::mem::take(&mut self.pending)
+    }
+}
+
+impl Flow {
+    fn add(&mut self, at: Duration, from: Side, mut segment: Segment) -> Segment {
+        self.track.add(at, from, &mut segment);
+        let side = usize::from(from == Side::Server);
+        self.segments[side] += 1;
+        self.payload[side] += segment.payload;
+        for (count, (mark, _)) in self.marks.iter_mut().zip(MARKS) {
+            *count += u64::from(segment.marks.contains(&mark));
+        }
+        segment
+    }
+
+    /// All segments, also those of which the trace has no event.
+    fn summary(&self) -> String {
+        let [client, server] = self.segments;
+        if client + server == 0 {
+            return "no packet of this connection was captured (its addresses may be translated)"
+                .into();
+        }
+        let [sent, received] = self.payload;
+        let marks = MARKS.iter().zip(self.marks).filter(|(_, count)| *count > 0);
+        let marks: String = marks.map(|((_, name), count)| format!(", {count} {name}")).collect();
+        format!(
+            "captured {client} segments of the client with {sent} bytes, \
+             {server} of the server with {received} bytes{marks}"
+        )
+    }
+}
+
+fn is_syn(segment: &Segment) -> bool {
+    segment.ack.is_none() && segment.flags.iter().any(|flag| flag == "SYN")
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests;
