@@ -21,6 +21,7 @@ use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
 use anyport_trace::Recorder;
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::capture::Capture;
 use crate::error::{Error, ErrorKind, Transferred};
 use crate::proxy::{Proxies, ProxyError, tunnel};
 use crate::stream::{Encryption, Stream};
@@ -52,6 +53,8 @@ pub struct ConnectOptions {
     pub unacknowledged: Option<Duration>,
     /// Records what happens on each layer.
     pub trace: Option<Recorder>,
+    /// Captures the packets of traced connections.
+    pub capture: Option<Capture>,
 }
 
 impl Default for ConnectOptions {
@@ -67,6 +70,7 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(300),
             unacknowledged: Some(Duration::from_secs(20)),
             trace: None,
+            capture: None,
         }
     }
 }
@@ -91,7 +95,9 @@ pub(crate) struct Socket {
 /// Connects to `target`. Reads and writes are limited by `connect_timeout` until
 /// [`Socket::end_handshake`].
 pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Connection, Error> {
-    let traced = options.trace.as_ref().map(|recorder| Traced::begin(recorder, target.scheme));
+    let traced = options.trace.as_ref();
+    let capture = options.capture.clone();
+    let traced = traced.map(|recorder| Traced::begin(recorder, target.scheme, capture));
     if let (Some(recorder), Some(token)) = (&options.trace, &target.token) {
         recorder.secret(token.expose());
     }

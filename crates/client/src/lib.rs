@@ -4,6 +4,7 @@
 mod aside;
 mod async_stream;
 mod attempts;
+mod capture;
 mod cat;
 mod channel;
 mod chat;
@@ -23,6 +24,7 @@ mod target;
 mod trace;
 mod walk;
 
+pub use capture::{CAPTURE_HINT, Capture, CaptureError, HEADERS, MAX_SNAPLEN};
 pub use cat::{CatOptions, cat};
 pub use chat::{ChatEvent, ChatOptions, Left, chat, room};
 pub use connect::ConnectOptions;

@@ -21,6 +21,7 @@ use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::one_line::reason;
 use anyport_trace::{Basis, Event, Protocol, Recorder, Sample, Side, Tap, Time, What};
 
+use crate::capture::Capture;
 use crate::error::Error;
 use crate::target::Scheme;
 
@@ -30,6 +31,7 @@ pub(crate) struct Traced(Arc<Inner>);
 
 struct Inner {
     tap: Tap,
+    capture: Option<Capture>,
     /// When the attempt that connects began.
     attempted: Mutex<Option<Instant>>,
     /// Once it is connected; without the second handle of a socket there is no sampler.
@@ -41,7 +43,7 @@ struct Inner {
 }
 
 impl Traced {
-    pub(crate) fn begin(recorder: &Recorder, scheme: Scheme) -> Self {
+    pub(crate) fn begin(recorder: &Recorder, scheme: Scheme, capture: Option<Capture>) -> Self {
         let protocol = match scheme {
             Scheme::Tcp => Protocol::Preface,
             Scheme::Frames => Protocol::Frames,
@@ -49,6 +51,7 @@ impl Traced {
         };
         Self(Arc::new(Inner {
             tap: Tap::new(recorder, Side::Client, protocol),
+            capture,
             attempted: Mutex::default(),
             sampler: OnceLock::new(),
             ended: Default::default(),
@@ -75,6 +78,9 @@ impl Traced {
             // The resolver is not asked for an address.
             Step::Resolved(_) if is_address(host) => {}
             Step::Resolved(addresses) => {
+                if let Some(capture) = &self.0.capture {
+                    capture.dialing(self.0.tap.number(), addresses);
+                }
                 let addresses = addresses.iter().map(|address| address_text(*address)).collect();
                 self.add_since(since, What::Resolved { host: host.to_owned(), addresses });
             }
@@ -103,6 +109,9 @@ impl Traced {
 
     /// Records that `stream` is connected, and samples it from now on.
     pub(crate) fn connected(&self, stream: &TcpStream, peer: String, congestion: &str) {
+        if let Some(capture) = &self.0.capture {
+            capture.connected(self.0.tap.number(), stream);
+        }
         let local = stream.local_addr().map(address_text).unwrap_or_else(|_| "unix".to_owned());
         let congestion = Some(congestion.to_owned()).filter(|name| !name.is_empty());
         let since = lock(&self.0.attempted).unwrap_or_else(Instant::now);

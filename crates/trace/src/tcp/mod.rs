@@ -149,8 +149,7 @@ impl Flows {
     /// Keeps a packet that may be of the connection that is being made.
     fn wait(&mut self, packet: Packet<'_>, source: SocketAddr, destination: SocketAddr) {
         let Some((_, servers)) = &self.dialing else { return };
-        let is_server =
-            |end: SocketAddr| end.port() == port && server.is_none_or(|server| server == end.ip());
+        let is_server = |end: SocketAddr| servers.iter().any(|server| is_same(*server, end));
         if !is_server(source) && !is_server(destination) {
             return;
         }
@@ -257,6 +256,11 @@ impl Flow {
 
 fn is_syn(segment: &Segment) -> bool {
     segment.ack.is_none() && segment.flags.iter().any(|flag| flag == "SYN")
+}
+
+/// Returns whether `end` has the address of `server`; the unspecified one is any.
+fn is_same(server: SocketAddr, end: SocketAddr) -> bool {
+    server.port() == end.port() && (server.ip().is_unspecified() || server.ip() == end.ip())
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
