@@ -37,6 +37,7 @@ fn connecting(flags: &flags::Connect, targets: &[Target]) -> Result<ConnectOptio
     options.connect_timeout = flags.connect_timeout;
     options.unix_socket = flags.unix_socket.clone();
     options.trace = flags.trace.clone();
+    options.capture = flags.capture.clone();
     if let Some(target) = targets.iter().find(|target| target.socket.is_some()) {
         let other = match (&flags.unix_socket, flags.proxy.as_deref()) {
             (Some(_), _) => Some("--unix-socket"),

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
+use anyport_client::{CAPTURE_HINT, Capture, HEADERS, MAX_SNAPLEN};
 use anyport_console::{Exit, Failure, reason, stdout, to_stderr};
 use anyport_net::waiting::Waiting;
 use anyport_trace::render::{self, TextOptions};
 use anyport_trace::{
-    Basis, Diagnosis, Header, Limit, Limits, Recorder, Trace, What, redact_command,
+    Basis, Diagnosis, Header, Limit, Limits, PcapWriter, Recorder, Trace, What, redact_command,
 };
 use rustix::fs::OFlags;
 
@@ -26,7 +27,8 @@ pub(crate) fn run(
     verbose: bool,
     arguments: &[OsString],
 ) -> Result<Exit, Failure> {
-    let output = Output::open(flags)?;
+    let mut output = Output::open(flags)?;
+    let (json, snaplen) = (flags.json, flags.snaplen);
     let Some(command) = &mut flags.command else {
         let Some(path) = &flags.read else {
             return Err(usage("no command to trace", "anyport trace send FILE HOST:PORT"));
@@ -43,11 +45,18 @@ pub(crate) fn run(
     }
     let limits = Limits { events: flags.events, payload: flags.payload, ..Limits::default() };
     let recorder = Recorder::new(limits);
-    let header = header(arguments);
-    let running = Running(Arc::new(Mutex::new(Some((recorder.clone(), header, output)))));
+    let mut header = header(arguments);
+    let capture = match output.pcap.take() {
+        None => segments(&recorder),
+        Some(file) => Some(packets(&recorder, snaplen, &header.command, file)?),
+    };
+    header.captured = capture.is_some();
+    let under_way =
+        UnderWay { recorder: recorder.clone(), header, output, capture: capture.clone() };
+    let running = Running(Arc::new(Mutex::new(Some(under_way))));
     let interrupted = running.clone();
     progress::before_leaving(move || interrupted.finish(None));
-    let done = execute(command, flags.json, recorder, verbose);
+    let done = execute(command, json, recorder, capture, verbose);
     running.finish(done.as_ref().err());
     done
 }
@@ -56,26 +65,28 @@ fn execute(
     command: &mut Traced,
     json: bool,
     recorder: Recorder,
+    capture: Option<Capture>,
     verbose: bool,
 ) -> Result<Exit, Failure> {
     match command {
         Traced::Send(send) => {
             send.json |= json && !send.quiet;
             send.pipe.iter().for_each(|key| recorder.secret(key.as_str()));
-            send.connect.trace = Some(recorder);
+            (send.connect.trace, send.connect.capture) = (Some(recorder), capture);
             super::send::run(send, verbose)
         }
         Traced::Get(get) => {
             get.json |= json && !get.quiet;
             get.pipe.iter().for_each(|key| recorder.secret(key.as_str()));
-            get.connection.connect.trace = Some(recorder);
+            let connect = &mut get.connection.connect;
+            (connect.trace, connect.capture) = (Some(recorder), capture);
             if get.pipe.is_some() {
                 progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
             }
             super::get::run(get, verbose)
         }
         Traced::Chat(chat) => {
-            chat.connect.trace = Some(recorder);
+            (chat.connect.trace, chat.connect.capture) = (Some(recorder), capture);
             progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
             super::chat::run(chat)
         }
@@ -83,11 +94,39 @@ fn execute(
             if cat.url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("udp://")) {
                 return Err(usage("cannot trace udp://: it has no connections", "use tcp://"));
             }
-            cat.connect.trace = Some(recorder);
+            (cat.connect.trace, cat.connect.capture) = (Some(recorder), capture);
             progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
             super::cat::run(cat)
         }
     }
+}
+
+/// Captures the headers of packets where that is permitted; where it is not, the trace says so.
+fn segments(recorder: &Recorder) -> Option<Capture> {
+    let error = match Capture::start(recorder, HEADERS, None) {
+        Ok(capture) => return Some(capture),
+        Err(error) => error,
+    };
+    let text = format!("TCP segments are not shown: {}; {CAPTURE_HINT}", reason(&error));
+    recorder.add(None, None, Basis::Observed, What::Note { text });
+    None
+}
+
+/// Captures packets into a file.
+fn packets(
+    recorder: &Recorder,
+    snaplen: Option<u32>,
+    command: &str,
+    file: File,
+) -> Result<Capture, Failure> {
+    let snaplen = snaplen.unwrap_or(MAX_SNAPLEN);
+    let into = Box::new(io::BufWriter::new(file));
+    let pcap = PcapWriter::new(into, command, snaplen).map_err(anyhow::Error::new)?;
+    let capture = Capture::start(recorder, snaplen, Some(pcap));
+    let capture =
+        capture.map_err(|error| Failure::new(Exit::Failed, error).with_hint(CAPTURE_HINT))?;
+    to_stderr("warning: packets are kept unchanged: the file may contain secrets");
+    Ok(capture)
 }
 
 fn usage(error: &str, hint: &str) -> Failure {
@@ -103,13 +142,23 @@ fn read(path: &Path) -> Result<Trace, Failure> {
 
 /// A trace under way. It is finished once: after the command, or at Ctrl-C.
 #[derive(Clone)]
-struct Running(Arc<Mutex<Option<(Recorder, Header, Output)>>>);
+struct Running(Arc<Mutex<Option<UnderWay>>>);
+
+struct UnderWay {
+    recorder: Recorder,
+    header: Header,
+    output: Output,
+    capture: Option<Capture>,
+}
 
 impl Running {
     fn finish(&self, failure: Option<&Failure>) {
         // Held while it is written: the process may end only after that.
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((recorder, header, output)) = running.take() else { return };
+        let Some(UnderWay { recorder, header, output, capture }) = running.take() else { return };
+        if let Some(Err(error)) = capture.map(|capture| capture.finish()) {
+            to_stderr(&format!("error: cannot write the packets: {error}"));
+        }
         if let Some(failure) = failure {
             let text = reason(failure.error.as_ref());
             recorder.add(None, None, Basis::Observed, What::Failed { text });
@@ -133,6 +182,7 @@ struct Output {
     to_stderr: bool,
     text: TextOptions,
     files: Vec<(Format, PathBuf, File)>,
+    pcap: Option<File>,
 }
 
 #[derive(Clone, Copy)]
@@ -155,15 +205,21 @@ impl Output {
         let text = TextOptions { width: WIDTH, color, explain: flags.explain };
         let named =
             [(Format::Json, &flags.save), (Format::Svg, &flags.svg), (Format::Html, &flags.html)];
+        let create = |path: &PathBuf| {
+            let named = || format!("cannot write to {}", path.display());
+            create(path).map_err(|error| anyhow!(error).context(named()))
+        };
         let mut files = Vec::new();
         for (format, path) in named {
             let Some(path) = path else { continue };
-            let file = create(path).map_err(|error| {
-                anyhow!(error).context(format!("cannot write to {}", path.display()))
-            })?;
-            files.push((format, path.clone(), file));
+            files.push((format, path.clone(), create(path)?));
         }
-        Ok(Self { json: flags.json, to_stderr, text, files })
+        let pcap = flags.pcap.as_ref().map(create).transpose()?;
+        if let Some(pcap) = &pcap {
+            // It is written during the transfer.
+            pcap.set_len(0).map_err(anyhow::Error::new)?;
+        }
+        Ok(Self { json: flags.json, to_stderr, text, files, pcap })
     }
 
     /// Writes all outputs. The exit code remains that of the command.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyport_client::Capture;
 use anyport_console::values;
 use anyport_trace::Recorder;
 use clap::Args;
@@ -44,4 +45,8 @@ pub(crate) struct Connect {
     /// Set by anyport trace.
     #[arg(skip)]
     pub(crate) trace: Option<Recorder>,
+
+    /// Set by anyport trace.
+    #[arg(skip)]
+    pub(crate) capture: Option<Capture>,
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyport_client::{HEADERS, MAX_SNAPLEN};
 use anyport_console::values;
 use clap::{Args, Subcommand};
 
@@ -51,6 +52,17 @@ pub(crate) struct Trace {
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 
+    /// Write the packets of the connections to FILE, secrets included
+    ///
+    /// In the format pcapng, for Wireshark and tshark. It needs root or the capability CAP_NET_RAW,
+    /// with which each trace also shows the TCP segments.
+    #[arg(long, value_name = "FILE", conflicts_with = "read")]
+    pub(crate) pcap: Option<PathBuf>,
+
+    /// Capture SIZE bytes of each packet [default: all]
+    #[arg(long, value_name = "SIZE", value_parser = snaplen, requires = "pcap")]
+    pub(crate) snaplen: Option<u32>,
+
     /// Keep SIZE bytes of each payload, secrets included; at most 4KiB
     #[arg(long, value_name = "SIZE", default_value = "0", hide_default_value = true)]
     #[arg(value_parser = payload, conflicts_with = "read")]
@@ -72,6 +84,14 @@ pub(crate) enum Traced {
     Get(Box<Get>),
     Chat(Box<Chat>),
     Cat(Box<Cat>),
+}
+
+fn snaplen(text: &str) -> Result<u32, String> {
+    let bytes = values::bytes(text)?;
+    let fits = u32::try_from(bytes).ok().filter(|bytes| (HEADERS..=MAX_SNAPLEN).contains(bytes));
+    fits.ok_or_else(|| {
+        format!("must be {HEADERS} bytes to {}", values::size_text(MAX_SNAPLEN.into()))
+    })
 }
 
 fn payload(text: &str) -> Result<usize, String> {

@@ -222,9 +222,23 @@ fn output_files_are_the_owners_alone_and_are_opened_before_the_transfer() {
     assert_eq!(json.stdout, std::fs::read_to_string(&save).unwrap());
     symlink(path("elsewhere"), path("link")).unwrap();
     let (link, below) = (path("link"), path("missing/file"));
+    // The packets too, and they begin before the transfer.
+    let pcap = path("pcap");
+    let flags = ["trace", "--pcap", &pcap, "send", "--on-exists", "overwrite"];
+    let captured = anyport(&[&flags[..], &[sample.path(), &url]].concat());
+    assert_eq!(mode(Path::new(&pcap)), 0o600);
+    let is_permitted = captured.code == Some(0);
+    if is_permitted {
+        captured.says("may contain secrets");
+        // Section Header Block (the draft of pcapng, section 4.1).
+        assert!(std::fs::read(&pcap).unwrap().starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]));
+    } else {
+        captured.exits(1).says("CAP_NET_RAW");
+    }
     for (flag, file) in [
         ("--save", &*link),
         ("--svg", &link),
+        ("--pcap", &link),
         ("--html", &link),
         ("--save", &below),
         ("--save", "/dev/null"),
@@ -233,7 +247,7 @@ fn output_files_are_the_owners_alone_and_are_opened_before_the_transfer() {
         refused.says(&format!("error: cannot write to {file}: "));
     }
     assert!(!Path::new(&path("elsewhere")).exists());
-    server.next_receipt();
+    (0..1 + u32::from(is_permitted)).for_each(|_| drop(server.next_receipt()));
     assert_eq!(server.stop(), [Value::Null; 0], "nothing was sent");
 }
 
@@ -298,6 +312,8 @@ fn wrong_uses_are_refused_with_a_hint() {
         (&["trace", "--read", "x", "cat", "tcp://h:1"], "cannot be combined with a command"),
         (&["trace", "cat", "UDP://h:1"], "cannot trace udp://"),
         (&["trace", "--payload", "5KiB", "cat", "tcp://h:1"], "at most 4KiB"),
+        (&["trace", "--snaplen", "1KiB", "cat", "tcp://h:1"], "--pcap"),
+        (&["trace", "--pcap", "x", "--snaplen", "1", "cat", "tcp://h:1"], "must be 128 bytes to"),
         (&["trace", "--events", "0", "cat", "tcp://h:1"], "a number from 1"),
     ] {
         let refused = anyport(words).exits(2).says(error);
