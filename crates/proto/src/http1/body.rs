@@ -137,6 +137,11 @@ impl BodyReader {
         matches!(self.state, State::Done)
     }
 
+    /// Returns whether the next byte is content, and not framing.
+    pub const fn is_in_content(&self) -> bool {
+        matches!(self.state, State::Length { .. } | State::Data { .. })
+    }
+
     /// Returns how many bytes are missing, if the head announced their number.
     pub const fn left(&self) -> Option<u64> {
         match self.state {

@@ -62,7 +62,9 @@ impl Http1 {
                 Step::Used(bytes.len())
             }
             Some(Body::Framed(reader)) => {
-                // Their extensions have no meaning, and no limit here.
+                // Byte by byte, so that an error is at the same byte in each segmentation.
+                let framing = if reader.is_in_content() { bytes.len() } else { 1 };
+                let bytes = bytes.get(..framing).unwrap_or(bytes);
                 match reader.read(bytes, &Limits::default()) {
                     Ok(piece) => {
                         self.content.count(piece.content, output);

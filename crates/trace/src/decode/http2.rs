@@ -1,7 +1,6 @@
 //! HTTP/2 frames (RFC 9113 §4.1), and their heads (HPACK, RFC 7541).
 
-use loona_hpack::Decoder as Hpack;
-
+use super::hpack::Hpack;
 use super::output::{Output, Run};
 use super::{MAX_ELEMENT, Step};
 use crate::event::{Http2Frame, Side, What};
@@ -9,21 +8,15 @@ use crate::event::{Http2Frame, Side, What};
 /// Size of a frame header.
 const HEADER: usize = 9;
 
-/// Maximum size of all heads of one direction that are decoded: decoding costs a hundred times
-/// what a peer pays for sending one.
-const MAX_HEADS: usize = 1024 * 1024;
-
 /// Maximum size of the fields of one head that are shown: compressed, they may be a thousand times
 /// smaller.
 const MAX_FIELDS: usize = MAX_ELEMENT;
-
-/// Maximum dynamic table of a peer's compression.
-const MAX_TABLE: usize = 64 * 1024;
 
 /// Maximum number of events that may still grow, one for each stream and kind of frame.
 const MAX_RUNS: usize = 64;
 
 /// The frames of one direction.
+#[derive(Debug)]
 pub(super) struct Http2 {
     /// Bytes of the client's preface that are missing.
     preface: usize,
@@ -38,8 +31,7 @@ pub(super) struct Http2 {
     head: Vec<u8>,
     head_event: Option<usize>,
     /// `None` after a head that was not decoded: later ones depend on it.
-    hpack: Option<Hpack<'static>>,
-    heads: usize,
+    hpack: Option<Hpack>,
     runs: Vec<((u8, u8, u32), Growing)>,
 }
 
@@ -62,17 +54,9 @@ struct Frame {
     event: Option<usize>,
 }
 
-impl std::fmt::Debug for Http2 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Http2").field("frame", &self.frame).finish_non_exhaustive()
-    }
-}
-
 impl Http2 {
     /// Returns the decoder behind the first line of the client's preface.
     pub(super) fn new(from: Side) -> Self {
-        let mut hpack = Hpack::new();
-        hpack.set_max_allowed_table_size(MAX_TABLE);
         Self {
             preface: if from == Side::Client { PREFACE_END.len() } else { 0 },
             header: [0; HEADER],
@@ -82,8 +66,7 @@ impl Http2 {
             payload: None,
             head: Vec::new(),
             head_event: None,
-            hpack: Some(hpack),
-            heads: 0,
+            hpack: Some(Hpack::new()),
             runs: Vec::new(),
         }
     }
@@ -327,10 +310,9 @@ impl Http2 {
             _ => 0,
         };
         fragment = fragment.get(fixed..).unwrap_or_default();
-        self.heads = self.heads.saturating_add(fragment.len());
-        if self.head.len() + fragment.len() > MAX_ELEMENT || self.heads > MAX_HEADS {
+        if self.head.len() + fragment.len() > MAX_ELEMENT {
             if self.hpack.take().is_some() {
-                output.note("the heads of HTTP/2 are too long; they are not decoded from here on");
+                output.note("a head of HTTP/2 above 64 KiB is not decoded, nor any later one");
             }
         } else {
             self.head.extend_from_slice(fragment);
@@ -343,16 +325,16 @@ impl Http2 {
         let Some(hpack) = &mut self.hpack else { return };
         let (mut fields, mut size) = (Vec::new(), 0);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let decoded = hpack.decode_with_cb(&head, |name, value| {
+        let decoded = hpack.decode(&head, |name, value| {
             size += name.len() + value.len();
             if size <= MAX_FIELDS {
-                fields.push((text(&name), text(&value)));
+                fields.push((text(name), text(value)));
             }
         });
-        if decoded.is_err() || size > MAX_FIELDS {
+        if decoded.is_none() || size > MAX_FIELDS {
             output.note("a head of HTTP/2 is malformed or too long; its fields are not all shown");
         }
-        if decoded.is_err() {
+        if decoded.is_none() {
             self.hpack = None;
         }
         if let Some(event) = event {

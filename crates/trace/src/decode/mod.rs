@@ -12,6 +12,7 @@
 mod content;
 mod frames;
 mod hello;
+mod hpack;
 mod http1;
 mod http2;
 mod lines;
