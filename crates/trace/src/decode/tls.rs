@@ -85,6 +85,11 @@ impl Direction {
         if kind == CHANGE_CIPHER_SPEC && tls13 != Some(true) {
             self.encrypted = true;
         }
+        if !self.clear || kind != HANDSHAKE {
+            // RFC 8446 §5.1: no other record is between those of one message.
+            self.message.clear();
+            self.skipped = 0;
+        }
         if self.clear {
             self.run.close();
             return used;
