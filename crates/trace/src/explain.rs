@@ -3,6 +3,9 @@
 use crate::event::{Http2Frame, TlsMessage, WebSocketFrame, What};
 use crate::segment::{Mark, Segment};
 
+/// The first line that a client of HTTP/2 sends.
+pub(crate) const PREFACE: &str = "PRI * HTTP/2.0";
+
 /// One sentence or two about a kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Explanation {
@@ -205,6 +208,11 @@ fn explain_records(kind: &str) -> Explanation {
 
 fn explain_head(start: &str) -> Explanation {
     match start.strip_prefix("HTTP/") {
+        None if start == PREFACE => says(
+            "RFC 9113 §3.4",
+            "The client begins with 24 fixed bytes that an HTTP/1.1 server refuses, so no server \
+             takes HTTP/2 for something else.",
+        ),
         None => says(
             "RFC 9112 §3",
             "A request: method, target and version in the first line, then fields, then an empty \
@@ -296,11 +304,6 @@ fn explain_http2(frame: &Http2Frame) -> Explanation {
              with stream 0, on the connection.",
         ),
         "CONTINUATION" => says("RFC 9113 §6.10", "The rest of a block of fields."),
-        "PREFACE" => says(
-            "RFC 9113 §3.4",
-            "The client begins with 24 fixed bytes that an HTTP/1.1 server refuses, so no server \
-             takes HTTP/2 for something else.",
-        ),
         _ => says("RFC 9113 §5.5", "A frame of an unknown type, which a receiver ignores."),
     }
 }
@@ -336,9 +339,10 @@ mod tests {
             segment(&["RST"], &[], 0),
         ]);
         let kinds = "DATA HEADERS PRIORITY RST_STREAM SETTINGS PUSH_PROMISE PING GOAWAY \
-                     WINDOW_UPDATE CONTINUATION PREFACE other";
+                     WINDOW_UPDATE CONTINUATION other";
         all.extend(kinds.split(' ').map(|kind| explain_http2(&frame(kind)).text));
-        let heads = ["GET / HTTP/1.1", "HTTP/1.1 101 S", "HTTP/1.1 100 C", "HTTP/1.1 200 OK"];
+        let heads =
+            [PREFACE, "GET / HTTP/1.1", "HTTP/1.1 101 S", "HTTP/1.1 100 C", "HTTP/1.1 200 OK"];
         all.extend(heads.map(|start| explain_head(start).text));
         let records = ["handshake", "alert", "change-cipher-spec", "application-data"];
         all.extend(records.map(|kind| explain_records(kind).text));

@@ -36,7 +36,10 @@ pub(super) const CLASSES: [&str; 5] = ["rtt", "cwnd", "window", "unread", "rate"
 const CONNECTIONS: usize = 4;
 
 /// A measurement: its name, its class, its unit, and its value in a sample.
-type Kind = (&'static str, &'static str, Unit, fn(&Sample) -> Option<u64>);
+type Kind = (&'static str, &'static str, Unit, Value);
+
+/// A value of a sample.
+type Value = fn(&Sample) -> Option<u64>;
 
 const KINDS: [Kind; 4] = [
     ("round trip", "rtt", Unit::Microseconds, |sample| sample.rtt_us),
@@ -67,11 +70,12 @@ pub(super) fn curves(trace: &Trace) -> Vec<(u32, Vec<Curve>)> {
 
 /// Rate of acknowledged bytes, or of received ones if they are more.
 fn rate(samples: &[&Sample]) -> Curve {
-    let last = |value: fn(&Sample) -> Option<u64>| {
-        samples.iter().rev().find_map(|sample| value(sample)).unwrap_or(0)
-    };
-    let is_download = last(|sample| sample.received) > last(|sample| sample.acked);
-    let value = |sample: &Sample| if is_download { sample.received } else { sample.acked };
+    let last = |value: Value| samples.iter().rev().find_map(|sample| value(sample)).unwrap_or(0);
+    let (received, acked): (Value, Value) = (|sample| sample.received, |sample| sample.acked);
+    let value = if last(received) > last(acked) { received } else { acked };
+    // The rate of a few lines is noise.
+    let is_worth = last(value) >= 1 << 16;
+    let samples = if is_worth { samples } else { &[] };
     let steps = samples.windows(2).filter_map(|pair| {
         let [before, now] = pair else { return None };
         let bytes = value(now)?.checked_sub(value(before)?)?;

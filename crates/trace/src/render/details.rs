@@ -9,6 +9,9 @@ use crate::segment::{Checksum, Segment, Syn, TcpOption};
 /// Fields of one head that are shown.
 const FIELDS: usize = 24;
 
+/// Cipher suites that are shown.
+const SUITES: usize = 3;
+
 /// Returns the details of an event; `is_first` returns whether a shape is seen for the first time.
 pub(super) fn of(what: &What, is_first: &mut dyn FnMut(&str) -> bool) -> Vec<Detail> {
     let mut pairs = Pairs::default();
@@ -29,7 +32,11 @@ pub(super) fn of(what: &What, is_first: &mut dyn FnMut(&str) -> bool) -> Vec<Det
             pairs.maybe("version", message.version.as_deref());
             pairs.maybe("SNI", message.server_name.as_deref());
             pairs.list("ALPN", &message.alpn);
-            pairs.list("suites", &message.suites);
+            let suites = message.suites.get(..SUITES).unwrap_or(&message.suites);
+            pairs.list("suites", suites);
+            if let Some(more @ 1..) = message.suites.len().checked_sub(SUITES) {
+                pairs.add("", &format!("and {more} more"));
+            }
         }
         What::TlsDone { group, alpn, certificate, .. } => {
             pairs.maybe("key exchange", group.as_deref());
@@ -56,7 +63,7 @@ pub(super) fn of(what: &What, is_first: &mut dyn FnMut(&str) -> bool) -> Vec<Det
         What::Frame(frame) if is_first(&frame.opcode) => {
             return vec![Detail::Bits(header(frame))];
         }
-        What::Http2(frame) if frame.values.len() > 1 => {
+        What::Http2(frame) if frame.values.len() > 1 && is_first(&frame.kind) => {
             // The label shows the others.
             let is_shown = |name: &str| [":method", ":path", ":status", ":scheme"].contains(&name);
             let fields = frame.values.iter().filter(|(name, _)| !is_shown(name));

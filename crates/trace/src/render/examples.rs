@@ -267,7 +267,7 @@ pub(crate) fn http2() -> Trace {
     );
     let (magic, own): (_, &[_]) =
         ("SETTINGS", &[("MAX_CONCURRENT_STREAMS", "0"), ("INITIAL_WINDOW_SIZE", "2097152")]);
-    script.http2(29_050, Client, ("PREFACE", 0, 0), "", &[]);
+    script.head(29_050, Client, "PRI * HTTP/2.0", &[]);
     script.http2(29_060, Client, (magic, 0, 24), "", own);
     script.http2(29_070, Client, ("WINDOW_UPDATE", 0, 4), "", &[("increment", "5177345")]);
     for file in 0..16_u32 {

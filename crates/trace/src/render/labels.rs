@@ -9,7 +9,10 @@ use super::words::{count, duration, grouped};
 use crate::event::{Event, Http2Frame, TlsMessage, WebSocketFrame, What};
 use crate::segment::{Mark, Segment};
 
-/// Characters of a text of a peer in a label.
+/// Characters of a message of anyport: a receipt fits.
+const MESSAGE: usize = 480;
+
+/// Characters of another text of a peer.
 const LONGEST: usize = 160;
 
 /// Returns the label of one event.
@@ -43,7 +46,7 @@ pub(super) fn of_one(event: &Event) -> String {
         }
         What::Frame(frame) => of_frame(frame),
         What::Http2(frame) => of_http2(frame),
-        What::Line { text } => peer(text),
+        What::Line { text } => shortened(text, MESSAGE),
         What::Content { bytes, payload } => {
             format!("content, {}{}", format_bytes(*bytes), payload_of(payload.as_deref()))
         }
@@ -206,7 +209,7 @@ fn of_frame(frame: &WebSocketFrame) -> String {
         label.push_str(&format!(", code {code}"));
     }
     if let Some(text) = &frame.text {
-        label.push_str(&format!(": {}", peer(text)));
+        label.push_str(&format!(": {}", shortened(text, MESSAGE)));
     }
     label.push_str(&payload_of(frame.payload.as_deref()));
     label
@@ -218,7 +221,7 @@ fn of_http2(frame: &Http2Frame) -> String {
         many => count(many, &format!("{} frame", peer(&frame.kind))),
     };
     match frame.stream {
-        0 if matches!(frame.kind.as_str(), "SETTINGS" | "PREFACE" | "PING" | "GOAWAY") => {}
+        0 if matches!(frame.kind.as_str(), "SETTINGS" | "PING" | "GOAWAY") => {}
         0 => label.push_str(" connection"),
         stream => label.push_str(&format!(" stream {stream}")),
     }

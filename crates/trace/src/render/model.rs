@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::words::duration;
 use crate::event::{Basis, Side, Time, What};
-use crate::explain::Explanation;
+use crate::explain::{Explanation, PREFACE};
 use crate::segment::Mark;
 
 /// The layer that an event belongs to.
@@ -79,8 +79,9 @@ impl Layer {
         }
     }
 
-    pub(super) const fn of(what: &What) -> Self {
+    pub(super) fn of(what: &What) -> Self {
         match what {
+            What::Head { start, .. } if start == PREFACE => Self::Http2,
             What::Resolved { .. } => Self::Name,
             What::Attempt { .. }
             | What::AttemptFailed { .. }

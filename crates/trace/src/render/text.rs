@@ -8,7 +8,7 @@ use super::curves::{Curve, curves};
 use super::model::{Detail, Layer, Row};
 use super::rows::rows;
 use super::streams::{Stream, streams};
-use super::words::{cut, date, diagnosis_lines, grouped, milliseconds, padded, wrapped};
+use super::words::{count, cut, date, diagnosis_lines, grouped, milliseconds, padded, wrapped};
 use crate::event::{Basis, Side};
 use crate::recorder::Trace;
 
@@ -176,12 +176,12 @@ impl Page {
             Detail::Pair(name, _) => Some(name.width()),
             Detail::Bits(_) => None,
         });
-        let column = names.max().unwrap_or(0).min(24);
+        let column = names.max().unwrap_or(0).min(30);
         for detail in details {
             match detail {
                 Detail::Pair(name, value) => {
                     let space = self.inner().saturating_sub(column + 6);
-                    let name = padded(&wrapped(name, column.max(1)).swap_remove(0), column);
+                    let name = padded(name, column);
                     for (index, line) in wrapped(value, space).iter().enumerate() {
                         let name = if index == 0 { &name } else { &" ".repeat(column) };
                         self.lane_line("", &format!("    {name}  {line}"), Style::Dim);
@@ -268,8 +268,8 @@ impl Page {
             }
             let retransmits = trace.samples.iter().rev();
             let mut last = retransmits.filter(|sample| sample.connection == number);
-            if let Some(count @ 1..) = last.find_map(|sample| sample.retransmits) {
-                let text = format!("{:>16}  {} segments", "sent again", grouped(count));
+            if let Some(again @ 1..) = last.find_map(|sample| sample.retransmits) {
+                let text = format!("{:>16}  {}", "sent again", count(again, "segment"));
                 self.line(&text, Style::Alarm);
             }
         }

@@ -127,11 +127,31 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     cut
 }
 
+/// Parts of a text behind which a line may be broken: at spaces, and at commas of lists.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let ends = |(at, character): (usize, char)| {
+            let next = rest.get(at + 1..)?.chars().next();
+            let is_end = match character {
+                ' ' => true,
+                ',' => next.is_some_and(|next| next != ' ' && !next.is_ascii_digit()),
+                _ => false,
+            };
+            is_end.then_some(at + 1)
+        };
+        let end = rest.char_indices().filter(|(_, c)| matches!(c, ' ' | ',')).find_map(ends);
+        let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
 /// Lines of at most `columns`, broken at spaces, and within a word that is longer; at least one.
 pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
-    for word in text.split_inclusive(' ') {
+    for word in words(text) {
         let width = word.trim_end().width();
         if used > 0 && used + width > columns {
             lines.push(String::new());
@@ -175,6 +195,7 @@ mod tests {
         assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrapped("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
         assert_eq!(wrapped("", 4), [""]);
+        assert_eq!(wrapped("{\"a\":1,\"b\":2} 12,345", 8), ["{\"a\":1,", "\"b\":2}", "12,345"]);
         assert_eq!(wrapped("가나다라", 4), ["가나", "다라"]);
         assert_eq!(padded("abcdef", 4), "abc…");
         assert_eq!(padded("가나다", 5), "가나…");
