@@ -52,7 +52,7 @@ pub(crate) fn explain(what: &What) -> Explanation {
         What::TlsDone { .. } => says(
             "RFC 8446 §4.4",
             "Both ends have the same keys, and the server has proven that it owns the certificate. \
-             With TLS 1.3 this takes one round trip.",
+             TLS 1.3 needs one round trip for it, TLS 1.2 two.",
         ),
         What::Head { start, .. } => explain_head(start),
         What::WebSocketAccept { .. } => says(
@@ -80,7 +80,7 @@ pub(crate) fn explain(what: &What) -> Explanation {
         ),
         What::Reset => says(
             "RFC 9293 §3.5.2",
-            "RST: the connection is gone for both ends at once, and bytes on their way are lost.",
+            "RST: the connection ends immediately for both ends, and bytes on their way are lost.",
         ),
         What::Failed { .. } => says(
             "docs/faults.md",
@@ -106,8 +106,8 @@ fn explain_segment(segment: &Segment) -> Explanation {
         Some(Mark::OutOfOrder) => {
             return says(
                 "RFC 9293 §3.10.7.4",
-                "A segment before this one is missing or late. The receiver keeps this one and \
-                 gives nothing to the program until the gap is filled.",
+                "This segment was sent before others that arrived first: the path changed their \
+                 order. The receiver had to keep those until this one came.",
             );
         }
         Some(Mark::DuplicateAck) => {
@@ -134,7 +134,7 @@ fn explain_segment(segment: &Segment) -> Explanation {
         Some(Mark::WindowUpdate) => {
             return says(
                 "RFC 9293 §3.8.6",
-                "Nothing new is acknowledged: the receiver tells that its buffer has room again.",
+                "Nothing new is acknowledged: the receiver reports that its buffer has room again.",
             );
         }
         None => {}
@@ -172,10 +172,15 @@ fn explain_tls_message(message: &TlsMessage) -> Explanation {
             "ClientHello is not encrypted: everyone on the path reads the name of the server (SNI) \
              and the protocols that the client offers (ALPN).",
         ),
-        "ServerHello" => says(
+        "ServerHello" if message.version.as_deref() == Some("TLSv1.3") => says(
             "RFC 8446 §4.1.3",
             "ServerHello selects version and suite and completes the key exchange: everything \
              after it is encrypted.",
+        ),
+        "ServerHello" => says(
+            "RFC 5246 §7.4.1.3",
+            "ServerHello selects version and suite. Up to TLS 1.2 the certificate follows in the \
+             clear, and encryption begins with ChangeCipherSpec.",
         ),
         _ => says("RFC 8446 §4", "A message of the handshake that is not encrypted."),
     }
@@ -190,13 +195,13 @@ fn explain_records(kind: &str) -> Explanation {
         ),
         "alert" => says(
             "RFC 8446 §6",
-            "An alert: an error, or close_notify, which shows that the end of the data is the real \
-             one and nobody cut the connection.",
+            "An alert: an error, or close_notify, which shows that the data ends here and the \
+             connection was not cut.",
         ),
         "change-cipher-spec" => says(
             "RFC 8446 appendix D.4",
-            "A record without meaning in TLS 1.3, sent so that old middleboxes take the connection \
-             for TLS 1.2.",
+            "In TLS 1.2 the records that follow are encrypted. In TLS 1.3 it means nothing and is \
+             sent so that old middleboxes take the connection for TLS 1.2.",
         ),
         _ => says(
             "RFC 8446 §5.2",
@@ -219,9 +224,9 @@ fn explain_head(start: &str) -> Explanation {
              line. What follows it is the content.",
         ),
         Some(status) if status.contains(" 101") => says(
-            "RFC 9110 §15.2.2, RFC 6455 §4.2.2",
-            "101: the server changes the protocol. From here on the same connection carries \
-             WebSocket frames, in both directions.",
+            "RFC 9110 §15.2.2",
+            "101: the server changes the protocol. From here on the same connection carries the \
+             protocol that Upgrade names, in both directions.",
         ),
         Some(status) if status.contains(" 100") => says(
             "RFC 9110 §10.1.1",
@@ -283,7 +288,7 @@ fn explain_http2(frame: &Http2Frame) -> Explanation {
         "PRIORITY" => says("RFC 9113 §6.3", "A hint about the order of streams; deprecated."),
         "RST_STREAM" => says(
             "RFC 9113 §6.4",
-            "This stream ends with an error; the connection and its other streams go on.",
+            "This stream ends with an error; the connection and its other streams continue.",
         ),
         "SETTINGS" => says(
             "RFC 9113 §6.5",
@@ -291,7 +296,7 @@ fn explain_http2(frame: &Http2Frame) -> Explanation {
              stream. The other end confirms with ACK.",
         ),
         "PUSH_PROMISE" => {
-            says("RFC 9113 §6.6", "The server announces a response that nobody asked for.")
+            says("RFC 9113 §6.6", "The server announces a response without a request.")
         }
         "PING" => says("RFC 9113 §6.7", "PING measures the round trip, or keeps it alive."),
         "GOAWAY" => says(

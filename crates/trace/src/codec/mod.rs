@@ -19,6 +19,9 @@ pub const MAX_LINE: usize = 1 << 20;
 /// Maximum number of lines.
 pub const MAX_LINES: u64 = 1_000_000;
 
+/// Maximum size of a trace that is read, in bytes: 500,000 events of 500 bytes.
+pub const MAX_BYTES: u64 = 256 << 20;
+
 /// Names of the events that this version reads.
 pub(crate) const NAMES: [&str; 20] = [
     "resolved",
@@ -98,7 +101,7 @@ impl Trace {
     ///
     /// Events and keys of a later version are skipped; a note at the end counts the events.
     pub fn read_json(from: impl BufRead) -> Result<Self, ReadError> {
-        let mut lines = Lines { from, number: 0, line: Vec::new() };
+        let mut lines = Lines { from, number: 0, bytes: 0, line: Vec::new() };
         let mut trace = Self::default();
         let Some(first) = lines.next()? else {
             return Err(lines.fault("the file is empty"));
@@ -139,6 +142,7 @@ impl Trace {
 struct Lines<R> {
     from: R,
     number: u64,
+    bytes: u64,
     line: Vec<u8>,
 }
 
@@ -158,8 +162,13 @@ impl<R: BufRead> Lines<R> {
                 length if length > MAX_LINE => {
                     return Err(self.fault(&format!("longer than {MAX_LINE} bytes")));
                 }
-                _ if self.line.trim_ascii().is_empty() => {}
-                _ => break,
+                length => self.bytes += length as u64,
+            }
+            if self.bytes > MAX_BYTES {
+                return Err(self.fault(&format!("more than {MAX_BYTES} bytes up to here")));
+            }
+            if !self.line.trim_ascii().is_empty() {
+                break;
             }
         }
         let value: Value =
@@ -180,4 +189,4 @@ impl<R: BufRead> Lines<R> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -112,7 +112,8 @@ fn all(text: &str, number: u64, yes: bool) -> Vec<What> {
     ]
 }
 
-fn trace(text: &str, number: u64, nanos: u64, yes: bool) -> Trace {
+/// A trace with each kind of event, of arbitrary texts and numbers.
+pub(crate) fn trace(text: &str, number: u64, nanos: u64, yes: bool) -> Trace {
     let at = |step: usize| Time(Duration::from_nanos(nanos.saturating_add(step as u64 * 7)));
     let event = |(step, what)| Event {
         at: at(step),
@@ -225,4 +226,13 @@ fn an_error_names_the_line_and_its_fault() {
         assert!(found.starts_with(error), "{found:?} for {error:?}");
         assert!(!found.contains(char::is_control), "{found:?}");
     }
+}
+
+#[test]
+fn a_trace_is_read_up_to_a_number_of_bytes() {
+    let header = json(&Trace::default());
+    let line = [b' '; MAX_LINE - 1];
+    let endless = std::iter::repeat_n(line.as_slice(), 300).collect::<Vec<_>>().join(&b'\n');
+    let error = Trace::read_json(header.as_bytes().chain(endless.as_slice())).unwrap_err();
+    assert!(error.to_string().contains("more than 268435456 bytes"), "{error}");
 }

@@ -62,7 +62,9 @@ pub(super) fn of_several(group: &[&Event]) -> String {
     let Some(first) = group.first() else { return String::new() };
     let last = group.last().unwrap_or(first);
     let number = group.len() as u64;
-    let sum = |of: fn(&What) -> u64| group.iter().map(|event| of(&event.what)).sum::<u64>();
+    let sum = |of: fn(&What) -> u64| {
+        group.iter().fold(0_u64, |sum, event| sum.saturating_add(of(&event.what)))
+    };
     match (&first.what, &last.what) {
         (What::Content { .. }, _) => format!("content, {}", format_bytes(sum(bytes))),
         (What::TlsRecords { kind, .. }, _) => of_records(kind, sum(counted), sum(bytes)),

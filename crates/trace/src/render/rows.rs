@@ -1,6 +1,6 @@
 //! What all renderings show: one row for each event, or for several that repeat each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyport_proto::visible::make_visible;
@@ -50,7 +50,7 @@ type Key = (Option<u32>, Option<Side>, Layer, String);
 struct Builder {
     rows: Vec<Row>,
     /// Keys that were shown, with their number.
-    shown: std::collections::BTreeMap<Key, usize>,
+    shown: BTreeMap<Key, usize>,
     explained: BTreeSet<&'static str>,
     /// Whether captured segments show the handshakes and ends of connections.
     has_segments: bool,
@@ -61,7 +61,7 @@ impl Builder {
         let any = |is: fn(&What) -> bool| trace.events.iter().any(|event| is(&event.what));
         Self {
             rows: Vec::new(),
-            shown: std::collections::BTreeMap::new(),
+            shown: BTreeMap::new(),
             explained: BTreeSet::new(),
             has_segments: any(|what| matches!(what, What::Segment(_))),
         }
@@ -108,14 +108,16 @@ impl Builder {
 
     /// Adds one row for each key, in the order of their first events, and empties the run.
     fn fold(&mut self, bulk: &mut Vec<(Key, &Event)>) {
-        let mut groups: Vec<(Key, Vec<&Event>)> = Vec::new();
+        let mut groups: Vec<Vec<&Event>> = Vec::new();
+        let mut places = BTreeMap::new();
         for (key, event) in bulk.drain(..) {
-            match groups.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, group)) => group.push(event),
-                None => groups.push((key, vec![event])),
+            let place = *places.entry(key).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some(group) => group.push(event),
+                None => groups.push(vec![event]),
             }
         }
-        for (_, group) in groups {
+        for group in groups {
             match group.as_slice() {
                 [single] => self.single(single),
                 [first, .., last] => {

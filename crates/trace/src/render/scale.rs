@@ -14,6 +14,9 @@ pub(super) struct Piece {
     pub(super) x: (f64, f64),
 }
 
+/// Ticks of one piece at most: a label needs room.
+const TICKS: u8 = 32;
+
 /// Times in seconds to user units.
 #[derive(Debug)]
 pub(super) struct Scale {
@@ -87,13 +90,14 @@ impl Scale {
                 .into_iter()
                 .find(|step| *step >= rough)
                 .unwrap_or(rough);
-            let mut number = (piece.from / step).ceil();
-            while number * step <= piece.to {
-                let (at, x) = (number * step, self.place(number * step));
+            let first = (piece.from / step).ceil();
+            // Counted, as adding 1 changes no large number.
+            let times = (0..TICKS).map(|index| (first + f64::from(index)) * step);
+            for at in times.take_while(|at| *at <= piece.to) {
+                let x = self.place(at);
                 if ticks.last().is_none_or(|(before, _): &(f64, String)| x - before > 50.0) {
                     ticks.push((x, label(at)));
                 }
-                number += 1.0;
             }
         }
         ticks
@@ -107,12 +111,17 @@ impl Scale {
 
 impl Piece {
     pub(super) fn took(&self) -> String {
-        duration(Duration::from_secs_f64((self.to - self.from).max(0.0)))
+        span(self.to - self.from)
     }
 }
 
 fn label(at: f64) -> String {
-    if at <= 0.0 { "0".to_owned() } else { duration(Duration::from_secs_f64(at)) }
+    if at <= 0.0 { "0".to_owned() } else { span(at) }
+}
+
+/// Seconds in words. Two times of a saved trace may add up to more than a duration holds.
+fn span(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
 fn seconds(at: Time) -> f64 {

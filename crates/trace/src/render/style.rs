@@ -42,7 +42,7 @@ const COLOURS: [Token; 22] = [
 /// The shapes, without colours.
 const SHAPES: &str = "\
 text{font:13px system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;stroke:none}\
-.title{font-size:20px;font-weight:600}.verdict{font-size:15px;font-weight:600}\
+.title{font-size:20px;font-weight:600}.diagnosis{font-size:15px;font-weight:600}\
 .heading{font-size:16px;font-weight:600}.strong{font-weight:600}.small{font-size:11.5px}\
 .number{font-variant-numeric:tabular-nums}.label{font-size:13px}\
 .mono{font:12px ui-monospace,'SF Mono','Cascadia Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace}\

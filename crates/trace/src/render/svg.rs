@@ -67,7 +67,7 @@ fn diagnosis(canvas: &mut Canvas, trace: &Trace) {
     let (top, place) = (canvas.y, canvas.body.len());
     canvas.y += 8.0;
     for (index, line) in diagnosis_lines(diagnosis).iter().enumerate() {
-        let (class, columns) = if index == 0 { ("verdict", 105) } else { ("", 130) };
+        let (class, columns) = if index == 0 { ("diagnosis", 105) } else { ("", 130) };
         for line in wrapped(line, columns) {
             canvas.y += 19.0;
             canvas.text((MARGIN + 20.0, canvas.y - 3.0), class, Anchor::Start, &line);

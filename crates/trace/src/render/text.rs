@@ -343,7 +343,7 @@ mod tests {
             "│     FIN RSV binary  MASK length   in 8 bytes        mask key",
             "TCP    │╌╌ FIN",
             "option       window scale 7 (times 128)",
-            "Main limit: hashing at the sender, 61 % of the time.",
+            "Main limit: hashing on this machine, 61 % of the time.",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

@@ -68,33 +68,11 @@ pub(super) fn date(began: f64) -> String {
     }
 }
 
-/// The main limit as a sentence without its end.
-const fn limit(main: Limit) -> &'static str {
-    match main {
-        Limit::Sender => "the sending program (its input was slow)",
-        Limit::Reading => "reading the file",
-        Limit::Hashing => "hashing at the sender",
-        Limit::RateLimit => "the rate that was asked for",
-        Limit::Congestion => "the path (its rate, or how congestion control sees it)",
-        Limit::Loss => "lost segments on the path",
-        Limit::ReceiveWindow => "the receive window (it is smaller than what the path holds)",
-        Limit::SendBuffer => "the send buffer (it is smaller than what the path holds)",
-        Limit::Receiver => "the receiving program (it read slowly)",
-        Limit::ReceiverHashing => "hashing at the receiver",
-        Limit::Storing => "storing at the receiver (writing, or waiting for the disk)",
-        Limit::Tls => "encryption (TLS)",
-        Limit::Handshakes => "the handshakes before the content",
-        Limit::Idle => "nothing (most of the time there was nothing to send)",
-        Limit::SenderOrPath => "the sending program or the path (not visible from here)",
-        Limit::Unknown => "unknown (the measurements name none)",
-    }
-}
-
 /// The diagnosis in sentences: the limit, its evidence, what to change.
 pub(super) fn diagnosis_lines(diagnosis: &Diagnosis) -> Vec<String> {
     let share = diagnosis.share.map(|share| format!(", {:.0} % of the time", share * 100.0));
     let share = share.filter(|_| diagnosis.main != Limit::Unknown).unwrap_or_default();
-    let mut lines = vec![format!("Main limit: {}{share}.", limit(diagnosis.main))];
+    let mut lines = vec![format!("Main limit: {}{share}.", diagnosis.main)];
     if !diagnosis.evidence.is_empty() {
         let evidence = make_visible(&diagnosis.evidence.join("; ")).into_owned();
         lines.push(format!("Evidence: {}.", evidence.trim_end_matches('.')));
