@@ -285,7 +285,9 @@ impl Tls {
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.read_plain(buffer);
-        if let Some(traced) = &self.traced {
+        if let Some(traced) = &self.traced
+            && !buffer.is_empty()
+        {
             traced.read(read.as_ref().map(|count| &buffer[..*count]));
         }
         read

@@ -74,13 +74,13 @@ impl Traced {
 
     /// Records a step of connecting to `host`, which began at `since`.
     pub(crate) fn step(&self, host: &str, since: Instant, step: Step<'_>) {
+        if let (Some(capture), Step::Resolved(addresses)) = (&self.0.capture, &step) {
+            capture.dialing(self.0.tap.number(), addresses);
+        }
         match step {
             // The resolver is not asked for an address.
             Step::Resolved(_) if is_address(host) => {}
             Step::Resolved(addresses) => {
-                if let Some(capture) = &self.0.capture {
-                    capture.dialing(self.0.tap.number(), addresses);
-                }
                 let addresses = addresses.iter().map(|address| address_text(*address)).collect();
                 self.add_since(since, What::Resolved { host: host.to_owned(), addresses });
             }

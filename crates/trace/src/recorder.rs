@@ -1,19 +1,20 @@
 //! The recorder of a trace, and its taps at connections.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::diagnosis::{Diagnosis, Evidence, diagnosis};
-use crate::event::{Basis, Event, Side, Time, What};
+use crate::event::{Basis, Event, Side, Time, TlsMessage, What};
 use crate::redact::Secrets;
 use crate::sample::Sample;
 
 /// Limits of a trace.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Maximum number of events; later ones are counted only.
+    /// Maximum number of events, of 2 KiB on average; further ones are counted only.
     pub events: usize,
     /// Maximum number of samples; when they are full, every other one is removed.
     pub samples: usize,
@@ -22,7 +23,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 20,000 events are about 10 MB, and more than a person reads.
+    /// 20,000 events are more than a person reads, and together at most about 40 MB.
     fn default() -> Self {
         Self { events: 20_000, samples: 4_000, payload: 0 }
     }
@@ -73,8 +74,11 @@ struct State {
     /// Captured segments, apart from the other events, which cannot displace them.
     segments: Vec<Event>,
     connections: u32,
-    evidence: Vec<Evidence>,
+    /// The sum of all transfers.
+    evidence: Option<Evidence>,
     secrets: Secrets,
+    /// Memory of the events, without those of segments.
+    bytes: usize,
 }
 
 impl Recorder {
@@ -118,10 +122,13 @@ impl Recorder {
         let mut state = self.state();
         let segments = if state.trace.header.captured { self.max_segments() } else { 0 };
         let number = state.trace.events.len();
-        if number >= self.0.limits.events.saturating_sub(segments) {
+        let bytes = state.bytes.saturating_add(weight(&event.what));
+        let is_full = number >= self.0.limits.events.saturating_sub(segments);
+        if is_full || bytes > self.max_bytes() {
             state.trace.left_out += 1;
             return None;
         }
+        state.bytes = bytes;
         state.secrets.clean(&mut event.what);
         state.trace.events.push(event);
         Some(number)
@@ -137,9 +144,11 @@ impl Recorder {
 
     /// Changes an event by its number, and removes its secrets.
     pub(crate) fn amend_text(&self, number: usize, change: impl FnOnce(&mut Event)) {
-        let State { trace, secrets, .. } = &mut *self.state();
+        let State { trace, secrets, bytes, .. } = &mut *self.state();
         if let Some(event) = trace.events.get_mut(number) {
+            let others = bytes.saturating_sub(weight(&event.what));
             change(event);
+            *bytes = others.saturating_add(weight(&event.what));
             secrets.clean(&mut event.what);
         }
     }
@@ -180,7 +189,18 @@ impl Recorder {
             });
             state.trace.left_out += (before - events.len()) as u64;
         }
-        events.push(event);
+        if events.len() < max {
+            events.push(event);
+        } else {
+            state.trace.left_out += 1;
+        }
+    }
+
+    /// Maximum memory of the events.
+    fn max_bytes(&self) -> usize {
+        let Limits { events, payload, .. } = self.0.limits;
+        // An escaped byte has up to 4 characters.
+        events.saturating_mul(BYTES_PER_EVENT.saturating_add(payload.saturating_mul(4)))
     }
 
     /// Maximum number of segments: half of the events.
@@ -192,18 +212,25 @@ impl Recorder {
     pub fn sample(&self, sample: Sample) {
         let samples = &mut self.state().trace.samples;
         if samples.len() >= self.0.limits.samples {
-            let mut keep = false;
-            samples.retain(|_| {
-                keep = !keep;
-                keep
+            // Of each connection by itself, so that none loses all of them.
+            let mut keep = BTreeMap::new();
+            samples.retain(|sample| {
+                let keep = keep.entry(sample.connection).or_insert(false);
+                *keep = !*keep;
+                *keep
             });
         }
-        samples.push(sample);
+        if samples.len() < self.0.limits.samples {
+            samples.push(sample);
+        }
     }
 
     /// Adds the measurements of one transfer, from which [`Recorder::finish`] makes a diagnosis.
     pub fn measured(&self, evidence: Evidence) {
-        self.state().evidence.push(evidence);
+        match &mut self.state().evidence {
+            Some(whole) => whole.add(&evidence),
+            none => *none = Some(evidence),
+        }
     }
 
     /// Counts a connection; returns its number.
@@ -218,16 +245,12 @@ impl Recorder {
         let mut state = self.state();
         let mut trace = std::mem::take(&mut state.trace);
         trace.events.append(&mut state.segments);
-        let evidence = std::mem::take(&mut state.evidence);
+        let whole = state.evidence.take();
         // A secret may be in events before the one that shows what it is.
         trace.events.iter_mut().for_each(|event| state.secrets.clean(&mut event.what));
         drop(state);
         trace.events.sort_by_key(|event| event.at);
         trace.samples.sort_by_key(|sample| sample.at);
-        let whole = evidence.into_iter().reduce(|mut whole, other| {
-            whole.add(&other);
-            whole
-        });
         trace.diagnosis = whole.map(|mut whole| {
             whole.samples.clone_from(&trace.samples);
             diagnosis(&whole)
@@ -239,6 +262,39 @@ impl Recorder {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The memory of an event: that of its text, which a peer determines.
+fn weight(what: &What) -> usize {
+    let of_texts = |texts: &[String]| texts.iter().map(|text| TEXT + text.len()).sum();
+    let of_fields = |fields: &[(String, String)]| -> usize {
+        fields.iter().map(|(name, value)| 2 * TEXT + name.len() + value.len()).sum()
+    };
+    let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let text: usize = match what {
+        What::Resolved { host, addresses } => host.len() + of_texts(addresses),
+        What::TlsMessage(message) => {
+            let TlsMessage { name, server_name, alpn, suites, .. } = message;
+            name.len() + of(server_name) + of_texts(alpn) + of_texts(suites)
+        }
+        What::TlsDone { certificate, .. } => {
+            certificate.as_ref().map_or(0, |certificate| of_texts(&certificate.names))
+        }
+        What::Head { start, fields } => start.len() + of_fields(fields),
+        What::WebSocketAccept { received, .. } => received.len(),
+        What::Frame(frame) => of(&frame.text) + of(&frame.payload),
+        What::Http2(frame) => of_fields(&frame.values) + of(&frame.payload),
+        What::Line { text } | What::Failed { text } | What::Note { text } => text.len(),
+        What::Content { payload, .. } => of(payload),
+        _ => 0,
+    };
+    size_of::<Event>() + text
+}
+
+/// Average memory of an event, beside payloads that were asked for.
+const BYTES_PER_EVENT: usize = 2048;
+
+/// Memory of a text beside its bytes.
+const TEXT: usize = size_of::<String>();
 
 /// Which segments are removed first: those without marks have rank 0.
 fn rank(event: &Event) -> u8 {
@@ -255,6 +311,29 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn long_events_fill_a_trace_before_their_number_does() {
+        let recorder = Recorder::new(Limits { events: 100, ..Limits::default() });
+        for _ in 0..100 {
+            let text = "x".repeat(64 * 1024);
+            recorder.add(None, None, Basis::Observed, What::Line { text });
+        }
+        let trace = recorder.finish();
+        assert_eq!((trace.events.len(), trace.left_out), (3, 97));
+    }
+
+    #[test]
+    fn thinning_keeps_samples_of_each_connection() {
+        let recorder = Recorder::new(Limits { samples: 100, ..Limits::default() });
+        for at in 0..10_000 {
+            let (at, connection) = (Time(Duration::from_millis(at)), u32::from(at % 2 == 0));
+            recorder.sample(Sample { at, connection, ..Sample::default() });
+        }
+        let samples = recorder.finish().samples;
+        let of = |number| samples.iter().filter(|sample| sample.connection == number).count();
+        assert!(of(0) > 20 && of(1) > 20, "{} and {}", of(0), of(1));
+    }
 
     #[test]
     fn samples_beyond_the_limit_are_thinned_evenly() {

