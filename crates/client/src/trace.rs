@@ -40,6 +40,8 @@ struct Inner {
     ended: [AtomicBool; 2],
     /// Whether closing the socket resets the connection.
     resets: AtomicBool,
+    /// Whether the server reset it: closing the socket then sends nothing.
+    was_reset: AtomicBool,
 }
 
 impl Traced {
@@ -56,6 +58,7 @@ impl Traced {
             sampler: OnceLock::new(),
             ended: Default::default(),
             resets: AtomicBool::new(false),
+            was_reset: AtomicBool::new(false),
         }))
     }
 
@@ -138,6 +141,7 @@ impl Traced {
             Ok([]) => self.end(Side::Server, What::Fin),
             Ok(bytes) => self.0.tap.received(bytes),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                self.0.was_reset.store(true, Ordering::Relaxed);
                 self.end(Side::Server, What::Reset);
             }
             Err(_) => {}
@@ -161,7 +165,9 @@ impl Traced {
 
     /// This end shut down its direction.
     pub(crate) fn finished(&self) {
-        self.end(Side::Client, What::Fin);
+        if !self.0.was_reset.load(Ordering::Relaxed) {
+            self.end(Side::Client, What::Fin);
+        }
     }
 
     /// Whether closing the socket resets the connection from now on.
@@ -185,7 +191,7 @@ impl fmt::Debug for Traced {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let connected = self.sampler.take().is_some();
+        let connected = self.sampler.take().is_some() && !*self.was_reset.get_mut();
         if connected && !self.ended[Side::Client as usize].load(Ordering::Relaxed) {
             // Closing the socket sends it.
             let resets = self.resets.load(Ordering::Relaxed);

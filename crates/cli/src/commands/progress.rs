@@ -57,7 +57,7 @@ pub(super) fn on_interrupt(
         // The next one ends the process at once, whatever the output waits for.
         std::thread::spawn(move || {
             runtime.block_on(interrupt.recv());
-            leave();
+            leave(Exit::Interrupted as i32);
         });
         bar.finish_and_clear();
         to_stderr("interrupted");
@@ -67,12 +67,43 @@ pub(super) fn on_interrupt(
         if let Some(finish) = BEFORE_LEAVING.get() {
             finish();
         }
-        leave();
+        leave(Exit::Interrupted as i32);
     });
     Ok(())
 }
 
-/// Calls `finish` before Ctrl-C ends the process.
+/// Makes SIGTERM and SIGHUP end the process as Ctrl-C does, with their own exit codes.
+pub(super) fn on_termination() -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot handle SIGTERM")?;
+    let entered = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let is_ignored = ignored_signals() & 1 << (Signal::HUP.as_raw() - 1) != 0;
+    let hangup = (!is_ignored).then(|| signal(SignalKind::hangup()));
+    let mut hangup = hangup.transpose().context("cannot handle SIGHUP")?;
+    drop(entered);
+    std::thread::spawn(move || {
+        let number = runtime.block_on(async {
+            let hung_up = async {
+                match &mut hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = terminate.recv() => Signal::TERM.as_raw(),
+                _ = hung_up => Signal::HUP.as_raw(),
+            }
+        });
+        if let Some(finish) = BEFORE_LEAVING.get() {
+            finish();
+        }
+        leave(128 + number);
+    });
+    Ok(())
+}
+
+/// Calls `finish` before a signal ends the process.
 pub(super) fn before_leaving(finish: impl Fn() + Send + Sync + 'static) {
     let _ = BEFORE_LEAVING.set(Box::new(finish));
 }
@@ -83,8 +114,8 @@ static BEFORE_LEAVING: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
     clippy::exit,
     reason = "the other threads wait for a disk or a server, and keep nothing to be saved"
 )]
-fn leave() -> ! {
-    std::process::exit(Exit::Interrupted as i32)
+fn leave(code: i32) -> ! {
+    std::process::exit(code)
 }
 
 /// The hint over HTTP, where other servers may not support it.

@@ -29,6 +29,11 @@ pub(crate) fn run(
     verbose: bool,
     arguments: &[OsString],
 ) -> Result<Exit, Failure> {
+    if let Some(Traced::Cat(cat)) = &flags.command
+        && cat.url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("udp://"))
+    {
+        return Err(usage("cannot trace udp://: it has no connections", "use tcp://"));
+    }
     let mut output = Output::open(flags)?;
     let (json, snaplen) = (flags.json, flags.snaplen);
     let Some(command) = &mut flags.command else {
@@ -58,6 +63,7 @@ pub(crate) fn run(
     let running = Running(Arc::new(Mutex::new(Some(under_way))));
     let interrupted = running.clone();
     progress::before_leaving(move || interrupted.finish(None));
+    progress::on_termination()?;
     let done = execute(command, json, recorder, capture, verbose);
     running.finish(done.as_ref().err());
     done
@@ -93,9 +99,6 @@ fn execute(
             super::chat::run(chat)
         }
         Traced::Cat(cat) => {
-            if cat.url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("udp://")) {
-                return Err(usage("cannot trace udp://: it has no connections", "use tcp://"));
-            }
             (cat.connect.trace, cat.connect.capture) = (Some(recorder), capture);
             progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
             super::cat::run(cat)
@@ -224,7 +227,7 @@ impl Output {
         let pcap = flags.pcap.as_ref().map(create).transpose()?;
         let sent = match &flags.command {
             Some(Traced::Send(send)) => &send.files[..],
-            _ => &[],
+            _ => flags.read.as_slice(),
         };
         let outputs = files.iter().map(|(.., file)| file).chain(&pcap);
         differ(outputs.clone(), sent)?;
@@ -281,14 +284,14 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Refuses two outputs in one file, and an output in a file that is sent.
+/// Refuses two outputs in one file, and an output in a file that is sent or read.
 fn differ<'a>(outputs: impl Iterator<Item = &'a File>, sent: &[PathBuf]) -> Result<(), Failure> {
     let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
     let sent = sent.iter().filter_map(|path| path.metadata().ok());
     let mut known: HashSet<_> = sent.map(identity).collect();
     for output in outputs {
         if !known.insert(identity(output.metadata().map_err(anyhow::Error::new)?)) {
-            let error = "an output of the trace is a file that is sent, or another output";
+            let error = "an output of the trace is a file that is sent or read, or another output";
             return Err(usage(error, "name another file"));
         }
     }

@@ -223,7 +223,7 @@ fn output_files_are_the_owners_alone_and_are_opened_before_the_transfer() {
     let (link, below) = (path("link"), path("missing/file"));
     // The packets too, and they begin before the transfer.
     let pcap = path("pcap");
-    let flags = ["trace", "--pcap", &pcap, "send", "--on-exists", "overwrite"];
+    let flags = ["trace", "--pcap", &pcap, "send", "--on-exists", "rename", "--no-times"];
     let captured = anyport(&[&flags[..], &[sample.path(), &url]].concat());
     assert_eq!(mode(Path::new(&pcap)), 0o600);
     let is_permitted = captured.code == Some(0);
@@ -251,6 +251,7 @@ fn output_files_are_the_owners_alone_and_are_opened_before_the_transfer() {
         let words = [&["trace"], &flags[..], &["send", sample.path(), &url]].concat();
         anyport(&words).exits(2).says("an output of the trace is a file that is sent");
     }
+    anyport(&["trace", "--read", &save, "--html", &save]).exits(2).says("sent or read");
     assert_eq!(std::fs::read(sample.path()).unwrap(), b"content");
     (0..1 + u32::from(is_permitted)).for_each(|_| drop(server.next_receipt()));
     assert_eq!(server.stop(), [Value::Null; 0], "nothing was sent");
