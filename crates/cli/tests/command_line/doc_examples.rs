@@ -167,6 +167,7 @@ fn every_flag_that_the_docs_name_is_known() {
     let commands = [
         "serve",
         "send",
+        "trace",
         "get",
         "ls",
         "share",

@@ -1,5 +1,6 @@
 //! The upper part of a picture: time from left to right, both ends, layers, streams, curves.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ fn ends(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
         What::Segment(_) => true,
         What::Connected { .. } => !has_segments,
         What::Content { .. } => event.from.is_some(),
+        // What they hold is drawn.
+        What::TlsRecords { .. } => event.took.is_none() && !has_segments,
         _ => event.from.is_some() && !has_segments,
     };
     // What is unusual is never left out for what is usual.
@@ -85,7 +88,13 @@ fn ends(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
         trace.events.iter().filter(is_drawn).partition(|event| is_alarm(&event.what));
     let [step, alarm_step] = [&usual, &alarms].map(|of| of.len().div_ceil(ARROWS).max(1));
     let half = trace.samples.iter().find_map(|sample| sample.rtt_us).unwrap_or(0) / 2;
-    let between = Between { scale, client, server, half: Duration::from_micros(half) };
+    let between = Between {
+        scale,
+        client,
+        server,
+        half: Duration::from_micros(half),
+        labelled: Cell::new(0.0),
+    };
     let many = usual.len() > 60;
     for event in usual.iter().step_by(step) {
         between.draw(canvas, event, many);
@@ -109,6 +118,8 @@ struct Between<'a> {
     server: f64,
     /// Half a round trip.
     half: Duration,
+    /// Where the last label ends.
+    labelled: Cell<f64>,
 }
 
 impl Between<'_> {
@@ -169,8 +180,10 @@ impl Between<'_> {
         );
         canvas.path(&format!("{class} band"), &data);
         let text = format_bytes(bytes(&event.what));
-        if end - at > text.len() as f64 * 8.0 {
-            let middle = f64::midpoint(at, end) + slant / 2.0;
+        let middle = f64::midpoint(at, end) + slant / 2.0;
+        let half = text.len() as f64 * 4.0;
+        if end - at > half * 2.0 && middle - half > self.labelled.get() {
+            self.labelled.set(middle + half);
             let y = f64::midpoint(client, server) + 4.0;
             canvas.text((middle, y), "strong", Anchor::Middle, &text);
         }
