@@ -15,7 +15,7 @@ mod segment;
 mod tap;
 pub mod tcp;
 
-pub use codec::{MAX_BYTES, MAX_LINE, MAX_LINES, ReadError};
+pub use codec::{MAX_BYTES, MAX_LINE, MAX_LINES, ReadError, VERSION};
 pub use decode::Protocol;
 pub use diagnosis::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes, diagnosis};
 pub use event::{

@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::event::{Basis, Event, Time, What};
 use crate::recorder::Trace;
 
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
 /// Maximum size of a line, in bytes: a head of HTTP with its fields is well below.
 pub const MAX_LINE: usize = 1 << 20;
 
@@ -104,6 +107,7 @@ impl Trace {
         let mut lines = Lines { from, number: 0, bytes: 0, line: Vec::new() };
         let mut trace = Self::default();
         let Some(first) = lines.next()? else {
+            lines.number = 1;
             return Err(lines.fault("the file is empty"));
         };
         if first.get("event").and_then(Value::as_str) != Some("trace") {
@@ -125,8 +129,13 @@ impl Trace {
                 None => return Err(lines.fault("the key \"event\" is missing")),
             }
         }
-        if skipped > 0 {
-            let text = format!("{} of a later version skipped", counted(skipped, "event"));
+        let version = trace.header.version;
+        if skipped > 0 || version > VERSION {
+            let skipped = counted(skipped, "event");
+            let text = match version > VERSION {
+                true => format!("written as version {version}, {skipped} skipped"),
+                false => format!("{skipped} of a later version skipped"),
+            };
             let at = trace.events.last().map_or_else(Time::default, |event| event.at);
             let what = What::Note { text };
             let (took, connection, from, basis) = (None, None, None, Basis::Observed);

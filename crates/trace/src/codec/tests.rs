@@ -199,7 +199,7 @@ fn events_of_a_later_version_are_skipped_and_counted() {
 ";
     let trace = Trace::read_json(json.as_bytes()).unwrap();
     assert_eq!(trace.events.len(), 2, "{trace:?}");
-    let note = What::Note { text: "2 events of a later version skipped".to_owned() };
+    let note = What::Note { text: "written as version 2, 2 events skipped".to_owned() };
     assert_eq!(trace.events[1].what, note);
 }
 

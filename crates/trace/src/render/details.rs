@@ -120,6 +120,9 @@ fn window(pairs: &mut Pairs, segment: &Segment) {
         Some(bytes) if bytes != u64::from(segment.window) => {
             pairs.add("window", &format!("{field} in the field, {} scaled", grouped(bytes)));
         }
+        None if !segment.flags.iter().any(|flag| flag == "SYN") => {
+            pairs.add("window", &format!("{field} in the field, its scale was not captured"));
+        }
         _ => pairs.add("window", &format!("{field} bytes")),
     }
 }

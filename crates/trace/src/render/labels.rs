@@ -140,6 +140,10 @@ fn of_segment(segment: &Segment) -> String {
     }
     let window = segment.window_bytes.unwrap_or_else(|| u64::from(segment.window));
     label.push_str(&format!(" win {}", grouped(window)));
+    // The field counts in a unit that only the SYN names.
+    if segment.window_bytes.is_none() && !segment.flags.iter().any(|flag| flag == "SYN") {
+        label.push_str(" unscaled");
+    }
     if segment.payload > 0 {
         label.push_str(&format!("  {}", count(segment.payload, "byte")));
     }

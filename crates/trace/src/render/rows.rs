@@ -22,7 +22,7 @@ pub(super) fn rows(trace: &Trace, run: usize) -> Vec<Row> {
     let mut builder = Builder::new(trace);
     let mut bulk: Vec<(Key, &Event)> = Vec::new();
     for event in &trace.events {
-        if builder.is_shown_otherwise(&event.what) {
+        if builder.is_shown_otherwise(event) {
             continue;
         }
         match builder.key(event) {
@@ -52,25 +52,36 @@ struct Builder {
     /// Keys that were shown, with their number.
     shown: BTreeMap<Key, usize>,
     explained: BTreeSet<&'static str>,
-    /// Whether captured segments show the handshakes and ends of connections.
-    has_segments: bool,
+    /// Connections of which captured segments show the handshake, and the end.
+    with_syn: BTreeSet<Option<u32>>,
+    with_end: BTreeSet<Option<u32>>,
 }
 
 impl Builder {
     fn new(trace: &Trace) -> Self {
-        let any = |is: fn(&What) -> bool| trace.events.iter().any(|event| is(&event.what));
+        let with = |flags: &[&str]| {
+            let has = |what: &What| match what {
+                What::Segment(segment) => {
+                    segment.flags.iter().any(|flag| flags.contains(&flag.as_str()))
+                }
+                _ => false,
+            };
+            let events = trace.events.iter().filter(|event| has(&event.what));
+            events.map(|event| event.connection).collect()
+        };
         Self {
             rows: Vec::new(),
             shown: BTreeMap::new(),
             explained: BTreeSet::new(),
-            has_segments: any(|what| matches!(what, What::Segment(_))),
+            with_syn: with(&["SYN"]),
+            with_end: with(&["FIN", "RST"]),
         }
     }
 
     /// Whether another row shows the same: captured segments have numbers too.
-    fn is_shown_otherwise(&self, what: &What) -> bool {
-        match what {
-            What::Fin | What::Reset => self.has_segments,
+    fn is_shown_otherwise(&self, event: &Event) -> bool {
+        match &event.what {
+            What::Fin | What::Reset => self.with_end.contains(&event.connection),
             // Nothing was asked for an address.
             What::Resolved { host, .. } => host.parse::<IpAddr>().is_ok(),
             _ => false,
@@ -137,7 +148,7 @@ impl Builder {
 
     fn single(&mut self, event: &Event) {
         match &event.what {
-            What::Attempt { address } if !self.has_segments => {
+            What::Attempt { address } if !self.with_syn.contains(&event.connection) => {
                 let label = format!("SYN to {}", make_visible(address));
                 let syn = Event { from: Some(Side::Client), ..event.clone() };
                 self.row(&syn, label, Vec::new());
@@ -159,7 +170,7 @@ impl Builder {
 
     /// The second and the third step of the handshake must have happened when it is complete.
     fn connected(&mut self, event: &Event) {
-        if self.has_segments {
+        if self.with_syn.contains(&event.connection) {
             return self.row(event, labels::of_one(event), Vec::new());
         }
         let details = details::of(&event.what, &mut |_| true);

@@ -295,6 +295,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::What;
     use crate::render::examples;
 
     fn all() -> [Trace; 4] {
@@ -358,6 +359,21 @@ mod tests {
         for part in ["segments, 4.16 MB, seq 186,849 to", "[retransmission]", "56 duplicate ACKs"] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    /// A capture that began late has neither the handshake nor the scale of windows.
+    #[test]
+    fn what_a_capture_lacks_is_inferred() {
+        let mut trace = examples::lossy();
+        trace.events.retain(|event| match &event.what {
+            What::Segment(segment) => !segment.flags.iter().any(|flag| flag == "SYN"),
+            _ => true,
+        });
+        let options = TextOptions { width: 100, color: false, explain: false };
+        let text = text(&trace, &options);
+        assert!(text.contains("│╌╌ SYN to 10.9.0.2:8331 ╌"), "{text}");
+        assert!(text.contains("│◄╌╌ SYN ACK ╌"), "{text}");
+        assert!(!text.contains("connecting to"), "{text}");
     }
 
     #[test]
