@@ -10,7 +10,7 @@ use super::canvas::{Anchor, Canvas, MARGIN, RIGHT};
 use super::curves::{Curve, curves};
 use super::labels::bytes;
 use super::model::{Layer, is_alarm};
-use super::scale::Scale;
+use super::scale::{Scale, is_content};
 use super::streams::streams;
 use super::words::{cut, duration, grouped};
 use crate::event::{Basis, Event, Side, Time, What};
@@ -182,7 +182,7 @@ impl Between<'_> {
         let text = format_bytes(bytes(&event.what));
         let middle = f64::midpoint(at, end) + slant / 2.0;
         let half = text.len() as f64 * 4.0;
-        if end - at > half * 2.0 && middle - half > self.labelled.get() {
+        if is_content(&event.what) && end - at > half * 2.0 && middle - half > self.labelled.get() {
             self.labelled.set(middle + half);
             let y = f64::midpoint(client, server) + 4.0;
             canvas.text((middle, y), "strong", Anchor::Middle, &text);

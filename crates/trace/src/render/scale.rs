@@ -140,7 +140,7 @@ fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// Whether files are moved by it.
-fn is_content(what: &What) -> bool {
+pub(super) fn is_content(what: &What) -> bool {
     match what {
         What::Content { bytes, .. } => *bytes > 0,
         What::Frame(frame) => matches!(frame.opcode.as_str(), "binary" | "continuation"),
