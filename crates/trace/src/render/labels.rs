@@ -52,8 +52,8 @@ pub(super) fn of_one(event: &Event) -> String {
         }
         What::Fin => "FIN: nothing more to send".to_owned(),
         What::Reset => "RST: the connection is aborted".to_owned(),
-        What::Failed { text } => format!("failed: {}", peer(text)),
-        What::Note { text } => peer(text),
+        What::Failed { text } => format!("failed: {}", shortened(text, MESSAGE)),
+        What::Note { text } => shortened(text, MESSAGE),
     }
 }
 
