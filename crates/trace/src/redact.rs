@@ -19,6 +19,9 @@ const MAX_SECRETS: usize = 64;
 /// is: it may be a usual word.
 const SHORTEST: usize = 4;
 
+/// Maximum size of a text in a trace; renderings show far less.
+const MAX_TEXT: usize = 8 * 1024;
+
 /// The secrets of a trace that were seen or given so far.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets(Vec<String>);
@@ -26,8 +29,11 @@ pub(crate) struct Secrets(Vec<String>);
 impl Secrets {
     /// Remembers a secret.
     pub(crate) fn add(&mut self, secret: &str) {
-        let is_known = self.0.iter().any(|known| known == secret);
-        if secret.len() >= SHORTEST && !is_known && secret != REDACTED && self.0.len() < MAX_SECRETS
+        let is_known = || self.0.iter().any(|known| known == secret);
+        if secret.len() >= SHORTEST
+            && self.0.len() < MAX_SECRETS
+            && secret != REDACTED
+            && !is_known()
         {
             self.0.push(secret.to_owned());
         }
@@ -45,17 +51,19 @@ impl Secrets {
         each_text(what, &mut |text| self.clean_text(text));
     }
 
-    /// Removes secrets from a text.
+    /// Removes secrets from a text, and cuts it.
     pub(crate) fn clean_text(&mut self, text: &mut String) {
-        for mark in MARKS {
-            self.after_mark(text, mark);
-        }
+        self.after_marks(text);
         self.after_verb(text);
         for secret in &self.0 {
             remove_word(text, secret);
         }
         if let Cow::Owned(visible) = make_visible(text) {
             *text = visible;
+        }
+        if text.len() > MAX_TEXT {
+            text.truncate(text.floor_char_boundary(MAX_TEXT));
+            text.push('…');
         }
     }
 
@@ -70,19 +78,35 @@ impl Secrets {
         }
     }
 
-    /// Replaces what follows each mark, up to the next character that cannot belong to it.
-    fn after_mark(&mut self, text: &mut String, mark: &Mark) {
-        let mut from = 0;
-        while let Some(at) = find_ignoring_case(text, mark.before, from) {
+    /// Replaces what follows each mark, up to the next character that cannot belong to it, in one
+    /// pass: a peer chooses how many there are.
+    fn after_marks(&mut self, text: &mut String) {
+        let (mut cleaned, mut copied, mut at) = (String::new(), 0, 0);
+        while let Some(here) = text.as_bytes().get(at..).filter(|here| !here.is_empty()) {
+            let begins = |mark: &&Mark| {
+                let begin = here.get(..mark.before.len());
+                begin.is_some_and(|begin| begin.eq_ignore_ascii_case(mark.before.as_bytes()))
+            };
+            let Some(mark) = MARKS.iter().find(begins) else {
+                at += 1;
+                continue;
+            };
             let begin = at + mark.before.len();
             let rest = text.get(begin..).unwrap_or_default();
             let length = rest.find(mark.ends).unwrap_or(rest.len());
-            let secret = rest.get(..length).unwrap_or_default().to_owned();
-            if !secret.is_empty() && secret != REDACTED {
-                self.add(&secret);
-                text.replace_range(begin..begin + length, REDACTED);
+            let secret = rest.get(..length).unwrap_or_default();
+            at = begin + length;
+            if secret.is_empty() || secret == REDACTED {
+                continue;
             }
-            from = begin;
+            self.add(secret);
+            cleaned.push_str(text.get(copied..begin).unwrap_or_default());
+            cleaned.push_str(REDACTED);
+            copied = at;
+        }
+        if copied > 0 {
+            cleaned.push_str(text.get(copied..).unwrap_or_default());
+            *text = cleaned;
         }
     }
 
@@ -156,6 +180,10 @@ const MARKS: &[Mark] = &[
     Mark { before: "--pipe ", ends: ends_value },
     Mark { before: "--token=", ends: ends_value },
     Mark { before: "/.anyport/s/", ends: ends_segment },
+    // They are enough to continue the upload.
+    Mark { before: "/.anyport/uploads/", ends: ends_segment },
+    Mark { before: " id=", ends: ends_value },
+    Mark { before: "\"id\":\"", ends: |c| c == '"' },
     Mark { before: "bearer ", ends: ends_value },
     Mark { before: "basic ", ends: ends_value },
 ];
@@ -176,27 +204,23 @@ fn is_secret_field(name: &str) -> bool {
         || ["token", "secret", "api-key"].iter().any(|word| name.contains(word))
 }
 
-fn find_ignoring_case(text: &str, mark: &str, from: usize) -> Option<usize> {
-    let (text, mark) = (text.as_bytes(), mark.as_bytes());
-    let windows = text.get(from..)?.windows(mark.len());
-    let found = windows.into_iter().position(|window| window.eq_ignore_ascii_case(mark))?;
-    Some(from + found)
-}
-
 /// Replaces `secret` where it is not a part of a longer word.
 fn remove_word(text: &mut String, secret: &str) {
-    let mut from = 0;
-    while let Some(at) = text.get(from..).and_then(|rest| rest.find(secret)).map(|at| at + from) {
+    let is_part = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
+    let (mut cleaned, mut copied) = (String::new(), 0);
+    for (at, _) in text.match_indices(secret) {
         let end = at + secret.len();
-        let is_part = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
-        let before = text.get(..at).and_then(|text| text.chars().next_back());
-        let after = text.get(end..).and_then(|text| text.chars().next());
-        if is_part(before) || is_part(after) {
-            from = end;
-        } else {
-            text.replace_range(at..end, REDACTED);
-            from = at + REDACTED.len();
+        let (before, after) = text.split_at(at);
+        let after = after.get(secret.len()..).unwrap_or_default();
+        if !is_part(before.chars().next_back()) && !is_part(after.chars().next()) {
+            cleaned.push_str(text.get(copied..at).unwrap_or_default());
+            cleaned.push_str(REDACTED);
+            copied = end;
         }
+    }
+    if copied > 0 {
+        cleaned.push_str(text.get(copied..).unwrap_or_default());
+        *text = cleaned;
     }
 }
 
@@ -289,7 +313,7 @@ mod tests {
         wire
     }
 
-    const SECRET: &str = "Zx3-s3cr3t_Value.9";
+    const SECRET: &str = "Zx3-s3cr3t_Value9";
 
     #[test]
     fn no_secret_of_any_protocol_is_in_a_trace() {
@@ -307,6 +331,7 @@ mod tests {
             head(&format!("GET /.anyport/s/{SECRET}/a.jpg"), "Host: h"),
             head(&format!("GET /x?a=b&token={SECRET}&c=d"), "Host: h"),
             head(&format!("GET /x?TOKEN={SECRET}"), "Host: h"),
+            head(&format!("PATCH /.anyport/uploads/{SECRET}"), "Host: h"),
         ];
         let responses = [
             head("HTTP/1.1 200", &format!("Set-Cookie: anyport={SECRET}; Secure")),
@@ -319,18 +344,20 @@ mod tests {
             format!("ANYPORT/1  PIPE\t {SECRET}\n"),
             format!("ANYPORT/1 TAKE {SECRET} head\n"),
             format!("ANYPORT/1 LIST token={SECRET}\n"),
+            format!("ANYPORT/1 PUT a size=0 id={SECRET} resume\n"),
         ];
         let messages = [
             format!(r#"{{"offer":{{"name":"a","token":"{SECRET}"}}}}"#),
             format!(r#"{{"get":{{"name":"a","token":"{SECRET}"}}}}"#),
+            format!(r#"{{"offer":{{"name":"a","id":"{SECRET}","resume":true}}}}"#),
         ];
         let heads2: [&[(&str, &str)]; 6] = [
             &[("authorization", SECRET)],
             &[("cookie", SECRET)],
             &[("set-cookie", SECRET)],
             &[("proxy-authorization", SECRET)],
-            &[(":path", "/pipe/Zx3-s3cr3t_Value.9")],
-            &[(":path", "/.anyport/s/Zx3-s3cr3t_Value.9/?token=Zx3-s3cr3t_Value.9")],
+            &[(":path", "/pipe/Zx3-s3cr3t_Value9")],
+            &[(":path", "/.anyport/s/Zx3-s3cr3t_Value9/?token=Zx3-s3cr3t_Value9")],
         ];
         let mut cases: Vec<(Protocol, Vec<u8>, Vec<u8>)> = Vec::new();
         cases.extend(requests.map(|text| (Protocol::Http, text.into(), Vec::new())));
@@ -365,11 +392,11 @@ mod tests {
     fn a_command_line_has_no_secret() {
         let command = |line: &str| redact_command(line.split(' '));
         for line in [
-            "anyport send a h --pipe Zx3-s3cr3t_Value.9",
-            "anyport get h --pipe=Zx3-s3cr3t_Value.9 -o -",
-            "anyport get http://h/.anyport/s/Zx3-s3cr3t_Value.9/ --pin x",
-            "anyport get http://h/pipe/Zx3-s3cr3t_Value.9",
-            "anyport get http://h/a?token=Zx3-s3cr3t_Value.9",
+            "anyport send a h --pipe Zx3-s3cr3t_Value9",
+            "anyport get h --pipe=Zx3-s3cr3t_Value9 -o -",
+            "anyport get http://h/.anyport/s/Zx3-s3cr3t_Value9/ --pin x",
+            "anyport get http://h/pipe/Zx3-s3cr3t_Value9",
+            "anyport get http://h/a?token=Zx3-s3cr3t_Value9",
         ] {
             let shown = command(line);
             assert!(!shown.contains(SECRET) && shown.contains(REDACTED), "{shown}");
@@ -393,6 +420,14 @@ mod tests {
         ] {
             assert_eq!(redact_text(text), text);
         }
+    }
+
+    #[test]
+    fn a_text_is_cut_and_cleaned_in_one_pass() {
+        let text = "token=abc,".repeat(100_000);
+        let cleaned = redact_text(&text);
+        assert!(cleaned.len() <= MAX_TEXT + '…'.len_utf8() && cleaned.ends_with('…'));
+        assert!(!cleaned.contains("abc"));
     }
 
     #[test]

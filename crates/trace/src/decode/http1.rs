@@ -256,7 +256,9 @@ impl Head {
 
     /// Returns the framing that the fields announce (RFC 9112 §6.3).
     fn framing(&self) -> Option<Framing> {
-        if let Some(coding) = self.field("transfer-encoding") {
+        let is_coding =
+            |field: &&(String, String)| field.0.eq_ignore_ascii_case("transfer-encoding");
+        if let Some((_, coding)) = self.fields.iter().rfind(is_coding) {
             let last = coding.rsplit(',').next().unwrap_or_default().trim();
             return last.eq_ignore_ascii_case("chunked").then_some(Framing::Chunked);
         }

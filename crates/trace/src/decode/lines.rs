@@ -15,6 +15,8 @@ pub(super) struct Lines {
     state: State,
     line: Line,
     content: Content,
+    /// No byte was sent.
+    is_new: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,11 +51,12 @@ struct Line {
 impl Lines {
     pub(super) fn new(from: Side) -> Self {
         let (line, content) = (Line::default(), Content::default());
-        Self { from, state: State::Line, line, content }
+        Self { from, state: State::Line, line, content, is_new: true }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], shared: &mut Shared, output: &Output<'_>) -> Step {
         self.resolve(shared);
+        self.is_new = false;
         match self.state {
             State::Content { left, .. } => {
                 let length = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
@@ -69,6 +72,10 @@ impl Lines {
     /// Counts content that the kernel moved; returns how many bytes it can be.
     pub(super) fn skip(&mut self, count: u64, shared: &mut Shared, output: &Output<'_>) -> u64 {
         self.resolve(shared);
+        if std::mem::take(&mut self.is_new) {
+            // Plain bytes, without a line before them.
+            self.state = State::Content { left: u64::MAX, end: false };
+        }
         let State::Content { left, .. } = self.state else { return 0 };
         let skipped = left.min(count);
         if skipped > 0 {
