@@ -61,6 +61,9 @@ impl Secrets {
         if let Cow::Owned(visible) = make_visible(text) {
             *text = visible;
         }
+        if text.contains(is_invisible) {
+            *text = text.replace(is_invisible, "\u{fffd}");
+        }
         if text.len() > MAX_TEXT {
             text.truncate(text.floor_char_boundary(MAX_TEXT));
             text.push('…');
@@ -194,6 +197,15 @@ fn ends_value(character: char) -> bool {
 
 fn ends_segment(character: char) -> bool {
     ends_value(character) || matches!(character, '/' | '?')
+}
+
+/// Returns whether a character has no width and no effect on its neighbours, so that it only hides
+/// a difference; the one that joins emoji has an effect.
+const fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{200b}' | '\u{200c}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Returns whether the value of a field admits its sender.
@@ -435,5 +447,6 @@ mod tests {
         let later = What::Note { text: String::new() };
         let json = traced(Protocol::Preface, b"ANYPORT/1 PUT a\x1b[2J\n", b"", later);
         assert!(json.contains("a␛[2J"), "{json}");
+        assert_eq!(redact_text("EVIL\u{200b}\u{202e}x 👨\u{200d}👩"), "EVIL��x 👨\u{200d}👩");
     }
 }
