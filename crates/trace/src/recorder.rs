@@ -77,8 +77,19 @@ struct State {
     /// The sum of all transfers.
     evidence: Option<Evidence>,
     secrets: Secrets,
+    sampled: BTreeMap<u32, Sampled>,
+    /// How often samples were thinned.
+    halvings: u32,
     /// Memory of the events, without those of segments.
     bytes: usize,
+}
+
+/// The samples of a connection.
+#[derive(Debug, Default)]
+struct Sampled {
+    seen: u64,
+    /// The latest one, unless it is in the trace.
+    latest: Option<Sample>,
 }
 
 impl Recorder {
@@ -208,20 +219,31 @@ impl Recorder {
         (self.0.limits.events / 2).max(1)
     }
 
-    /// Records a sample. A full buffer is thinned: every other sample is removed.
+    /// Records a sample. A full buffer is thinned: of each connection every other sample is removed,
+    /// and so many fewer are kept from then on. The latest one of each is kept.
     pub fn sample(&self, sample: Sample) {
-        let samples = &mut self.state().trace.samples;
-        if samples.len() >= self.0.limits.samples {
-            // Of each connection by itself, so that none loses all of them.
+        let max = self.0.limits.samples;
+        let State { trace, sampled, halvings, .. } = &mut *self.state();
+        if sampled.len() >= max && !sampled.contains_key(&sample.connection) {
+            sampled.pop_first();
+        }
+        let Sampled { seen, latest } = sampled.entry(sample.connection).or_default();
+        let number = *seen;
+        (*seen, *latest) = (number + 1, Some(sample));
+        let is_due = |halvings: u32| number.trailing_zeros() >= halvings;
+        let samples = &mut trace.samples;
+        if is_due(*halvings) && samples.len() >= max {
             let mut keep = BTreeMap::new();
             samples.retain(|sample| {
                 let keep = keep.entry(sample.connection).or_insert(false);
                 *keep = !*keep;
                 *keep
             });
+            *halvings += 1;
         }
-        if samples.len() < self.0.limits.samples {
+        if is_due(*halvings) && samples.len() < max {
             samples.push(sample);
+            *latest = None;
         }
     }
 
@@ -245,6 +267,8 @@ impl Recorder {
         let mut state = self.state();
         let mut trace = std::mem::take(&mut state.trace);
         trace.events.append(&mut state.segments);
+        let latest = std::mem::take(&mut state.sampled);
+        trace.samples.extend(latest.into_values().filter_map(|sampled| sampled.latest));
         let whole = state.evidence.take();
         // A secret may be in events before the one that shows what it is.
         trace.events.iter_mut().for_each(|event| state.secrets.clean(&mut event.what));

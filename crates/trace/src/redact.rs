@@ -99,7 +99,9 @@ impl Secrets {
             let length = rest.find(mark.ends).unwrap_or(rest.len());
             let secret = rest.get(..length).unwrap_or_default();
             at = begin + length;
-            if secret.is_empty() || secret == REDACTED {
+            // `Basic realm="x"` and the like ask for a secret.
+            let asks = secret.ends_with('=') && text.as_bytes().get(at) == Some(&b'"');
+            if secret.is_empty() || secret == REDACTED || asks {
                 continue;
             }
             self.add(secret);
@@ -174,7 +176,15 @@ struct Mark {
 }
 
 const MARKS: &[Mark] = &[
+    Mark { before: "token=\"", ends: |c| c == '"' },
     Mark { before: "token=", ends: ends_value },
+    Mark { before: "api_key=", ends: ends_value },
+    Mark { before: "apikey=", ends: ends_value },
+    Mark { before: "api-key=", ends: ends_value },
+    Mark { before: "secret=", ends: ends_value },
+    Mark { before: "password=", ends: ends_value },
+    Mark { before: "?key=", ends: ends_value },
+    Mark { before: "&key=", ends: ends_value },
     Mark { before: "\"token\":\"", ends: |c| c == '"' },
     Mark { before: "\"token\": \"", ends: |c| c == '"' },
     Mark { before: "anyport.token.", ends: ends_value },
@@ -182,9 +192,9 @@ const MARKS: &[Mark] = &[
     Mark { before: "--pipe=", ends: ends_value },
     Mark { before: "--pipe ", ends: ends_value },
     Mark { before: "--token=", ends: ends_value },
-    Mark { before: "/.anyport/s/", ends: ends_segment },
+    Mark { before: ".anyport/s/", ends: ends_segment },
     // They are enough to continue the upload.
-    Mark { before: "/.anyport/uploads/", ends: ends_segment },
+    Mark { before: ".anyport/uploads/", ends: ends_segment },
     Mark { before: " id=", ends: ends_value },
     Mark { before: "\"id\":\"", ends: |c| c == '"' },
     Mark { before: "bearer ", ends: ends_value },
@@ -343,6 +353,10 @@ mod tests {
             head(&format!("GET /.anyport/s/{SECRET}/a.jpg"), "Host: h"),
             head(&format!("GET /x?a=b&token={SECRET}&c=d"), "Host: h"),
             head(&format!("GET /x?TOKEN={SECRET}"), "Host: h"),
+            head(&format!("GET /x?access_token={SECRET}"), "Host: h"),
+            head(&format!("GET /x?api_key={SECRET}&password={SECRET}"), "Host: h"),
+            head(&format!("GET /x?a=b&key={SECRET}"), "Host: h"),
+            head("GET /", &format!("X: token=\"{SECRET}\"")),
             head(&format!("PATCH /.anyport/uploads/{SECRET}"), "Host: h"),
         ];
         let responses = [
@@ -422,12 +436,15 @@ mod tests {
 
     #[test]
     fn usual_texts_stay_as_they_are() {
+        let error = redact_text("\".anyport\" is not allowed in the path \".anyport/s/Zx3-_9/\"");
+        assert!(!error.contains("Zx3"), "{error}");
         for text in [
             "ANYPORT/1 PUT pipe size=5 digest=blake3",
             "GET /pipes/a?b=c HTTP/1.1",
             "token file tokens: not found",
             r#"{"offer":{"name":"token","size":5}}"#,
             "END blake3:00",
+            "Basic realm=\"x\"",
             "größe ✓",
         ] {
             assert_eq!(redact_text(text), text);
