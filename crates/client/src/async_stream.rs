@@ -26,6 +26,11 @@ pub(crate) struct Established {
 }
 
 impl AsyncStream {
+    /// Returns whether the connection is traced.
+    pub(crate) const fn is_traced(&self) -> bool {
+        self.traced.is_some()
+    }
+
     pub(crate) fn new(
         io: tokio::net::TcpStream,
         traced: Option<Traced>,

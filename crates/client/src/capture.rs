@@ -59,6 +59,7 @@ impl Capture {
 
     /// Connection `number` is being made to one of `servers`.
     pub(crate) fn dialing(&self, number: u32, servers: &[SocketAddr]) {
+        self.change(|capture| capture.retain(|one| one.local_port.is_some()));
         self.0.flows.lock().dialing(number, servers);
         for server in servers {
             let ip = Some(server.ip()).filter(|ip| !ip.is_unspecified());

@@ -4,12 +4,13 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use anyport_client::{
-    Error, ErrorKind, ErrorOrigin, GetOptions, Observer, Options, Sent, Source, Target, get_into,
-    send,
+    Capture, CaptureError, Error, ErrorKind, ErrorOrigin, GetOptions, HEADERS, MAX_SNAPLEN,
+    Observer, Options, Sent, Source, Target, get_into, send,
 };
 use anyport_proto::access::{Named, Token};
 use anyport_proto::transfer::offer::OnExists;
@@ -17,6 +18,9 @@ use anyport_proto::transfer::receipt::{Outcome, Receipt};
 use anyport_proto::transfer::refusal::RefusalCode;
 use anyport_server::{Config, Interrupted, Refused, Server, Tokens};
 use anyport_testkit::noise;
+use anyport_trace::{
+    Event, Limits, PcapWriter, Recorder, Segment, Side, Syn, TcpOption, Trace, What,
+};
 use tempfile::TempDir;
 
 /// An observer that ignores all events.
@@ -220,4 +224,161 @@ fn an_error_that_no_retry_can_fix_is_returned_immediately() {
     assert_eq!(error.origin(), ErrorOrigin::Unreachable);
     let nowhere = "ftp://host/".parse::<Target>();
     assert!(nowhere.is_err());
+}
+
+/// Sends a file over `scheme` with a trace; captures it where that is permitted, to `pcap` too.
+fn traced(scheme: &str, address: SocketAddr, pcap: Option<&Path>) -> (Trace, Option<u64>) {
+    let (_scratch, source) = sample("photo.jpg", &noise(500_000, 1));
+    let recorder = Recorder::new(Limits::default());
+    let writer = pcap.map(|path| {
+        let file = std::fs::File::create(path).unwrap();
+        PcapWriter::new(Box::new(file), "anyport trace send photo.jpg", MAX_SNAPLEN).unwrap()
+    });
+    let snaplen = if pcap.is_some() { MAX_SNAPLEN } else { HEADERS };
+    let capture = match Capture::start(&recorder, snaplen, writer) {
+        Ok(capture) => Some(capture),
+        Err(CaptureError::NotPermitted) => {
+            eprintln!("skipped: {}", CaptureError::NotPermitted);
+            None
+        }
+        Err(error) => panic!("{error:?}"),
+    };
+    let mut options = Options::default();
+    options.connect.trace = Some(recorder.clone());
+    options.connect.capture.clone_from(&capture);
+    let path = if scheme == "ws" { "files/" } else { "" };
+    let directory = target(scheme, address, &format!("{path}{scheme}-traced/"));
+    send(&[source], &directory, &options, &Reports::default()).unwrap();
+    let packets = capture.map(|capture| capture.finish().unwrap());
+    (recorder.finish(), packets)
+}
+
+fn syns(trace: &Trace) -> Vec<&Syn> {
+    let mut syns = Vec::new();
+    for event in &trace.events {
+        if let What::Syn(syn) = &event.what {
+            syns.push(syn);
+        }
+    }
+    syns
+}
+
+fn notes(trace: &Trace) -> String {
+    let note = |event: &Event| match &event.what {
+        What::Note { text } => Some(format!("{text}\n")),
+        _ => None,
+    };
+    trace.events.iter().filter_map(note).collect()
+}
+
+#[test]
+fn a_traced_connection_has_its_segments_and_the_syn_that_the_server_kept() {
+    let served = tempfile::tempdir().unwrap();
+    let address = serve(Config::new(served.path()));
+    for scheme in ["tcp", "ws", "http"] {
+        let (trace, packets) = traced(scheme, address, None);
+        let syns = syns(&trace);
+        assert_eq!(syns.len(), 1, "{scheme}: {}", notes(&trace));
+        assert_eq!(syns[0].destination, format!("*:{}", address.port()));
+        assert_eq!(syns[0].segment.flags, ["SYN"]);
+        assert!(syns[0].segment.options.iter().any(|o| matches!(o, TcpOption::Mss(_))));
+        if packets.is_none() {
+            continue;
+        }
+        let segments: Vec<_> = trace
+            .events
+            .iter()
+            .filter_map(|event| match &event.what {
+                What::Segment(segment) => Some((event.from.unwrap(), segment)),
+                _ => None,
+            })
+            .collect();
+        let flags: Vec<_> = segments.iter().map(|(_, segment)| segment.flags.join(" ")).collect();
+        assert_eq!(flags[..3], ["SYN", "SYN ACK", "ACK"], "{scheme}");
+        assert_eq!(segments[0].1.seq, syns[0].segment.seq, "{scheme}");
+        let sides = [Side::Client, Side::Server];
+        for side in sides {
+            let ends = |(from, s): &(Side, &Segment)| {
+                *from == side && s.flags.iter().any(|flag| flag == "FIN")
+            };
+            assert!(segments.iter().any(ends), "{scheme}: {side} in {flags:?}");
+        }
+        let sent = segments.iter().filter(|(from, _)| *from == Side::Client);
+        let sent: u64 = sent.map(|(_, segment)| segment.payload).sum();
+        assert!(sent > 500_000, "{scheme}: {sent}");
+        let last = segments.iter().filter_map(|(_, segment)| segment.relative_ack).max();
+        assert!(last.unwrap() > 500_000, "{scheme}: {last:?}");
+    }
+}
+
+#[test]
+fn frames_and_older_servers_report_no_syn_and_transfers_succeed() {
+    let served = tempfile::tempdir().unwrap();
+    let address = serve(Config::new(served.path()));
+    let (trace, _) = traced("frames", address, None);
+    assert_eq!(syns(&trace).len(), 0);
+    // A server that does not know the line or the field.
+    for scheme in ["tcp", "http"] {
+        let old = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = old.local_addr().unwrap();
+        std::thread::spawn(move || old_server(&old));
+        let (_scratch, source) = sample("photo.jpg", b"a file");
+        let recorder = Recorder::new(Limits::default());
+        let mut options = Options::default();
+        options.connect.trace = Some(recorder.clone());
+        options.resume = false;
+        send(&[source], &target(scheme, address, ""), &options, &Reports::default()).unwrap();
+        let notes = notes(&recorder.finish());
+        assert!(notes.contains("the server does not report the SYN"), "{scheme}: {notes}");
+    }
+}
+
+/// Answers a file and the line for the SYN as a server from before it does; or each request of HTTP.
+fn old_server(listener: &TcpListener) {
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut input = Vec::new();
+    let mut piece = [0; 65536];
+    loop {
+        let count = socket.read(&mut piece).unwrap();
+        if count == 0 {
+            return;
+        }
+        input.extend_from_slice(&piece[..count]);
+        let text = String::from_utf8_lossy(&input);
+        let answer = if text.contains("SYN\n") {
+            "ANYPORT/1 ERROR bad-request unknown verb\n"
+        } else if text.contains("\nEND") || text.contains("a fileEND") {
+            "ANYPORT/1 RECEIPT bytes=6 end=whole\n"
+        } else if text.contains("HTTP/1.1") && text.ends_with("a file") {
+            "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+        } else {
+            continue;
+        };
+        input.clear();
+        socket.write_all(answer.as_bytes()).unwrap();
+    }
+}
+
+/// Without options, tshark finds WebSocket on any port by the handshake.
+#[test]
+fn tshark_reads_as_many_packets_as_were_captured_with_the_websocket_frames() {
+    let served = tempfile::tempdir().unwrap();
+    let address = serve(Config::new(served.path()));
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("ws.pcapng");
+    let (_, Some(packets)) = traced("ws", address, Some(&file)) else { return };
+    if Command::new("tshark").arg("--version").output().is_err() {
+        eprintln!("skipped: no tshark");
+        return;
+    }
+    let read = |filter: &str| {
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-r").arg(&file).args(["-Y", filter, "-T", "fields", "-e", "frame.number"]);
+        let output = tshark.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().count()
+    };
+    assert_eq!(read("tcp"), usize::try_from(packets).unwrap());
+    assert_eq!(read("tcp.flags.syn == 1"), 2);
+    assert!(read("websocket") > 0, "no frame of WebSocket in {packets} packets");
 }

@@ -14,6 +14,7 @@ pub mod prefixed;
 pub mod queues;
 pub mod reactor;
 pub mod resolve;
+pub mod saved_syn;
 pub mod shared;
 pub mod tcp_info;
 pub mod unix;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyport_net::congestion;
+use anyport_net::saved_syn::saved_syn;
 use anyport_net::tcp_info::{Delivery, TcpInfo};
 use anyport_proto::transfer::tcp_seen::TcpSeen;
 
@@ -92,6 +93,12 @@ impl Link {
     pub(crate) fn delivery(&self) -> Option<Delivery> {
         let socket = self.state().socket.upgrade()?;
         Delivery::of(&*socket).ok()
+    }
+
+    /// Returns the SYN with which the connection began, once.
+    pub(crate) fn saved_syn(&self) -> Option<Vec<u8>> {
+        let socket = self.state().socket.upgrade()?;
+        saved_syn(&*socket)
     }
 
     /// Returns the name of its congestion control, and its TCP statistics; empty without a TCP

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use anyport_net::listen::Listening;
+use anyport_net::saved_syn::save_syn;
 use anyport_proto::peer::Peer;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
@@ -19,6 +20,8 @@ impl Socket {
         match socket {
             Listening::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
+                // Clients may ask for their SYN; without this option they get none.
+                let _ = save_syn(&socket);
                 TcpListener::from_std(socket).map(Self::Tcp)
             }
             Listening::Unix(socket) => {

@@ -41,12 +41,12 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "net",
-        "capture blocking unix congestion keepalive linger pace prefixed queues resolve address \
-         path shared tcp_info waiting copy dial listen reactor",
+        "capture saved_syn blocking unix congestion keepalive linger pace prefixed queues resolve \
+         address path shared tcp_info waiting copy dial listen reactor",
     ),
     (
         "trace",
-        "segment event sample diagnosis redact recorder codec decode pcap tcp tap explain render",
+        "segment event sample diagnosis redact recorder codec syn decode pcap tcp tap explain render",
     ),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (

@@ -12,6 +12,7 @@ mod redact;
 pub mod render;
 mod sample;
 mod segment;
+mod syn;
 mod tap;
 pub mod tcp;
 
@@ -26,4 +27,5 @@ pub use recorder::{Header, Limits, Recorder, Trace};
 pub use redact::{redact_command, redact_text};
 pub use sample::Sample;
 pub use segment::{Checksum, Mark, Segment, Syn, TcpOption};
+pub use syn::{NotReported, ReportedSyn, SYN_FIELD};
 pub use tap::Tap;

@@ -76,6 +76,8 @@ struct State {
     connections: u32,
     /// The sum of all transfers.
     evidence: Option<Evidence>,
+    /// Connections whose client asked for its SYN, which the server did not report yet.
+    syns: Vec<u32>,
     secrets: Secrets,
     sampled: BTreeMap<u32, Sampled>,
     /// How often samples were thinned.
@@ -167,6 +169,34 @@ impl Recorder {
     /// Removes `secret` from all text of the trace: a token, the key of a pipe, the ID of a share.
     pub fn secret(&self, secret: &str) {
         self.state().secrets.add(secret);
+    }
+
+    /// The client of a connection asks the server for its SYN.
+    pub(crate) fn asks_for_syn(&self, connection: u32) {
+        let syns = &mut self.state().syns;
+        if syns.len() < MAX_SYNS && !syns.contains(&connection) {
+            syns.push(connection);
+        }
+    }
+
+    /// Returns the port of the client of a connection.
+    pub(crate) fn port_of(&self, connection: u32) -> Option<u16> {
+        let state = self.state();
+        state.trace.events.iter().find_map(|event| match &event.what {
+            What::Connected { local, .. } if event.connection == Some(connection) => {
+                local.rsplit(':').next()?.parse().ok()
+            }
+            _ => None,
+        })
+    }
+
+    /// The server reported the SYN of a connection, or why it has none. Returns whether it was asked
+    /// and reports it for the first time.
+    pub(crate) fn has_syn(&self, connection: u32) -> bool {
+        let syns = &mut self.state().syns;
+        let before = syns.len();
+        syns.retain(|number| *number != connection);
+        syns.len() < before
     }
 
     /// Returns the limits.
@@ -270,6 +300,12 @@ impl Recorder {
         let latest = std::mem::take(&mut state.sampled);
         trace.samples.extend(latest.into_values().filter_map(|sampled| sampled.latest));
         let whole = state.evidence.take();
+        let at = trace.events.iter().map(|event| event.at).max().unwrap_or_default();
+        trace.events.extend(std::mem::take(&mut state.syns).into_iter().map(|number| {
+            let what = What::Note { text: NO_SYN.to_owned() };
+            let (connection, basis) = (Some(number), Basis::Observed);
+            Event { at, took: None, connection, from: None, basis, what }
+        }));
         // A secret may be in events before the one that shows what it is.
         trace.events.iter_mut().for_each(|event| state.secrets.clean(&mut event.what));
         drop(state);
@@ -319,6 +355,12 @@ const BYTES_PER_EVENT: usize = 2048;
 
 /// Memory of a text beside its bytes.
 const TEXT: usize = size_of::<String>();
+
+/// Maximum number of connections that may have a note about their SYN.
+const MAX_SYNS: usize = 64;
+
+const NO_SYN: &str = "the server does not report the SYN of its clients: its listener keeps none, \
+     or it is no anyport server of this version";
 
 /// Which segments are removed first: those without marks have rank 0.
 fn rank(event: &Event) -> u8 {

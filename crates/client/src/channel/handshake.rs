@@ -6,6 +6,7 @@ use anyport_proto::http1::{Pushed, ResponseHeadReader};
 use anyport_proto::limits::Limits;
 use anyport_proto::peer::Peer;
 use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, Verified, request, verify};
+use anyport_trace::SYN_FIELD;
 
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER};
 use crate::keys::handshake_key;
@@ -32,8 +33,9 @@ pub(crate) fn upgrade(
     let host = authority.as_str();
     let bearer = target.token.as_ref().map(|token| format!("Bearer {}", token.expose()));
     let bearer = bearer.as_deref().map(|value| ("Authorization", value));
-    let fields = bearer.as_slice();
-    let asked = ClientTarget { host, path: &target.path, subprotocols, fields, deflate };
+    let syn = stream.traced().map(|_| (SYN_FIELD, "?1"));
+    let fields: Vec<_> = bearer.into_iter().chain(syn).collect();
+    let asked = ClientTarget { host, path: &target.path, subprotocols, fields: &fields, deflate };
     let request =
         request(&asked, &key).map_err(|error| Error::from(ErrorKind::Request).because(error))?;
     let broken = |source| Error::in_handshake(peer, "WebSocket", source);

@@ -11,6 +11,7 @@ use anyport_proto::access::Token;
 use anyport_proto::one_line;
 use anyport_proto::peer::Peer;
 use anyport_tls::ALPN_H2;
+use anyport_trace::SYN_FIELD;
 use futures_util::task::AtomicWaker;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, Version};
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     /// Whether the server requires a token as an anyport server does.
     wants_token: bool,
     driver: Driver,
+    /// Whether requests ask for the SYN of the connection.
+    is_traced: bool,
 }
 
 enum Requests {
@@ -60,6 +63,7 @@ impl Connection {
         let connect::Connection { stream, peer, socket } = connect(target, options)?;
         let _inside = runtime.enter();
         let stream = stream.into_async().map_err(no_runtime)?;
+        let is_traced = stream.is_traced();
         let is_two = stream.machine().and_then(|tls| tls.alpn()) == Some(ALPN_H2);
         let broken = Broken::default();
         let read = Arc::new(AtomicWaker::new());
@@ -70,7 +74,8 @@ impl Connection {
         let (requests, at_once, driver) = shaken.map_err(|error| why(peer, 0, &broken, &error))?;
         let (spent, driver) = (AtomicBool::new(false), Driver(driver));
         let wants_token = false;
-        let mut open = Self { peer, socket, requests, at_once, broken, spent, wants_token, driver };
+        let mut open =
+            Self { peer, socket, requests, at_once, broken, spent, wants_token, driver, is_traced };
         if target.token.is_some() {
             let asked = timeout(options.connect_timeout, open.asks_for_a_token(target));
             open.wants_token = runtime.block_on(asked).unwrap_or(Ok(false))?;
@@ -188,8 +193,11 @@ impl Connection {
     /// Sends a request; returns the head of its response.
     pub(crate) async fn ask(
         &self,
-        request: Request<Outgoing>,
+        mut request: Request<Outgoing>,
     ) -> hyper::Result<Response<Incoming>> {
+        if self.is_traced {
+            request.headers_mut().insert(SYN_FIELD, HeaderValue::from_static("?1"));
+        }
         match &self.requests {
             Requests::One(requests) => {
                 let answer = lock(requests).send_request(request);

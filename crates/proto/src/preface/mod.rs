@@ -42,7 +42,7 @@ pub use join::join_line;
 pub use line::{LineReader, LineTooLong, Pushed};
 pub use pipe::{give_line, take_line};
 pub use reply::Reply;
-pub use request::{end_line, parse_end, put_line};
+pub use request::{end_line, parse_end, put_line, syn_line};
 
 use crate::pipe::{Give, Take};
 use crate::rooms::Join;
@@ -92,10 +92,12 @@ pub enum Verb {
     Greet,
     /// Send the list of request lines.
     Help,
+    /// Send the SYN of this connection.
+    Syn,
 }
 
 word_enum!(Verb, "verb":
-    Time = "TIME", Greet = "GREET", Help = "HELP");
+    Time = "TIME", Greet = "GREET", Help = "HELP", Syn = "SYN");
 
 /// Parses a request: a complete line, with its preface and without its line feed.
 pub fn parse_request(line: &[u8]) -> Result<Request, PrefaceError> {
@@ -143,12 +145,13 @@ fn parse_verb(verb: &str, arguments: &str) -> Result<Request, PrefaceError> {
     }
 }
 
-/// Parses `TIME`, `GREET` or `HELP`, which have no arguments.
+/// Parses `TIME`, `GREET`, `HELP` or `SYN`, which have no arguments.
 fn parse_other(verb: Verb, arguments: &str) -> Result<Request, PrefaceError> {
     let line = match verb {
         Verb::Time => "TIME line",
         Verb::Greet => "GREET line",
         Verb::Help => "HELP line",
+        Verb::Syn => "SYN line",
     };
     match split_word(arguments) {
         ("", _) => Ok(Request::Other(verb)),
@@ -156,7 +159,7 @@ fn parse_other(verb: Verb, arguments: &str) -> Result<Request, PrefaceError> {
     }
 }
 
-const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP";
+const KNOWN_VERBS: &str = "PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP, SYN";
 
 /// Keys of a PUT line.
 const KNOWN_KEYS: &str = "size, digest, mtime, mtime_ns, mode, id, resume, exists, token, name_raw";

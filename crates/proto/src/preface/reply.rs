@@ -58,6 +58,8 @@ pub enum Reply {
     Greeting(String),
     /// The lines that a client may send.
     Help(String),
+    /// The SYN of the connection, in the form of the HTTP field.
+    Syn(String),
 }
 
 impl Reply {
@@ -76,6 +78,7 @@ impl Reply {
             Self::Time(line) => format!("{VERSION} TIME {}\n", on_one_line(line)),
             Self::Greeting(line) => format!("{VERSION} GREETING {}\n", on_one_line(line)),
             Self::Help(line) => format!("{VERSION} HELP {}\n", on_one_line(line)),
+            Self::Syn(word) => format!("{VERSION} SYN {}\n", on_one_line(word)),
             Self::Error(Refusal { code, message, hint }) => {
                 let message = on_one_line(message);
                 let hint = hint.as_deref().map(on_one_line);
@@ -100,6 +103,7 @@ impl Reply {
             "TIME" => Ok(Self::Time(rest.to_owned())),
             "GREETING" => Ok(Self::Greeting(rest.to_owned())),
             "HELP" => Ok(Self::Help(rest.to_owned())),
+            "SYN" => Ok(Self::Syn(rest.to_owned())),
             "ERROR" => parse_refusal(rest).map(Self::Error),
             "FILE" => read("FILE line", rest).map(Self::File),
             "ENTRY" => read("ENTRY line", rest).map(Self::Entry),

@@ -1,5 +1,6 @@
 //! The lines of uploads: the offer before the content, and the end after it.
 
+use super::VERSION;
 use super::error::PrefaceError;
 use super::fields::{Fields, LineWriter, as_text, bad_value, split_word};
 use crate::transfer::codec::Record;
@@ -41,6 +42,11 @@ pub fn parse_end(line: &[u8]) -> Result<End, PrefaceError> {
         Ok(digest) => Ok(End { bytes: None, digest: Some(digest) }),
         Err(_) => Err(bad_value("END line", "digest", digest, Digest::EXPECTED)),
     }
+}
+
+/// Returns the line that asks for the SYN of the connection, line feed included.
+pub fn syn_line() -> String {
+    format!("{VERSION} SYN\n")
 }
 
 /// Returns the line after the content, line feed included.

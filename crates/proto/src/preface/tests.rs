@@ -144,10 +144,14 @@ fn the_first_event_names_room_and_nickname() {
 
 #[test]
 fn other_verbs_are_known_without_their_arguments() {
+    assert_eq!(syn_line(), "ANYPORT/1 SYN\n");
+    let reply = Reply::Syn(":RQA=:".to_owned());
+    assert_eq!(Reply::parse(reply.to_line().trim_end().as_bytes()), Ok(reply));
     for (line, verb) in [
         ("ANYPORT/1 TIME", Verb::Time),
         ("ANYPORT/1 GREET", Verb::Greet),
         ("ANYPORT/1 HELP", Verb::Help),
+        ("ANYPORT/1 SYN", Verb::Syn),
     ] {
         assert_eq!(parse_request(line.as_bytes()), Ok(Request::Other(verb)));
     }

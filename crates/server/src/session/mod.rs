@@ -52,6 +52,7 @@ use anyport_proto::setting::IDLE_TIMEOUT;
 use anyport_proto::transfer::download::List;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
+use anyport_trace::ReportedSyn;
 
 use crate::access::{Access, Denied, Grant, Participant};
 use crate::budget::{Budget, Share};
@@ -171,6 +172,14 @@ impl Context {
     /// It lacks the right.
     pub(crate) fn participant(&self) -> Result<Participant, Refusal> {
         self.grant.participant(self.peer)
+    }
+
+    /// Returns the SYN of the peer, which asks for it and was admitted.
+    pub(crate) fn reported_syn(&self) -> ReportedSyn {
+        match self.peer.is_forwarded() {
+            true => ReportedSyn::Proxied,
+            false => self.link.saved_syn().map_or(ReportedSyn::None, ReportedSyn::of),
+        }
     }
 
     /// Reports that the peer's request was refused.

@@ -249,6 +249,7 @@ impl Preface {
                     Verb::Time => Reply::Time(now_line()),
                     Verb::Greet => Reply::Greeting(self.context.config.greeting.to_string()),
                     Verb::Help => Reply::Help(help::lines(self.context.grant.rights())),
+                    Verb::Syn => Reply::Syn(self.context.reported_syn().to_string()),
                 };
                 replies.extend_from_slice(reply.to_line().as_bytes());
             }

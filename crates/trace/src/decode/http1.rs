@@ -168,6 +168,7 @@ impl Http1 {
         };
         let accept = head.field("sec-websocket-accept").map(ToOwned::to_owned);
         let Head { start, fields } = head;
+        output.syn_of(&fields);
         output.event_since(self.began, What::Head { start, fields });
         self.body = match body {
             Next::Framed(framing) if framing.is_empty() => None,

@@ -337,6 +337,7 @@ impl Http2 {
         if decoded.is_none() {
             self.hpack = None;
         }
+        output.syn_of(&fields);
         if let Some(event) = event {
             output.amend_text(event, |what| {
                 if let What::Http2(frame) = what {

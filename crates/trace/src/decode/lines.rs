@@ -1,7 +1,7 @@
 //! The preface protocol: lines, and content between them by its announced size (docs/transfer.md,
 //! docs/pipe.md); or content alone.
 
-use anyport_proto::preface::{PREFACE, Reply, Request, parse_request};
+use anyport_proto::preface::{PREFACE, Reply, Request, Verb, parse_request};
 
 use super::content::Content;
 use super::output::Output;
@@ -144,6 +144,7 @@ impl Lines {
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         output.event_since(began, What::Line { text: String::from_utf8_lossy(line).into_owned() });
+        report_syn(line, self.from, output);
         let becomes_content = match (after_content, self.from) {
             (true, from) => {
                 self.state = State::Line;
@@ -221,6 +222,21 @@ impl Lines {
         }
         self.pass(0);
         false
+    }
+}
+
+/// Records the SYN that a server reports, or that the client asks for it.
+fn report_syn(line: &[u8], from: Side, output: &Output<'_>) {
+    match from {
+        Side::Client if matches!(parse_request(line), Ok(Request::Other(Verb::Syn))) => {
+            output.recorder.asks_for_syn(output.connection);
+        }
+        Side::Server => {
+            if let Ok(Reply::Syn(word)) = Reply::parse(line) {
+                output.syn(&word);
+            }
+        }
+        Side::Client => {}
     }
 }
 

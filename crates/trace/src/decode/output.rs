@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::event::{Basis, Event, Side, Time, What};
 use crate::recorder::Recorder;
+use crate::syn::{SYN_FIELD, syn_event};
 
 /// A pause that ends a run of content, so that a person sees it. Shorter ones are usual between
 /// the writes of a slow sender.
@@ -45,6 +46,27 @@ impl Output<'_> {
     /// Records a remark.
     pub(crate) fn note(&self, text: &str) {
         self.event(What::Note { text: text.to_owned() });
+    }
+
+    /// Records the SYN that a server reports in a head, or that the client asks for it.
+    pub(crate) fn syn_of(&self, fields: &[(String, String)]) {
+        let field = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(SYN_FIELD));
+        match (field, self.from) {
+            (Some(_), Side::Client) => self.recorder.asks_for_syn(self.connection),
+            (Some((_, value)), Side::Server) => self.syn(value),
+            (None, _) => {}
+        }
+    }
+
+    /// Records the SYN that a server reports.
+    pub(crate) fn syn(&self, value: &str) {
+        if self.recorder.has_syn(self.connection)
+            && let Some(what) = syn_event(value, self.recorder.port_of(self.connection))
+        {
+            let (connection, from) = (Some(self.connection), Some(Side::Client));
+            let basis = Basis::Observed;
+            self.recorder.record(Event { at: self.now, took: None, connection, from, basis, what });
+        }
     }
 
     /// Adds text to an event, whose secrets are removed.

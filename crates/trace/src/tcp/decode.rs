@@ -189,13 +189,22 @@ impl Syn {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let decoded = decode(bytes, bytes.len(), Checksum::Unknown)?;
         let Decoded { source, destination, mut segment, ip } = decoded;
+        // A server reports no addresses, without which the checksum is that of nothing.
+        let is_hidden = source.ip().is_unspecified() && destination.ip().is_unspecified();
+        if is_hidden {
+            segment.checksum = Checksum::Unknown;
+        }
+        let shown = |address: SocketAddr| match is_hidden {
+            true => format!("*:{}", address.port()),
+            false => address.to_string(),
+        };
         let is_syn = segment.flags.iter().any(|flag| flag == "SYN");
         segment.window_bytes = Some(segment.window.into());
         is_syn.then(|| Self {
             ip_version: ip.version,
             ttl: segment.ttl,
-            source: source.to_string(),
-            destination: destination.to_string(),
+            source: shown(source),
+            destination: shown(destination),
             ip_flags: ip.flags,
             segment,
             bytes: hex(bytes),

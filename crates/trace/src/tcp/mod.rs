@@ -102,18 +102,26 @@ impl Flows {
     }
 
     /// The connection that was being made failed: all connections to its server that began
-    /// meanwhile were attempts.
+    /// meanwhile were attempts. Those of other programs have nothing but headers in the trace, and
+    /// no payload in the pcapng file.
     fn failed(&mut self) {
         let Some((number, ..)) = self.dialing.take() else { return };
+        let before = self.flows.len();
         for packet in self.take_pending() {
             let packet = packet.borrow();
-            if let Some(decoded) = decode(packet.bytes, packet.length as usize, packet.checksum)
-                && is_syn(&decoded.segment)
-                && self.flow(decoded.source, decoded.destination).is_none()
+            let decoded = decode(packet.bytes, packet.length as usize, packet.checksum);
+            let Some(decoded) = decoded else { continue };
+            if is_syn(&decoded.segment) && self.flow(decoded.source, decoded.destination).is_none()
             {
                 self.begin(number, decoded.source, decoded.destination);
             }
-            self.add(packet);
+            if decoded.segment.payload == 0 {
+                self.add(packet);
+            }
+        }
+        // What follows is not of this command.
+        for flow in self.flows.split_off(before.min(self.flows.len())) {
+            self.note(Some(flow.number), flow.summary());
         }
     }
 

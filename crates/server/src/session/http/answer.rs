@@ -1,6 +1,7 @@
 //! Responses: heads with the fields that all of them have (RFC 9110 §6.6, §15), and short content.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use anyport_proto::http1::{BasePath, RequestHead, date, media};
@@ -8,6 +9,7 @@ use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::Protocol;
 use anyport_proto::transfer::refusal::{Refusal, RefusalCode};
 use anyport_proto::visible::{escape_json, make_lines_visible};
+use anyport_trace::SYN_FIELD;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode, Version};
@@ -35,6 +37,8 @@ pub(crate) struct Asked {
     pub(crate) from_other_origin: Option<String>,
     /// Pages of some origins may read responses, so these differ with the origin.
     pub(crate) allows_origins: bool,
+    /// The SYN of the client, if it asks for it and is admitted.
+    pub(crate) syn: Option<Arc<OnceLock<String>>>,
     /// The path of the share that the request is for.
     pub(crate) share: Option<SharePath>,
 }
@@ -107,6 +111,7 @@ impl Asked {
             stopping,
             from_other_origin: cors::allowed_origin(head, &config.allowed_origins),
             allows_origins: !config.allowed_origins.is_empty(),
+            syn: asks_for_syn(head).then(Arc::default),
             share: SharePath::of(head.path()),
             ..Self::unread(protocol)
         }
@@ -139,6 +144,7 @@ impl Asked {
             stopping: false,
             from_other_origin: None,
             allows_origins: false,
+            syn: None,
             share: None,
         }
     }
@@ -197,6 +203,12 @@ impl Head {
         let vary: Vec<_> = vary.iter().map(|(_, names)| names.as_str()).chain(origin).collect();
         if !vary.is_empty() {
             fields.push((header::VARY, vary.join(", ")));
+        }
+        if let Some(syn) = asked.syn.as_ref().and_then(|syn| syn.get()) {
+            // No cache may give it to another client.
+            fields.retain(|(name, _)| *name != header::CACHE_CONTROL);
+            fields.push((header::CACHE_CONTROL, "no-store".to_owned()));
+            fields.push((HeaderName::from_static(SYN_FIELD), syn.clone()));
         }
         // The type of a file is its sender's word: browsers must not guess another.
         fields.push((header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()));
@@ -312,6 +324,11 @@ impl Answer {
         self.ends = true;
         self
     }
+}
+
+/// Returns whether the client asks for its SYN (docs/http.md).
+pub(crate) fn asks_for_syn(head: &RequestHead) -> bool {
+    head.fields.get(SYN_FIELD).is_some_and(|value| value == "?1")
 }
 
 /// Returns whether the client is wget, which has no way to prefer a type.

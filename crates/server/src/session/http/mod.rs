@@ -14,7 +14,7 @@ mod resources;
 pub(super) use access::{Admission, check as check_access, check_host};
 #[cfg(test)]
 pub(super) use answer::Form;
-pub(super) use answer::{Answer, Asked, Head, Length, seconds as now};
+pub(super) use answer::{Answer, Asked, Head, Length, asks_for_syn, seconds as now};
 pub(super) use forwarded::{Client, client};
 pub(super) use handler::{Event, Handler, Next, Opened, Produced, refuse};
 pub(super) use request::{Expectation, open, to_https};

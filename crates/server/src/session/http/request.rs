@@ -81,6 +81,11 @@ pub(crate) fn open(
         Ok(grant) => grant,
         Err(answer) => return Opened::Answer(answer),
     };
+    let needs_no_token =
+        resource.is_public || resource.is_token_optional || cors::is_preflight(head);
+    if let Some(syn) = asked.syn.as_ref().filter(|_| !needs_no_token) {
+        syn.get_or_init(|| context.reported_syn().to_string());
+    }
     // Each request has its own token.
     let context = &Context { grant, ..context.clone() };
     if let Err(answer) = check_content(context, head, framing, asked) {

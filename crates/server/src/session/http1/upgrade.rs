@@ -7,12 +7,13 @@ use anyport_proto::rooms::{self, TargetError};
 use anyport_proto::transfer::messages::FILE_SUBPROTOCOL;
 use anyport_proto::transfer::receipt::Engine;
 use anyport_proto::ws::handshake::{Acceptance, OriginPolicy, Policy, Refusal, accept};
+use anyport_trace::SYN_FIELD;
 use http::StatusCode;
 
 use super::Http1;
 use super::write::{Exchange, dated};
 use crate::events::Why;
-use crate::session::http::{Admission, LIVE, check_access, refuse, service};
+use crate::session::http::{Admission, LIVE, asks_for_syn, check_access, refuse, service};
 #[cfg(feature = "library-engine")]
 use crate::session::library::Upgrade;
 use crate::session::live::Opening;
@@ -24,6 +25,13 @@ use crate::session::{AnySession, Detached, Next, Successor};
 /// Returns whether a client offered one of the subprotocols of this program.
 fn is_announced(subprotocol: Option<&str>) -> bool {
     subprotocol.is_some_and(|agreed| agreed != PLAIN_SUBPROTOCOL)
+}
+
+/// Adds a field to a head.
+fn with_field(mut head: Vec<u8>, name: &str, value: &str) -> Vec<u8> {
+    head.truncate(head.len() - 2);
+    head.extend_from_slice(format!("{name}: {value}\r\n\r\n").as_bytes());
+    head
 }
 
 impl Http1 {
@@ -91,6 +99,10 @@ impl Http1 {
                     return Next::Finish;
                 }
             };
+        let response = match asks_for_syn(head) {
+            true => with_field(response, SYN_FIELD, &self.context.reported_syn().to_string()),
+            false => response,
+        };
         let Some(route) = route else {
             return match Opening::new(&self.context, head, rest) {
                 Ok(opening) => {

@@ -66,7 +66,7 @@ pub(in crate::session) fn lines(rights: Rights) -> String {
     format!("{put}{get}{LINES}")
 }
 
-const LINES: &str = "JOIN ROOM [as NICK] | PIPE KEY | TAKE KEY | ECHO | TIME | GREET | HELP; \
+const LINES: &str = "JOIN ROOM [as NICK] | PIPE KEY | TAKE KEY | ECHO | TIME | GREET | SYN | HELP; \
     each after ANYPORT/1; \
      more: curl http://HOST:PORT/help";
 
