@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
-use anyport_proto::transfer::file_name::is_partial;
+use anyport_proto::transfer::file_name::{IDENTITY, is_partial};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::file_time::FileTime;
 use anyport_proto::transfer::hasher::Hasher;
@@ -210,7 +210,8 @@ pub(crate) fn names(
             Ok(entry) => entry.file_name().to_bytes(),
             Err(error) => return Some(Err((*error).into())),
         };
-        let is_entry = !matches!(name, b"." | b"..") && !is_partial(name);
+        let is_own = is_partial(name) || name == IDENTITY.as_bytes();
+        let is_entry = !matches!(name, b"." | b"..") && !is_own;
         is_entry.then(|| Ok(name.to_vec()))
     }))
 }

@@ -129,6 +129,9 @@ fn a_generated_key_in_the_served_directory_can_be_neither_read_nor_replaced() {
         assert!(!text.contains("PRIVATE KEY"), "{line}: {text}");
         assert!(!line.contains(".pem") || response.status() >= 400, "{line}: {text}");
     }
+    // As a partial file, it is not mentioned.
+    let listing = anyport(&["ls", &server.url("tcp", "")]).succeeds();
+    assert_eq!((listing.stdout.as_str(), listing.stderr.as_str()), ("", ""));
     for scheme in ["tcp", "ws", "http"] {
         let outcome = anyport(&["get", &server.url(scheme, "tls-identity.pem"), "-o", "-"]);
         assert!(outcome.code != Some(0) && outcome.stdout.is_empty(), "{scheme}: {outcome:?}");
