@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyport_net::copy::send_file;
 use anyport_net::pace::Pace;
+use anyport_net::tcp_info::TcpInfo;
 use anyport_net::waiting::Waiting;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_time::{FileTime, GRANULARITY};
@@ -277,6 +278,9 @@ const HELD_BACK: u64 = 64 * 1024;
 /// Maximum time for which the receiver gets no data meanwhile.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 
+/// Bytes of less than a segment, which the kernel keeps for the next call.
+const UNSENT: u64 = 2048;
+
 /// The bits of a mode that are sent: neither the kind of the file nor set-user-id and the like.
 const PERMISSIONS: u32 = 0o777;
 
@@ -309,7 +313,7 @@ pub(crate) struct Spent {
     /// When the first content was asked for.
     pub(crate) first: Option<Instant>,
     pub(crate) reading: Duration,
-    /// In calls of sendfile.
+    /// In calls of sendfile that left nothing to send.
     pub(crate) by_kernel: Duration,
     pub(crate) hashing: Duration,
     /// Waiting for the requested rate.
@@ -469,7 +473,9 @@ impl Content {
             0 => None,
             count => send_file(stream, &self.file, self.bytes, count)?,
         };
-        self.spent.by_kernel += began.elapsed();
+        if TcpInfo::of(stream).is_ok_and(|tcp| tcp.unsent.is_some_and(|bytes| bytes < UNSENT)) {
+            self.spent.by_kernel += began.elapsed();
+        }
         let Some(sent) = sent else {
             // Reading continues where sending stopped.
             let at = SeekFrom::Start(self.bytes);

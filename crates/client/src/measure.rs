@@ -22,6 +22,8 @@ pub(crate) struct Measuring {
     opened: Instant,
     /// Of its connection, before its content.
     before: State,
+    /// Reading and hashing before `began`.
+    earlier: Spent,
 }
 
 /// What a connection has counted.
@@ -41,7 +43,13 @@ impl Measuring {
     /// Begins with a connection that is open. Its first transfer includes the time of opening it.
     pub(crate) fn begin(socket: &Socket) -> Self {
         let began = socket.take_began().unwrap_or_else(Instant::now);
-        Self { began, opened: Instant::now(), before: State::of(socket) }
+        let opened = Instant::now();
+        Self { began, opened, before: State::of(socket), earlier: Spent::default() }
+    }
+
+    /// Includes the time of hashing the content in advance.
+    pub(crate) fn after(self, hashed: Option<Spent>) -> Self {
+        Self { earlier: hashed.unwrap_or_default(), ..self }
     }
 
     /// Returns the measurements of an interactive connection, whose bytes the kernel counts.
@@ -60,14 +68,17 @@ impl Measuring {
         receipt: Option<&Receipt>,
     ) -> Evidence {
         let first = spent.first.unwrap_or(self.began);
+        let evidence = self.evidence(Direction::Sending, socket, bytes, first);
+        let Spent { reading, hashing, .. } = self.earlier;
         Evidence {
-            reading: spent.reading,
+            elapsed: evidence.elapsed + reading + hashing,
+            reading: spent.reading + reading,
             source_is_stream: spent.is_stream,
             by_kernel: spent.by_kernel,
-            hashing: spent.hashing,
+            hashing: spent.hashing + hashing,
             pausing: spent.pausing,
             remote: receipt.map(remote),
-            ..self.evidence(Direction::Sending, socket, bytes, first)
+            ..evidence
         }
     }
 
@@ -163,6 +174,7 @@ fn times(before: &TcpInfo, after: &TcpInfo) -> Option<TcpTimes> {
         min_rtt: micros(after.min_rtt_us),
         peer_window: after.peer_window.unwrap_or_default(),
         own_window: after.own_window.unwrap_or_default(),
+        receive_rtt: micros(after.rcv_rtt_us),
         received_segments: count(|tcp| tcp.received_segments),
         out_of_order: count(|tcp| tcp.out_of_order),
     })

@@ -55,6 +55,8 @@ pub struct TcpInfo {
     pub peer_window: Option<u64>,
     /// Receive space of this end, in bytes.
     pub receive_space: Option<u64>,
+    /// Written bytes that were not sent yet.
+    pub unsent: Option<u64>,
     /// Receive window of this end, in bytes; since Linux 6.2.
     pub own_window: Option<u64>,
     /// Segments of data received.
@@ -100,6 +102,7 @@ impl TcpInfo {
             segments: number(known, offset_of!(tcp_info, tcpi_data_segs_out)),
             peer_window: number(known, offset_of!(tcp_info, tcpi_snd_wnd)),
             receive_space: number(known, offset_of!(tcp_info, tcpi_rcv_space)),
+            unsent: number(known, offset_of!(tcp_info, tcpi_notsent_bytes)),
             // The field behind it, which libc does not name on every platform.
             own_window: number(known, offset_of!(tcp_info, tcpi_snd_wnd) + 4).filter(measured),
             received_segments: number(known, offset_of!(tcp_info, tcpi_data_segs_in)),

@@ -49,6 +49,8 @@ pub(super) struct Upload {
 pub(super) struct Hashed {
     identity: Option<Identity>,
     pub(super) sha256: Option<Digest>,
+    /// The time that this took.
+    spent: Spent,
 }
 
 impl Hashed {
@@ -56,11 +58,12 @@ impl Hashed {
     pub(super) fn of(source: &Source) -> Result<Self, Error> {
         let mut content = source.open(Algorithm::Sha256)?;
         let Some(identity) = content.identity().cloned() else {
-            return Ok(Self { identity: None, sha256: None });
+            return Ok(Self { identity: None, sha256: None, spent: Spent::default() });
         };
         let mut buffer = vec![0; crate::stream::BUFFER];
         while content.read(&mut buffer)? > 0 {}
-        Ok(Self { identity: Some(identity), sha256: content.digest()? })
+        let sha256 = content.digest()?;
+        Ok(Self { identity: Some(identity), sha256, spent: content.spent() })
     }
 }
 
@@ -151,7 +154,9 @@ impl Upload {
                 Feeding::Held(Box::new(reader), want)
             }
         };
-        let (measuring, began) = (Measuring::begin(&connection.socket), Instant::now());
+        let hashed = self.hashed.as_ref().map(|hashed| hashed.spent);
+        let measuring = Measuring::begin(&connection.socket).after(hashed);
+        let began = Instant::now();
         moved.begin();
         let mut asked = pin!(connection.ask(request));
         let early = match permission {

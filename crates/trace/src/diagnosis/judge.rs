@@ -35,6 +35,13 @@ const NEVER_EMPTY: f64 = 0.9;
 /// Round trips of a transfer that is too short for its rate to matter.
 const FEW_ROUNDS: f64 = 4.0;
 
+/// The share of the time at the end of a window or of a buffer that shows it to be the limit of a
+/// sender that paces.
+const PACED: f64 = 0.2;
+
+/// Samples that are too few to count.
+const FEW_SAMPLES: u64 = 8;
+
 /// Bytes of such a transfer: those that a sender may send before the first acknowledgement, and
 /// twice as many after it.
 const FEW_BYTES: u64 = 3 * 10 * 1460;
@@ -74,8 +81,9 @@ impl<'e> Judge<'e> {
             window: share(times.rwnd_limited),
             buffer: share(times.sndbuf_limited),
         });
-        // The kernel waits for the file while the socket has nothing to send.
-        let starved = tcp.as_ref().map_or(0.0, |tcp| share(evidence.by_kernel) - tcp.busy);
+        // Without room in the socket the kernel waits for that, not for the file.
+        let waits = tcp.as_ref().map_or(0.0, |tcp| tcp.window + tcp.buffer);
+        let starved = share(evidence.by_kernel) - waits;
         Self {
             evidence,
             handshakes: share(evidence.handshakes),
@@ -122,16 +130,20 @@ impl<'e> Judge<'e> {
             };
         };
         let unexplained = (waiting - tcp.busy).max(0.0);
-        let receiver = (tcp.window + unexplained).min(1.0);
         let path = (tcp.busy - tcp.window - tcp.buffer).max(0.0);
-        if receiver >= MOST.min(path.max(tcp.buffer)) && receiver >= path && receiver >= tcp.buffer
-        {
+        // Pacing (BBR) learns the rate that a window or a buffer permits, and rarely meets its end.
+        if tcp.window >= PACED && tcp.window >= tcp.buffer && self.fills(tcp.times.peer_window) {
+            return self.found((Limit::ReceiveWindow, tcp.window + path));
+        }
+        let closed = self.closed().min(waiting);
+        let receiver = (tcp.window + unexplained).max(closed).min(1.0);
+        if closed >= MOST || receiver >= path.max(tcp.buffer) {
             return self.at_receiver(receiver);
         }
-        if tcp.buffer >= path {
-            return self.found((Limit::SendBuffer, tcp.buffer));
+        if tcp.buffer >= PACED {
+            return self.found((Limit::SendBuffer, tcp.buffer + path));
         }
-        let what = if self.loses(tcp.times) { Limit::Loss } else { Limit::Congestion };
+        let what = if Self::loses(tcp.times) { Limit::Loss } else { Limit::Congestion };
         self.found((what, path))
     }
 
@@ -144,11 +156,19 @@ impl<'e> Judge<'e> {
             let what = if storing >= hashing { Limit::Storing } else { Limit::ReceiverHashing };
             return self.found((what, main));
         }
-        let window = self.tcp.as_ref().map_or(0.0, |tcp| tcp.window);
-        let fills = self.tcp.as_ref().is_some_and(|tcp| self.fills(tcp.times.peer_window));
-        let what =
-            if fills && window >= share / 2.0 { Limit::ReceiveWindow } else { Limit::Receiver };
-        self.found((what, share))
+        self.found((Limit::Receiver, share))
+    }
+
+    /// Returns the share of samples with a receive window of less than half of what it was: the
+    /// receiver has not read what is in its kernel.
+    fn closed(&self) -> f64 {
+        let (mut most, mut closed, mut of) = (0, 0, 0);
+        for window in self.evidence.samples.iter().filter_map(|sample| sample.peer_window) {
+            most = most.max(window);
+            closed += u64::from(window < most / 2);
+            of += 1;
+        }
+        if of < FEW_SAMPLES { 0.0 } else { ratio(closed, of) }
     }
 
     fn receiving(&self) -> Diagnosis {
@@ -172,7 +192,10 @@ impl<'e> Judge<'e> {
         }
         let times = self.tcp.as_ref().map(|tcp| tcp.times);
         let what = match times {
-            Some(times) if ratio(times.out_of_order, times.received_segments) >= LOSSY => {
+            Some(times)
+                if ratio(times.out_of_order, times.received_segments) >= LOSSY
+                    && !is_queue(times.receive_rtt, times.min_rtt) =>
+            {
                 Limit::Loss
             }
             Some(times) if self.fills(times.own_window) => Limit::ReceiveWindow,
@@ -215,10 +238,8 @@ impl<'e> Judge<'e> {
     }
 
     /// Returns whether segments were lost without a queue that overflowed.
-    fn loses(&self, times: &TcpTimes) -> bool {
-        let queue = times.rtt.saturating_sub(times.min_rtt);
-        let is_queue = queue > (times.min_rtt * 2).max(QUEUE);
-        ratio(times.retransmits, times.segments) >= LOSSY && !is_queue
+    fn loses(times: &TcpTimes) -> bool {
+        ratio(times.retransmits, times.segments) >= LOSSY && !is_queue(times.rtt, times.min_rtt)
     }
 
     fn source(&self) -> Limit {
@@ -333,7 +354,7 @@ impl<'e> Judge<'e> {
                     milliseconds(handshakes),
                     milliseconds(*elapsed)
                 ));
-                if let Some(rounds) = self.rounds() {
+                if let Some(rounds) = self.rounds().filter(|rounds| *rounds <= FEW_ROUNDS) {
                     let rtt = self.evidence.tcp.as_ref().map_or(Duration::ZERO, |tcp| tcp.min_rtt);
                     let rtt = milliseconds(rtt);
                     said.push(format!("the rest took {rounds:.1} round trips of {rtt}"));
@@ -352,6 +373,11 @@ impl<'e> Judge<'e> {
     fn is_here(&self, main: Limit) -> bool {
         main == Limit::Hashing || self.evidence.direction == Direction::Receiving
     }
+}
+
+/// Returns whether most of a round trip is waiting in a queue of the path.
+fn is_queue(rtt: Duration, least: Duration) -> bool {
+    rtt.saturating_sub(least) > (least * 2).max(QUEUE)
 }
 
 /// A queue of this length is one that a path fills.
@@ -432,5 +458,9 @@ fn ratio_of(part: f64, whole: f64) -> f64 {
 
 fn milliseconds(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1000.0;
-    if ms < 10.0 { format!("{ms:.2} ms") } else { format!("{ms:.0} ms") }
+    match ms {
+        ..0.1 => format!("{:.0} µs", ms * 1000.0),
+        ..10.0 => format!("{ms:.1} ms"),
+        _ => format!("{ms:.0} ms"),
+    }
 }

@@ -144,8 +144,8 @@ pub struct Evidence {
     pub reading: Duration,
     /// Whether the source is a pipe or a terminal, whose writer determines `reading`.
     pub source_is_stream: bool,
-    /// Time in calls that have the kernel send the file (sendfile), which wait for the file and for
-    /// the socket.
+    /// Time in calls that had the kernel send the file (sendfile) and left nothing to send: they
+    /// waited for the file, or for room in the socket.
     pub by_kernel: Duration,
     /// Time in which this end hashed.
     pub hashing: Duration,
@@ -186,6 +186,8 @@ pub struct TcpTimes {
     pub peer_window: u64,
     /// Our receive window at the end, in bytes; 0 if unknown.
     pub own_window: u64,
+    /// Round-trip time as a receiver, with the queues on the path; 0 if unknown.
+    pub receive_rtt: Duration,
     /// Segments of data received.
     pub received_segments: u64,
     /// Those of them that arrived before an earlier one.

@@ -59,8 +59,8 @@ fn what_this_end_does_most_of_the_time_is_the_limit() {
         (Evidence { handshakes: took, ..tcp(3, 0, 0) }, Limit::Handshakes),
         // On a long path each piece is in the socket for a round trip, and yet it waits for none.
         (Evidence { pausing: 9500 * MS, ..tcp(10, 0, 0) }, Limit::RateLimit),
-        // sendfile waits for the file while the socket has nothing.
-        (Evidence { by_kernel: 9900 * MS, ..tcp(3, 0, 0) }, Limit::Reading),
+        // sendfile waits for the file while the socket has nothing, or a piece of a segment.
+        (Evidence { by_kernel: 9900 * MS, ..tcp(9, 0, 0) }, Limit::Reading),
     ];
     for (evidence, expected) in table {
         assert_eq!(main_of(&evidence), expected, "{evidence:?}");
@@ -76,7 +76,8 @@ fn a_socket_that_is_never_empty_shows_a_limit_behind_it() {
         (tcp(10, 9, 0), Limit::Receiver),
         // The digest needs half of the time, and would be ready sooner on a faster path.
         (Evidence { hashing, ..tcp(10, 0, 0) }, Limit::Congestion),
-        (Evidence { by_kernel: 9900 * MS, ..tcp(10, 0, 0) }, Limit::Congestion),
+        // sendfile waits for room.
+        (Evidence { by_kernel: 9900 * MS, ..tcp(10, 0, 9) }, Limit::SendBuffer),
     ];
     for (evidence, expected) in table {
         assert_eq!(main_of(&evidence), expected, "{evidence:?}");
@@ -113,6 +114,20 @@ fn a_window_is_the_limit_if_each_round_trip_fills_it() {
     assert_eq!(main_of(&with_window(160_000)), Limit::ReceiveWindow);
     assert_eq!(main_of(&with_window(180_000)), Limit::Receiver);
     assert_eq!(main_of(&with_window(0)), Limit::Receiver, "an unknown window");
+}
+
+#[test]
+fn pacing_hides_the_end_of_a_window_and_of_a_buffer() {
+    let mut window = tcp(10, 4, 0);
+    window.tcp.as_mut().unwrap().peer_window = 110_000;
+    assert_eq!(main_of(&window), Limit::ReceiveWindow);
+    assert_eq!(main_of(&tcp(10, 0, 4)), Limit::SendBuffer);
+    let mut closed = tcp(10, 1, 0);
+    let sample = |peer_window| Sample { peer_window: Some(peer_window), ..Sample::default() };
+    closed.samples = [600_000, 600_000, 90_000, 40_000].repeat(3).into_iter().map(sample).collect();
+    assert_eq!(main_of(&closed), Limit::Receiver);
+    closed.samples = [70_000, 200_000, 600_000, 600_000].into_iter().map(sample).collect();
+    assert_eq!(main_of(&closed), Limit::Congestion, "a window that grows");
 }
 
 #[test]
@@ -162,6 +177,8 @@ fn a_download_is_limited_by_this_end_or_by_what_is_before_it() {
     let mut lossy = receiving();
     lossy.tcp.as_mut().unwrap().out_of_order = 300;
     assert_eq!(main_of(&lossy), Limit::Loss);
+    lossy.tcp.as_mut().unwrap().receive_rtt = 80 * MS;
+    assert_eq!(main_of(&lossy), Limit::SenderOrPath, "a queue overflows");
     let mut small = receiving();
     small.tcp.as_mut().unwrap().own_window = 110_000;
     assert_eq!(main_of(&small), Limit::ReceiveWindow);
