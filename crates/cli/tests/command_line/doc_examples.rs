@@ -173,6 +173,7 @@ fn every_flag_that_the_docs_name_is_known() {
         "share",
         "chat",
         "cat",
+        "probe",
         "resolve",
         "status",
         "reload",

@@ -10,7 +10,7 @@ use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use anyport_testkit::harness::proxies::Proxy;
-use anyport_testkit::harness::tokens::{ALICE, guarded};
+use anyport_testkit::harness::tokens::{ALICE, ask, guarded};
 use anyport_testkit::harness::{
     Outcome, Running, Server, anyport, anyport_command, has_ipv6, peer, python_with, state_home,
     wait_until,
@@ -101,6 +101,31 @@ fn a_server_with_tokens_says_so_and_reports_no_limit_of_its_files() {
     assert!(text.contains("--token-file FILE"), "{text}");
 }
 
+/// RFC 9110 §9.3.7.
+#[test]
+fn options_of_the_server_itself_need_no_token() {
+    let (server, _file) = guarded(&["--allow-host", "files.example"]);
+    let options = |fields: &str| {
+        let host = "Host: 127.0.0.1\r\nConnection: close";
+        ask(&server, &format!("OPTIONS * HTTP/1.1\r\n{host}\r\n{fields}\r\n"))
+    };
+    let plain = options("");
+    assert!(plain.starts_with("HTTP/1.1 204 No Content\r\n"), "{plain}");
+    let plain = plain.to_ascii_lowercase();
+    assert!(plain.contains("\r\nallow: options\r\n"), "no right, so nothing else: {plain}");
+    assert!(plain.contains("\r\nserver: anyport/"), "{plain}");
+    assert!(!plain.contains("tus-"), "{plain}");
+    let with_token = options(&format!("Authorization: Bearer {ALICE}\r\n")).to_ascii_lowercase();
+    assert!(with_token.contains("allow: get, head, put"), "{with_token}");
+    let wrong = options("Authorization: Bearer a-wrong-token-0123456789\r\n");
+    assert!(wrong.starts_with("HTTP/1.1 401 "), "{wrong}");
+    let json = options("Accept: application/json\r\n");
+    assert!(json.starts_with("HTTP/1.1 200 OK\r\n"), "{json}");
+    let report = json.split("\r\n\r\n").nth(1).unwrap();
+    let report: Value = serde_json::from_str(report).unwrap();
+    assert_eq!(report["anyport"]["token"], true);
+}
+
 #[test]
 fn a_probe_sends_no_token_whatever_the_environment_has() {
     let received = Arc::new(Mutex::new(Vec::new()));
@@ -154,13 +179,16 @@ fn a_certificate_is_verified_as_by_the_other_commands_and_nothing_is_remembered(
     let seen = events(&url, &flags, 0);
     let seen = event(&seen, "probe", "tls-1.3")["verification"].to_string();
     assert!(seen.contains("file of known hosts"), "{seen}");
-    let other = fingerprint.replace(|c: char| c.is_ascii_digit(), "0");
+    let other = format!("sha256:{}", "0".repeat(64));
     std::fs::write(&known, format!("{place} {other}\n")).unwrap();
     let changed = probe(&url, &flags).exits(7).stdout;
     assert!(changed.contains("certificate changed"), "{changed}");
     assert!(changed.contains("remove the line of"), "{changed}");
     probe(&url, &["--pin", &other]).exits(7);
     probe(&url, &["--pin", fingerprint]).succeeds();
+    std::fs::write(&known, "nonsense\n").unwrap();
+    let unreadable = probe(&url, &flags).exits(7).stdout;
+    assert!(unreadable.contains("known_hosts:1: expected HOST:PORT"), "{unreadable}");
 }
 
 #[test]
@@ -416,6 +444,18 @@ fn mqtt_is_asked_for_only_on_request() {
     assert!(!probes(&events(&url, &flags, 1)).contains(&"mqtt"));
     let text = probe(&url, &[&flags[..], &["--mqtt"]].concat()).succeeds().stdout;
     assert!(text.contains("is an MQTT broker: the broker requires credentials."), "{text}");
+}
+
+#[test]
+fn mosquitto_is_an_mqtt_broker() {
+    let Some(mut mosquitto) = peer("mosquitto") else { return };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    mosquitto.args(["-p", &port.to_string()]);
+    let _broker = Running::start(mosquitto, None);
+    wait_until("the broker to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let events = events(&format!("127.0.0.1:{port}"), &["--mqtt"], 0);
+    assert_eq!(event(&events, "probe", "mqtt")["code"], 0);
+    assert_eq!(result(&events)["speaks"].to_string(), r#"["mqtt"]"#);
 }
 
 #[test]

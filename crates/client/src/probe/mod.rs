@@ -34,7 +34,7 @@ use self::requests::{Request, Understand};
 use self::wire::{End, Wire};
 use crate::error::Error;
 use crate::stream::Encryption;
-use crate::target::Target;
+use crate::target::{Scheme, Target};
 
 /// Options of a probe.
 #[derive(Debug, Clone)]
@@ -253,11 +253,15 @@ impl Probing<'_> {
         self.found.tls.is_some() && (self.target.encrypted || !self.found.is_plain_usable)
     }
 
-    /// Returns whether further requests of the web make sense. A server of ours says so.
+    /// Returns whether further requests of the web make sense. A server of ours says so, and some
+    /// of others answer nothing but GET.
     fn may_speak(&self, protocol: &str) -> bool {
         match &self.found.about {
             Some(about) => about.service == "any" && about.has(protocol),
-            None => self.found.http.is_some() || !self.found.is_silent,
+            None => {
+                let is_asked = matches!(self.target.scheme, Scheme::Http | Scheme::Ws);
+                is_asked || self.found.http.is_some() || !self.found.is_silent
+            }
         }
     }
 

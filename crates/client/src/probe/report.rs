@@ -274,6 +274,8 @@ pub struct Found {
     pub versions: Vec<&'static str>,
     /// Why TLS failed, if the server speaks it.
     pub tls_fault: Option<String>,
+    /// Why this side could not begin a handshake.
+    pub tls_error: Option<String>,
     /// Whether the server speaks HTTP/2.
     pub http2: bool,
     /// The WebSocket server at the path.
@@ -326,6 +328,7 @@ impl Found {
             Answer::TlsRefused(reason) => {
                 self.tls_fault.get_or_insert_with(|| reason.clone());
             }
+            Answer::Failed(reason) if is_handshake => self.tls_error = Some(reason.clone()),
             Answer::TlsAlert => self.is_plain_usable = false,
             Answer::Http2 { .. } => {
                 self.http2 = true;

@@ -58,8 +58,14 @@ impl Conclusion {
         let other = |encrypted| Target { encrypted, ..target.clone() };
         if target.encrypted {
             let Some(tls) = &found.tls else {
-                self.says.push_str(" It does not speak TLS.");
-                self.hint = Some(format!("use {}", other(false)));
+                let reason = found.tls_error.as_ref().or(found.tls_fault.as_ref());
+                match reason {
+                    Some(reason) => self.says.push_str(&format!(" TLS failed: {reason}.")),
+                    None => {
+                        self.says.push_str(" It does not speak TLS.");
+                        self.hint = Some(format!("use {}", other(false)));
+                    }
+                }
                 self.exit = Exit::Untrusted;
                 return self;
             };
