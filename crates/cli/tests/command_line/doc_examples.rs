@@ -136,7 +136,7 @@ fn end(running: Vec<(Example, Background, String)>, problems: &mut String) {
 }
 
 /// Flags of other programs that the pages name.
-const FLAGS_OF_OTHERS: [&str; 14] = [
+const FLAGS_OF_OTHERS: [&str; 15] = [
     "data-binary",
     "default-page",
     "exclude",
@@ -147,6 +147,7 @@ const FLAGS_OF_OTHERS: [&str; 14] = [
     "no-iri",
     "nofile",
     "path",
+    "request-target",
     "restrict-file-names",
     "send-only",
     "ssl",
