@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -446,6 +447,77 @@ fn mqtt_is_asked_for_only_on_request() {
     assert!(text.contains("is an MQTT broker: the broker requires credentials."), "{text}");
 }
 
+/// `nc -l` without `-k`.
+#[test]
+fn a_receiver_of_one_connection_is_recognized() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        drop(listener);
+        drain(&stream);
+    });
+    let text = probe(&format!("127.0.0.1:{port}"), &[]).exits(1).stdout;
+    assert!(text.contains("accepted one connection, and no further one"), "{text}");
+    assert_eq!(text.matches("sent:").count(), 1, "{text}");
+}
+
+#[test]
+fn a_server_that_requires_a_client_certificate_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some((key, certificate)) = certificate(directory.path()) else { return };
+    let server = Server::start(&["--tls-client-ca", &certificate]);
+    let url = server.url("https", "");
+    let text = probe(&url, &[]).exits(7).stdout;
+    assert!(text.contains("requires a certificate of the client"), "{text}");
+    assert!(text.contains("hint: name yours with --cert FILE"), "{text}");
+    let flags = ["--cert", &certificate, "--key", &key];
+    let events = events(&url, &flags, 0);
+    assert_eq!(event(&events, "probe", "tls-1.3")["requests_certificate"], true);
+    assert!(result(&events)["anyport"].is_object(), "{events:#?}");
+}
+
+#[test]
+fn a_server_that_speaks_first_under_tls_gets_nothing_but_the_handshake() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some((key, certificate)) = certificate(directory.path()) else { return };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut python = peer("python3").unwrap();
+    python.args(["-c", IMAPS, &port.to_string(), &certificate, &key]);
+    let _server = Running::start(python, None);
+    wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let events = events(&format!("tls://127.0.0.1:{port}"), &["-k"], 0);
+    assert_eq!(probes(&events), ["tls-1.3"]);
+    let text = result(&events)["text"].as_str().unwrap();
+    assert!(text.contains("is an IMAP (mail) server under TLS."), "{text}");
+}
+
+const IMAPS: &str = "
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2], sys.argv[3])
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+while True:
+    connection, _ = listener.accept()
+    try:
+        connection = context.wrap_socket(connection, server_side=True)
+        connection.sendall(b'* OK IMAP4rev1 ready\\r\\n')
+        connection.recv(1)
+    except OSError:
+        pass
+";
+
+/// Makes a certificate and its key; returns their files.
+fn certificate(directory: &Path) -> Option<(String, String)> {
+    let mut make = peer("openssl")?;
+    let (key, certificate) = (directory.join("key"), directory.join("certificate"));
+    make.args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"]);
+    make.args(["ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost", "-days", "2"]);
+    make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    Running::start(make, None).outcome().succeeds();
+    Some((key.to_str().unwrap().to_owned(), certificate.to_str().unwrap().to_owned()))
+}
+
 #[test]
 fn mosquitto_is_an_mqtt_broker() {
     let Some(mut mosquitto) = peer("mosquitto") else { return };
@@ -516,17 +588,12 @@ fn nginx_is_a_web_server() {
 /// `s_server` serves one connection after the other.
 #[test]
 fn a_server_with_tls_1_2_only_is_recognized() {
-    let Some(mut openssl) = peer("openssl") else { return };
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let directory = tempfile::tempdir().unwrap();
-    let (key, certificate) = (directory.path().join("key"), directory.path().join("certificate"));
-    let mut make = peer("openssl").unwrap();
-    make.args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"]);
-    make.args(["ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost", "-days", "2"]);
-    make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
-    Running::start(make, None).outcome().succeeds();
+    let Some((key, certificate)) = certificate(directory.path()) else { return };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut openssl = peer("openssl").unwrap();
     openssl.args(["s_server", "-www", "-tls1_2", "-accept", &format!("127.0.0.1:{port}")]);
-    openssl.arg("-key").arg(&key).arg("-cert").arg(&certificate);
+    openssl.args(["-key", &key, "-cert", &certificate]);
     let _server = Running::start(openssl, None);
     wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
     let home = state_home();

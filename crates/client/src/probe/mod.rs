@@ -218,8 +218,7 @@ struct Probing<'a> {
 impl Probing<'_> {
     fn run(&mut self, address: SocketAddr) {
         for row in TABLE {
-            // Another protocol: nothing more is sent to it.
-            if self.found.other.is_some() || self.found.mqtt.is_some() {
+            if self.found.is_final() {
                 return;
             }
             if !(row.when)(self) {
@@ -276,7 +275,7 @@ impl Probing<'_> {
     fn connect(&self, address: SocketAddr) -> Result<Wire, Answer> {
         let ProbeOptions { connect_timeout, timeout, .. } = *self.options;
         let connected = Wire::connect(address, connect_timeout, timeout);
-        connected.map_err(|error| Answer::Failed(format!("cannot connect: {error}")))
+        connected.map_err(|error| Answer::NotConnected(Outcome::of(&error)))
     }
 
     fn shake(&self, address: SocketAddr, version: Version) -> Answer {
@@ -291,17 +290,33 @@ impl Probing<'_> {
             Err(failed) => return failed,
         };
         let started = Instant::now();
-        match wire.encrypt(machine) {
-            Ok(machine) => Answer::Tls(Box::new(TlsAnswer {
-                version: version.as_str(),
-                suite: machine.agreed().map(|(_, suite)| format!("{:?}", suite.suite())),
-                alpn: machine.alpn().map(|name| String::from_utf8_lossy(name).into_owned()),
-                presented: inspection.presented().cloned(),
-                requests_certificate: inspection.requests_certificate(),
-                took: started.elapsed(),
-            })),
-            Err(end) => self.failed_handshake(&wire, end),
-        }
+        let (suite, alpn) = match wire.encrypt(machine) {
+            Ok(machine) => (
+                machine.agreed().map(|(_, suite)| format!("{:?}", suite.suite())),
+                machine.alpn().map(|name| String::from_utf8_lossy(name).into_owned()),
+            ),
+            Err(end) => return self.failed_handshake(&wire, end),
+        };
+        let took = started.elapsed();
+        // A mail server under TLS speaks first too, and TLS 1.3 refuses a client after its handshake.
+        let (greeting, end) = match self.found.tls {
+            None => wire.listen(),
+            Some(_) => (Vec::new(), End::Late),
+        };
+        Answer::Tls(Box::new(TlsAnswer {
+            version: version.as_str(),
+            suite,
+            alpn,
+            presented: inspection.presented().cloned(),
+            requests_certificate: inspection.requests_certificate(),
+            took,
+            protocol: known::greeting(&greeting),
+            greeting,
+            fault: match end {
+                End::Tls(error) => Some(error.to_string()),
+                _ => None,
+            },
+        }))
     }
 
     fn failed_handshake(&self, wire: &Wire, end: End) -> Answer {

@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 use super::known;
 use super::report::{Outcome, PathReport, Reached};
-use super::wire::{End, Wire};
+use super::wire::{End, SILENCE, Wire};
 
 /// Connects to all addresses.
 pub(super) fn all(addresses: &[SocketAddr], connect_timeout: Duration) -> Vec<Reached> {
@@ -46,19 +46,8 @@ fn one(address: SocketAddr, connect_timeout: Duration) -> Reached {
         (Ok(local), Ok(peer)) => Congestion::Auto.apply(socket, local, peer).ok(),
         _ => None,
     };
-    let (mut greeting, mut first_byte) = (Vec::new(), None);
-    let end = loop {
-        match wire.read(&mut greeting) {
-            Ok(()) => {
-                first_byte.get_or_insert_with(|| connected.elapsed());
-                if greeting.len() >= MAX_GREETING {
-                    break End::Late;
-                }
-            }
-            Err(end) => break end,
-        }
-    };
-    greeting.truncate(MAX_GREETING);
+    let (greeting, end) = wire.listen();
+    let first_byte = wire.first_at.map(|at| at.duration_since(connected));
     let outcome = match end {
         _ if !greeting.is_empty() => {
             Outcome::Speaks { name: name(&greeting), closes: !matches!(end, End::Late), greeting }
@@ -90,7 +79,7 @@ fn name(greeting: &[u8]) -> Option<&'static str> {
 
 impl Outcome {
     /// Returns the outcome of a failed attempt to connect.
-    fn of(error: &io::Error) -> Self {
+    pub(super) fn of(error: &io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::CONNREFUSED) => Self::Refused,
             Some(Errno::TIMEDOUT) => Self::TimedOut,
@@ -105,9 +94,3 @@ impl Outcome {
         }
     }
 }
-
-/// Time in which a server that speaks first has to begin.
-const SILENCE: Duration = Duration::from_millis(500);
-
-/// Maximum number of bytes of a greeting that are read.
-const MAX_GREETING: usize = 4 * 1024;

@@ -177,6 +177,8 @@ pub enum Answer {
     Reset,
     /// No answer within the time limit.
     Silent,
+    /// The server accepts no further connection.
+    NotConnected(Outcome),
     /// The probe failed on this side.
     Failed(String),
 }
@@ -232,6 +234,12 @@ pub struct TlsAnswer {
     pub requests_certificate: bool,
     /// Time that the handshake took.
     pub took: Duration,
+    /// The protocol of a server that speaks first inside TLS, if it is known.
+    pub protocol: Option<&'static str>,
+    /// The first bytes of such a server.
+    pub greeting: Vec<u8>,
+    /// Why the server ended TLS after the handshake.
+    pub fault: Option<String>,
 }
 
 /// A response to the opening handshake of WebSocket with status 101.
@@ -290,6 +298,10 @@ pub struct Found {
     pub inside_tls: bool,
     /// Whether the last probe in the clear had no answer.
     pub is_silent: bool,
+    /// Whether the server ends TLS for lack of a certificate of the client.
+    pub needs_certificate: bool,
+    /// Why no further connection was accepted.
+    pub refuses_more: Option<Outcome>,
     /// Whether an answer had no known protocol.
     pub is_unknown: bool,
     pub(super) is_plain_usable: bool,
@@ -301,6 +313,13 @@ impl Found {
         self.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some("h2"))
     }
 
+    /// Returns whether nothing more is sent to the server.
+    pub(super) fn is_final(&self) -> bool {
+        let speaks = self.tls.as_ref().is_some_and(|tls| !tls.greeting.is_empty());
+        let is_known = self.other.is_some() || self.mqtt.is_some();
+        speaks || is_known || self.needs_certificate || self.refuses_more.is_some()
+    }
+
     /// Adds an answer.
     pub(super) fn learn(&mut self, probe: &str, inside_tls: bool, answer: &Answer) {
         let is_handshake = probe.starts_with("tls");
@@ -308,7 +327,9 @@ impl Found {
             self.is_silent = matches!(answer, Answer::Silent);
         }
         let is_answer = !matches!(answer, Answer::Closed | Answer::Reset | Answer::Silent);
-        self.inside_tls |= inside_tls && is_answer && !matches!(answer, Answer::Failed(_));
+        self.inside_tls |= inside_tls
+            && is_answer
+            && !matches!(answer, Answer::Failed(_) | Answer::NotConnected(_));
         match answer {
             Answer::Http(http) if probe == "http" => {
                 self.is_plain_usable |= !inside_tls && http.is_usable();
@@ -323,12 +344,15 @@ impl Found {
             }
             Answer::Tls(tls) => {
                 self.versions.push(tls.version);
+                self.needs_certificate |= tls.requests_certificate && tls.fault.is_some();
+                self.inside_tls |= !tls.greeting.is_empty();
                 self.tls.get_or_insert_with(|| TlsAnswer::clone(tls));
             }
             Answer::TlsRefused(reason) => {
                 self.tls_fault.get_or_insert_with(|| reason.clone());
             }
             Answer::Failed(reason) if is_handshake => self.tls_error = Some(reason.clone()),
+            Answer::NotConnected(outcome) => self.refuses_more = Some(outcome.clone()),
             Answer::TlsAlert => self.is_plain_usable = false,
             Answer::Http2 { .. } => {
                 self.http2 = true;

@@ -19,6 +19,8 @@ pub(super) struct Wire {
     plain: Vec<u8>,
     /// The first bytes that arrived, encrypted or not.
     pub(super) first: Vec<u8>,
+    /// When they arrived.
+    pub(super) first_at: Option<Instant>,
 }
 
 /// Why nothing more arrives.
@@ -56,7 +58,14 @@ impl Wire {
         let socket = TcpStream::connect_timeout(&address, connect_timeout)?;
         let _ = socket.set_nodelay(true);
         let until = Instant::now() + limit;
-        Ok(Self { socket, until, machine: None, plain: Vec::new(), first: Vec::new() })
+        Ok(Self {
+            socket,
+            until,
+            machine: None,
+            plain: Vec::new(),
+            first: Vec::new(),
+            first_at: None,
+        })
     }
 
     pub(super) const fn socket(&self) -> &TcpStream {
@@ -114,6 +123,21 @@ impl Wire {
         }
     }
 
+    /// Reads what the server sends first, until it has been silent for a while.
+    pub(super) fn listen(&mut self) -> (Vec<u8>, End) {
+        self.until = self.until.min(Instant::now() + SILENCE);
+        let mut greeting = Vec::new();
+        let end = loop {
+            match self.read(&mut greeting) {
+                Ok(()) if greeting.len() >= MAX_GREETING => break End::Late,
+                Ok(()) => {}
+                Err(end) => break end,
+            }
+        };
+        greeting.truncate(MAX_GREETING);
+        (greeting, end)
+    }
+
     /// Ends the connection by a reset instead of a FIN, which a receiver of raw bytes would take
     /// for the end of a file.
     pub(super) fn abandon(&self) {
@@ -130,6 +154,7 @@ impl Wire {
             match self.socket.read(buffer) {
                 Ok(0) => return Err(End::Closed),
                 Ok(count) => {
+                    self.first_at.get_or_insert_with(Instant::now);
                     let room = FIRST.saturating_sub(self.first.len()).min(count);
                     self.first.extend_from_slice(&buffer[..room]);
                     return Ok(count);
@@ -149,6 +174,12 @@ impl Wire {
         limited.and_then(|()| (&self.socket).write_all(bytes)).map_err(End::of)
     }
 }
+
+/// Time in which a server that speaks first has to begin.
+pub(super) const SILENCE: Duration = Duration::from_millis(500);
+
+/// Maximum number of bytes of a greeting that are read.
+const MAX_GREETING: usize = 4 * 1024;
 
 /// Size of one read.
 const READ: usize = 16 * 1024;

@@ -50,33 +50,39 @@ impl Conclusion {
         Self { speaks: Vec::new(), says, hint: Some(hint.to_owned()), exit: Exit::ConnectionLost }
     }
 
-    /// Adds whether the port speaks what the scheme of the URL asks for.
+    /// Adds whether the server is trusted, and whether it speaks what the scheme of the URL asks for.
     fn for_scheme(mut self, found: &ProbeResult, target: &Target, has_scheme: bool) -> Self {
-        if self.exit != Exit::Done || !has_scheme {
+        let other = |encrypted| Target { encrypted, ..target.clone() };
+        if target.encrypted && found.tls.is_none() && self.exit == Exit::Done {
+            match found.tls_error.as_ref().or(found.tls_fault.as_ref()) {
+                Some(reason) => self.says.push_str(&format!(" TLS failed: {reason}.")),
+                None => {
+                    self.says.push_str(" It does not speak TLS.");
+                    self.hint = Some(format!("use {}", other(false)));
+                }
+            }
+            self.exit = Exit::Untrusted;
             return self;
         }
-        let other = |encrypted| Target { encrypted, ..target.clone() };
-        if target.encrypted {
-            let Some(tls) = &found.tls else {
-                let reason = found.tls_error.as_ref().or(found.tls_fault.as_ref());
-                match reason {
-                    Some(reason) => self.says.push_str(&format!(" TLS failed: {reason}.")),
-                    None => {
-                        self.says.push_str(" It does not speak TLS.");
-                        self.hint = Some(format!("use {}", other(false)));
-                    }
-                }
-                self.exit = Exit::Untrusted;
-                return self;
-            };
-            let presented = tls.presented.as_ref();
-            if let Some((presented, Err(untrusted))) = presented.map(|seen| (seen, &seen.trust)) {
-                self.says.push_str(&format!(" Its certificate is not trusted: {untrusted}."));
-                self.hint = Some(trust_hint(untrusted, presented));
+        let is_under_tls = target.encrypted || found.inside_tls;
+        let presented = found.tls.as_ref().filter(|_| is_under_tls);
+        let presented = presented.and_then(|tls| tls.presented.as_ref());
+        if let Some((presented, Err(untrusted))) = presented.map(|seen| (seen, &seen.trust)) {
+            self.says.push_str(&format!(" Its certificate is not trusted: {untrusted}."));
+            self.hint = Some(trust_hint(untrusted, presented));
+            if target.encrypted {
                 self.exit = Exit::Untrusted;
                 return self;
             }
-        } else if found.inside_tls {
+        }
+        if self.exit != Exit::Done || !has_scheme {
+            return self;
+        }
+        if found.needs_certificate {
+            self.exit = Exit::Untrusted;
+            return self;
+        }
+        if !target.encrypted && found.inside_tls {
             self.says.push_str(" It requires TLS.");
             self.hint = Some(format!("use {}", other(true)));
             self.exit = Exit::Failed;
@@ -188,7 +194,8 @@ fn speaks(found: &ProbeResult) -> Vec<String> {
         (found.mqtt.is_some(), "mqtt"),
     ];
     let words = words.into_iter().filter(|(is_spoken, _)| *is_spoken).map(|(_, word)| word);
-    words.chain(found.other).map(str::to_owned).collect()
+    let inside = found.tls.as_ref().and_then(|tls| tls.protocol);
+    words.chain(found.other).chain(inside).map(str::to_owned).collect()
 }
 
 /// Returns what the port is, and the command that can use it.
@@ -196,6 +203,22 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
     let authority = target.authority();
     let tls = found.inside_tls;
     let scheme = |plain: &'static str, encrypted: &'static str| if tls { encrypted } else { plain };
+    if let Some(greeting) = found.tls.as_ref().filter(|tls| !tls.greeting.is_empty()) {
+        let says = match greeting.protocol {
+            Some(name) => format!("{address} is {} {name} server under TLS.", article(name)),
+            None => {
+                let said = quoted(&greeting.greeting);
+                format!("{address} speaks first under TLS, in an unknown protocol: {said}.")
+            }
+        };
+        return (says, Some(format!("use anyport cat tls://{authority} to type its commands")));
+    }
+    if found.needs_certificate {
+        let versions = found.versions.join(" and ");
+        let says =
+            format!("{address} speaks {versions}, and requires a certificate of the client.");
+        return (says, Some("name yours with --cert FILE".to_owned()));
+    }
     if let Some(about) = &found.about {
         return anyport(about, target, address, tls);
     }
@@ -244,6 +267,16 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
     }
     if let Some(reason) = &found.tls_fault {
         return (format!("{address} speaks TLS, but refuses the handshake: {reason}."), None);
+    }
+    if found.refuses_more.is_some() {
+        let says = format!(
+            "{address} accepted one connection, and no further one: a program such as nc -l without -k, \
+             or one that ended."
+        );
+        return (
+            says,
+            Some(format!("start it again, and use anyport send --plain FILE tcp://{authority}")),
+        );
     }
     if found.is_unknown {
         let says = format!("{address} answers in a protocol that probe does not know.");

@@ -102,6 +102,7 @@ fn details(answer: &Answer) -> (&'static str, Value) {
         Answer::Closed => ("closed", Value::Null),
         Answer::Reset => ("reset", Value::Null),
         Answer::Silent => ("none", Value::Null),
+        Answer::NotConnected(outcome) => ("not-connected", json!({ "outcome": outcome.as_str() })),
         Answer::Failed(reason) => ("failed", json!({ "error": reason })),
         _ => ("unknown", Value::Null),
     }
@@ -116,11 +117,15 @@ fn http(answer: &HttpAnswer) -> Value {
 }
 
 fn tls(answer: &TlsAnswer) -> Value {
-    let TlsAnswer { version, suite, alpn, presented, requests_certificate, took } = answer;
+    let TlsAnswer { version, suite, alpn, presented, requests_certificate, took, .. } = answer;
     let mut event = json!({
         "version": version, "suite": suite, "alpn": alpn, "handshake_seconds": took.as_secs_f64(),
-        "requests_certificate": requests_certificate,
+        "requests_certificate": requests_certificate, "error": answer.fault,
     });
+    if !answer.greeting.is_empty() {
+        event["protocol"] = json!(answer.protocol);
+        event["greeting"] = json!(answer.greeting.escape_ascii().to_string());
+    }
     let Some(presented) = presented else { return event };
     event["fingerprint"] = json!(presented.fingerprint.to_string());
     event["trusted"] = json!(presented.trust.is_ok());

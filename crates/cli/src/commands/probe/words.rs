@@ -53,6 +53,7 @@ impl Words<'_> {
                 if fingerprint.is_some_and(|shown| self.shown.replace(shown) != Some(shown)) {
                     lines.extend(presented.into_iter().flat_map(certificate_lines));
                 }
+                lines.extend(after_handshake(tls));
                 lines
             }
             answer => answer_lines(answer),
@@ -143,6 +144,9 @@ fn answer_lines(answer: &Answer) -> Vec<String> {
     let line = match answer {
         Answer::Http(answer) => return http_lines(answer),
         Answer::Tls(answer) => return tls_lines(answer),
+        Answer::TlsRefused(reason) if reason.contains("ProtocolVersion") => {
+            "TLS, but not this version (alert protocol_version)".to_owned()
+        }
         Answer::TlsRefused(reason) => format!("TLS, but the handshake failed: {reason}"),
         Answer::TlsAlert => "a TLS alert: the port expects TLS".to_owned(),
         Answer::Http2 { settings } => {
@@ -168,6 +172,9 @@ fn answer_lines(answer: &Answer) -> Vec<String> {
         Answer::Closed => "the server closed the connection without an answer".to_owned(),
         Answer::Reset => "the server reset the connection without an answer".to_owned(),
         Answer::Silent => "no answer".to_owned(),
+        Answer::NotConnected(outcome) => {
+            format!("no further connection: {}", outcome.as_str().replace('-', " "))
+        }
         Answer::Failed(reason) => reason.clone(),
         _ => "an answer of another kind".to_owned(),
     };
@@ -210,6 +217,15 @@ fn tls_lines(answer: &TlsAnswer) -> Vec<String> {
         lines.push("the server requests a certificate of the client (--cert FILE)".to_owned());
     }
     lines
+}
+
+fn after_handshake(answer: &TlsAnswer) -> Vec<String> {
+    let fault = answer.fault.as_ref().map(|fault| format!("then the server ended TLS: {fault}"));
+    let greeting = Some(&answer.greeting).filter(|greeting| !greeting.is_empty());
+    let name = answer.protocol.unwrap_or("unknown protocol");
+    let greeting =
+        greeting.map(|greeting| format!("the server speaks first: {name}: {}", quoted(greeting)));
+    fault.into_iter().chain(greeting).collect()
 }
 
 fn certificate_lines(presented: &Presented) -> Vec<String> {
