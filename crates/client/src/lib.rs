@@ -36,7 +36,7 @@ pub use error::{
 };
 pub use probe::{
     Answer, Found as ProbeResult, HttpAnswer, Outcome, PathReport, PrefaceAnswer, ProbeFinding,
-    ProbeOptions, Probed, Reached, Resolved, TlsAnswer, WebSocketAnswer, probe,
+    ProbeOptions, Probed, Reached, Resolved, TlsAnswer, WebSocketAnswer, probe, without_secrets,
 };
 pub use proxy::{Proxies, Proxy, ProxyError, ProxyUrlError, ProxyVariables};
 pub use send::pipe::give;

@@ -53,6 +53,12 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// Returns whether the peer speaks TLS, but not the offered version.
+    pub const fn refuses_version(&self) -> bool {
+        use rustls::AlertDescription::ProtocolVersion;
+        matches!(self, Self::Protocol(rustls::Error::AlertReceived(ProtocolVersion)))
+    }
+
     /// Returns whether the peer probably does not speak TLS.
     pub const fn suggests_no_tls(&self) -> bool {
         use rustls::AlertDescription::HandshakeFailure;

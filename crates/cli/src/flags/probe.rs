@@ -10,7 +10,7 @@ use super::ClientTls;
 /// Find out what a port speaks, and why it does not work
 ///
 /// Connects to all addresses of the host, and waits 500 ms for a greeting, as servers of SSH, mail
-/// and FTP send one; such a server gets nothing. Otherwise asks on further connections: OPTIONS *
+/// and FTP send one; such a server receives nothing. Otherwise asks on further connections: OPTIONS *
 /// of HTTP, TLS 1.3 and 1.2, HTTP/2, the handshake of WebSocket, and the preface of anyport; MQTT
 /// on the ports 1883 and 8883 and with --mqtt. It prints what it sends, ends with what the port is
 /// and which command can use it, and needs no token.
@@ -43,6 +43,13 @@ pub(crate) struct Probe {
     #[arg(long, value_name = "DURATION", default_value = "3s", help_heading = "Connection")]
     #[arg(value_parser = values::duration)]
     pub(crate) timeout: Duration,
+
+    /// Time in which a server that speaks first has to begin
+    ///
+    /// Some mail servers wait for seconds, and so does an SSH server that looks up its clients.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", help_heading = "Connection")]
+    #[arg(value_parser = values::duration)]
+    pub(crate) greeting_timeout: Duration,
 
     #[command(flatten)]
     pub(crate) tls: ClientTls,

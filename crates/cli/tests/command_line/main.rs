@@ -9,6 +9,7 @@
 //! - `injection` control characters in names and messages
 //! - `manuals` manual pages and completions, as man and shells take them
 //! - `probe` what a port speaks, and why it does not work
+//! - `probe_under_tls` the same of ports that speak TLS
 //! - `readme` the commands of README.md, as a newcomer types them
 //! - `release` `--version`, and what `scripts/release` refuses
 //! - `resolve` what names stand for
@@ -26,6 +27,7 @@ mod for_people;
 mod injection;
 mod manuals;
 mod probe;
+mod probe_under_tls;
 mod readme;
 mod release;
 mod resolve;

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -10,62 +9,20 @@ use std::time::Duration;
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 
+use anyport_testkit::harness::probe::{
+    GREETED, PATIENT, drain, event, events, listen, probe, probes, result,
+};
 use anyport_testkit::harness::proxies::Proxy;
 use anyport_testkit::harness::tokens::{ALICE, ask, guarded};
 use anyport_testkit::harness::{
-    Outcome, Running, Server, anyport, anyport_command, has_ipv6, peer, python_with, state_home,
-    wait_until,
+    Running, Server, anyport_command, has_ipv6, peer, python_with, wait_until,
 };
-
-/// Serves each connection on a thread of its own; returns the port.
-fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let serve = Arc::new(serve);
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let serve = serve.clone();
-            thread::spawn(move || serve(stream));
-        }
-    });
-    port
-}
-
-/// Reads until the peer ends.
-fn drain(mut stream: &TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    bytes
-}
-
-/// Probes with short limits, as the peers of a test are near.
-fn probe(url: &str, flags: &[&str]) -> Outcome {
-    anyport(&[&["probe", url], flags].concat())
-}
-
-fn events(url: &str, flags: &[&str], exit: i32) -> Vec<Value> {
-    let outcome = probe(url, &[&["--json"], flags].concat()).exits(exit);
-    outcome.json()
-}
-
-fn event<'a>(events: &'a [Value], key: &str, value: &str) -> &'a Value {
-    let found = events.iter().find(|event| event[key] == value);
-    found.unwrap_or_else(|| panic!("no {key} {value} in {events:#?}"))
-}
-
-fn result(events: &[Value]) -> &Value {
-    event(events, "event", "result")
-}
-
-fn probes(events: &[Value]) -> Vec<&str> {
-    events.iter().filter_map(|event| event["probe"].as_str()).collect()
-}
 
 #[test]
 fn an_anyport_server_reports_version_protocols_limits_and_that_no_token_is_required() {
     let server = Server::start(&["--max-size", "1GiB"]);
     let url = server.addresses()[0].to_string();
-    let events = events(&url, &[], 0);
+    let events = events(&url, &PATIENT, 0);
     let about = &result(&events)["anyport"];
     assert_eq!(about["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(about["protocols"].to_string(), r#"["raw","http","ws","frames","tls"]"#);
@@ -81,7 +38,7 @@ fn an_anyport_server_reports_version_protocols_limits_and_that_no_token_is_requi
     }
     assert_eq!(event(&events, "probe", "websocket")["accept_is_right"], true);
     assert_eq!(result(&events)["tls_versions"].to_string(), r#"["TLS 1.3","TLS 1.2"]"#);
-    let text = probe(&url, &[]).succeeds().stdout;
+    let text = probe(&url, &PATIENT).succeeds().stdout;
     assert!(text.contains("files over tcp, http, ws, frames with or without TLS"), "{text}");
     assert!(text.contains("no token is required; files of at most 1GiB."), "{text}");
     assert!(text.ends_with(&format!("hint: use anyport send FILE {url}\n")), "{text}");
@@ -92,12 +49,12 @@ fn an_anyport_server_reports_version_protocols_limits_and_that_no_token_is_requi
 fn a_server_with_tokens_says_so_and_reports_no_limit_of_its_files() {
     let (server, _file) = guarded(&["--max-size", "1GiB"]);
     let url = server.addresses()[0].to_string();
-    let events = events(&url, &[], 0);
+    let events = events(&url, &PATIENT, 0);
     let about = &result(&events)["anyport"];
     assert_eq!(about["token"], true);
     assert!(about["limits"]["max_size"].is_null(), "{about}");
     assert!(!probes(&events).contains(&"preface"), "it would fail for lack of a token");
-    let text = probe(&url, &[]).succeeds().stdout;
+    let text = probe(&url, &PATIENT).succeeds().stdout;
     assert!(text.contains("a token is required"), "{text}");
     assert!(text.contains("--token-file FILE"), "{text}");
 }
@@ -144,67 +101,18 @@ fn a_probe_sends_no_token_whatever_the_environment_has() {
 }
 
 #[test]
-fn a_listener_that_requires_tls_is_probed_inside_tls() {
-    let server = Server::start(&["--tls", "required"]);
-    let address = server.addresses()[0];
-    let events = events(&address.to_string(), &[], 0);
-    assert_eq!(result(&events)["inside_tls"], true);
-    assert_eq!(result(&events)["anyport"]["tls"], "required");
-    for name in ["http2", "websocket", "preface"] {
-        assert_eq!(event(&events, "probe", name)["inside_tls"], true, "{name}");
-    }
-    let tls = event(&events, "probe", "tls-1.3");
-    assert_eq!(tls["alpn"], "h2");
-    assert!(tls["suite"].as_str().unwrap().starts_with("TLS13_"), "{tls}");
-    assert!(tls["fingerprint"].as_str().unwrap().starts_with("sha256:"), "{tls}");
-    assert!(tls["certificate"]["names"].to_string().contains("localhost"), "{tls}");
-    let text = probe(&format!("http://{address}/"), &[]).exits(1).stdout;
-    assert!(text.contains(&format!("hint: use https://{address}/")), "{text}");
-}
-
-#[test]
-fn a_certificate_is_verified_as_by_the_other_commands_and_nothing_is_remembered() {
-    let server = Server::start(&[]);
-    let known = tempfile::tempdir().unwrap();
-    let known = known.path().join("known_hosts");
-    let flags = ["--known-hosts", known.to_str().unwrap()];
-    let url = server.url("tls", "");
-    let new = events(&url, &flags, 0);
-    let new = event(&new, "probe", "tls-1.3");
-    assert_eq!(new["trusted"], true);
-    assert!(new["verification"].as_str().unwrap().contains("on first use"), "{new}");
-    assert!(!known.exists(), "a probe remembers a server");
-    let fingerprint = new["fingerprint"].as_str().unwrap();
-    let place = server.addresses()[0];
-    std::fs::write(&known, format!("{place} {fingerprint}\n")).unwrap();
-    let seen = events(&url, &flags, 0);
-    let seen = event(&seen, "probe", "tls-1.3")["verification"].to_string();
-    assert!(seen.contains("file of known hosts"), "{seen}");
-    let other = format!("sha256:{}", "0".repeat(64));
-    std::fs::write(&known, format!("{place} {other}\n")).unwrap();
-    let changed = probe(&url, &flags).exits(7).stdout;
-    assert!(changed.contains("certificate changed"), "{changed}");
-    assert!(changed.contains("remove the line of"), "{changed}");
-    probe(&url, &["--pin", &other]).exits(7);
-    probe(&url, &["--pin", fingerprint]).succeeds();
-    std::fs::write(&known, "nonsense\n").unwrap();
-    let unreadable = probe(&url, &flags).exits(7).stdout;
-    assert!(unreadable.contains("known_hosts:1: expected HOST:PORT"), "{unreadable}");
-}
-
-#[test]
 fn listeners_for_one_service_are_named() {
     let listeners = ["time://127.0.0.1:0", "echo://127.0.0.1:0", "greet://127.0.0.1:0"];
     let more = ["daytime://127.0.0.1:0", "rfc868://127.0.0.1:0"];
     let server = Server::start_listening(&[&listeners[..], &more].concat(), &[]);
-    for (address, words) in server.addresses().iter().zip([
-        "the time service of anyport",
-        "is an echo server",
-        "speaks first, in an unknown protocol: \"Welcome to anyport!",
-        "speaks first, in an unknown protocol: ",
-        "is a time (RFC 868) server",
+    for (address, (flags, words)) in server.addresses().iter().zip([
+        (PATIENT, "the time service of anyport"),
+        (PATIENT, "is an echo server"),
+        (GREETED, "speaks first, in an unknown protocol: \"Welcome to anyport!"),
+        (GREETED, "speaks first, in an unknown protocol: "),
+        (GREETED, "is a time (RFC 868) server"),
     ]) {
-        let text = probe(&address.to_string(), &[]).succeeds().stdout;
+        let text = probe(&address.to_string(), &flags).succeeds().stdout;
         assert!(text.contains(words), "{words} in {text}");
     }
 }
@@ -214,7 +122,7 @@ fn a_listener_with_few_protocols_reports_them() {
     for (only, protocols) in [("http", r#"["http"]"#), ("ws", r#"["ws"]"#)] {
         let server = Server::start(&["--only", only]);
         let url = server.addresses()[0].to_string();
-        let events = events(&url, &["--timeout", "1s"], 0);
+        let events = events(&url, &PATIENT, 0);
         assert_eq!(result(&events)["anyport"]["protocols"].to_string(), protocols);
     }
 }
@@ -224,7 +132,7 @@ fn a_listener_with_few_protocols_reports_them() {
 fn a_receiver_of_raw_bytes_stores_no_file_of_a_probe() {
     let server = Server::start(&["--only", "raw"]);
     let url = server.addresses()[0].to_string();
-    let text = probe(&url, &["--timeout", "500ms"]).succeeds().stdout;
+    let text = probe(&url, &["--timeout", "2s"]).succeeds().stdout;
     assert!(text.contains("is an anyport server"), "{text}");
     assert_eq!(server.published(), [""; 0]);
 }
@@ -243,7 +151,7 @@ fn a_server_that_speaks_first_gets_nothing_and_is_named() {
             stream.write_all(greeting).unwrap();
             all.lock().unwrap().extend(drain(&stream));
         });
-        let text = probe(&format!("127.0.0.1:{port}"), &[]).succeeds().stdout;
+        let text = probe(&format!("127.0.0.1:{port}"), &GREETED).succeeds().stdout;
         assert!(text.contains(name) && text.contains(hint), "{text}");
         assert!(!text.contains("sent:"), "{text}");
     }
@@ -260,7 +168,7 @@ fn a_late_greeting_ends_the_probe() {
             drain(&stream);
         }
     });
-    let events = events(&format!("127.0.0.1:{port}"), &[], 0);
+    let events = events(&format!("127.0.0.1:{port}"), &PATIENT, 0);
     assert_eq!(probes(&events), ["http"]);
     assert_eq!(result(&events)["speaks"][0], "SSH");
 }
@@ -278,12 +186,12 @@ fn garbage_of_a_server_is_escaped() {
             let _ = stream.write_all(garbage);
         }
     });
-    for (port, exit) in [(first, 0), (answering, 1)] {
+    for (port, flags, exit) in [(first, GREETED, 0), (answering, ["--timeout", "2s"], 1)] {
         let url = format!("127.0.0.1:{port}");
-        let text = probe(&url, &["--timeout", "500ms"]).exits(exit).stdout;
+        let text = probe(&url, &flags).exits(exit).stdout;
         assert!(text.contains(r"\x1b]0;evil\x07\x1b[2J\xff\x9b31m"), "{text}");
         assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
-        let json = probe(&url, &["--timeout", "500ms", "--json"]).exits(exit).stdout;
+        let json = probe(&url, &[&flags[..], &["--json"]].concat()).exits(exit).stdout;
         assert!(!json.contains(|c: char| c.is_control() && c != '\n'), "{json:?}");
     }
 }
@@ -298,7 +206,7 @@ fn fields_of_a_response_are_made_visible() {
             let _ = stream.write_all(head.as_bytes());
         }
     });
-    let text = probe(&format!("127.0.0.1:{port}"), &[]).succeeds().stdout;
+    let text = probe(&format!("127.0.0.1:{port}"), &PATIENT).succeeds().stdout;
     assert!(text.contains("Server: a�31m�b"), "{text}");
 }
 
@@ -321,7 +229,8 @@ fn an_endless_answer_and_a_slow_one_end_in_time() {
     // Of an endless greeting only the beginning is read.
     let speaking = listen(|mut stream| while stream.write_all(&[b'y'; 4096]).is_ok() {});
     for (port, exit) in [(endless, 1), (slow, 1), (speaking, 0)] {
-        let events = events(&format!("127.0.0.1:{port}"), &["--timeout", "400ms"], exit);
+        let flags = ["--timeout", "1s", "--greeting-timeout", "1s"];
+        let events = events(&format!("127.0.0.1:{port}"), &flags, exit);
         for event in &events {
             assert!(event.to_string().len() < 8 * 1024, "{event}");
         }
@@ -347,7 +256,7 @@ fn closing_resetting_and_not_answering_differ() {
         (closes, "closed", "closes each connection before any byte"),
         (resets, "reset", "resets each connection before any byte"),
     ] {
-        let events = events(&format!("127.0.0.1:{port}"), &[], 6);
+        let events = events(&format!("127.0.0.1:{port}"), &GREETED, 6);
         assert_eq!(event(&events, "event", "address")["outcome"], outcome);
         assert!(result(&events)["text"].as_str().unwrap().contains(words), "{events:#?}");
     }
@@ -390,7 +299,7 @@ fn all_addresses_of_a_name_are_connected_to() {
     }
     let server = Server::start_on(&["[::1]:0"], &[]);
     let url = server.addresses()[0].to_string();
-    let events = events(&url, &[], 0);
+    let events = events(&url, &PATIENT, 0);
     assert_eq!(result(&events)["address"], url);
     assert_eq!(event(&events, "event", "address")["address"], url);
     assert!(event(&events, "event", "address")["path_mtu"].as_u64().unwrap() >= 1280);
@@ -441,7 +350,7 @@ fn mqtt_is_asked_for_only_on_request() {
         }
     });
     let url = format!("127.0.0.1:{port}");
-    let flags = ["--timeout", "500ms"];
+    let flags = ["--timeout", "2s"];
     assert!(!probes(&events(&url, &flags, 1)).contains(&"mqtt"));
     let text = probe(&url, &[&flags[..], &["--mqtt"]].concat()).succeeds().stdout;
     assert!(text.contains("is an MQTT broker: the broker requires credentials."), "{text}");
@@ -457,65 +366,9 @@ fn a_receiver_of_one_connection_is_recognized() {
         drop(listener);
         drain(&stream);
     });
-    let text = probe(&format!("127.0.0.1:{port}"), &[]).exits(1).stdout;
+    let text = probe(&format!("127.0.0.1:{port}"), &PATIENT).exits(1).stdout;
     assert!(text.contains("accepted one connection, and no further one"), "{text}");
     assert_eq!(text.matches("sent:").count(), 1, "{text}");
-}
-
-#[test]
-fn a_server_that_requires_a_client_certificate_says_so() {
-    let directory = tempfile::tempdir().unwrap();
-    let Some((key, certificate)) = certificate(directory.path()) else { return };
-    let server = Server::start(&["--tls-client-ca", &certificate]);
-    let url = server.url("https", "");
-    let text = probe(&url, &[]).exits(7).stdout;
-    assert!(text.contains("requires a certificate of the client"), "{text}");
-    assert!(text.contains("hint: name yours with --cert FILE"), "{text}");
-    let flags = ["--cert", &certificate, "--key", &key];
-    let events = events(&url, &flags, 0);
-    assert_eq!(event(&events, "probe", "tls-1.3")["requests_certificate"], true);
-    assert!(result(&events)["anyport"].is_object(), "{events:#?}");
-}
-
-#[test]
-fn a_server_that_speaks_first_under_tls_gets_nothing_but_the_handshake() {
-    let directory = tempfile::tempdir().unwrap();
-    let Some((key, certificate)) = certificate(directory.path()) else { return };
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut python = peer("python3").unwrap();
-    python.args(["-c", IMAPS, &port.to_string(), &certificate, &key]);
-    let _server = Running::start(python, None);
-    wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
-    let events = events(&format!("tls://127.0.0.1:{port}"), &["-k"], 0);
-    assert_eq!(probes(&events), ["tls-1.3"]);
-    let text = result(&events)["text"].as_str().unwrap();
-    assert!(text.contains("is an IMAP (mail) server under TLS."), "{text}");
-}
-
-const IMAPS: &str = "
-import socket, ssl, sys
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[2], sys.argv[3])
-listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
-while True:
-    connection, _ = listener.accept()
-    try:
-        connection = context.wrap_socket(connection, server_side=True)
-        connection.sendall(b'* OK IMAP4rev1 ready\\r\\n')
-        connection.recv(1)
-    except OSError:
-        pass
-";
-
-/// Makes a certificate and its key; returns their files.
-fn certificate(directory: &Path) -> Option<(String, String)> {
-    let mut make = peer("openssl")?;
-    let (key, certificate) = (directory.join("key"), directory.join("certificate"));
-    make.args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"]);
-    make.args(["ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost", "-days", "2"]);
-    make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
-    Running::start(make, None).outcome().succeeds();
-    Some((key.to_str().unwrap().to_owned(), certificate.to_str().unwrap().to_owned()))
 }
 
 #[test]
@@ -546,7 +399,7 @@ fn a_wrong_accept_value_of_a_websocket_server_is_named() {
         let _ = stream.write_all(answer.as_bytes());
         drain(&stream);
     });
-    let events = events(&format!("ws://127.0.0.1:{port}/x"), &[], 1);
+    let events = events(&format!("ws://127.0.0.1:{port}/x"), &PATIENT, 1);
     let websocket = event(&events, "probe", "websocket");
     assert_eq!(websocket["accept_is_right"], false, "{websocket}");
     assert_eq!(websocket["sent"], "GET /x HTTP/1.1, Upgrade: websocket");
@@ -560,7 +413,7 @@ fn python_websockets_is_a_websocket_server() {
     python.args(["-c", WEBSOCKETS, &port.to_string()]);
     let _server = Running::start(python, None);
     wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
-    let events = events(&format!("ws://127.0.0.1:{port}/"), &[], 0);
+    let events = events(&format!("ws://127.0.0.1:{port}/"), &PATIENT, 0);
     assert_eq!(event(&events, "probe", "websocket")["accept_is_right"], true);
     assert!(result(&events)["text"].as_str().unwrap().contains("WebSocket server"), "{events:#?}");
 }
@@ -579,30 +432,10 @@ fn nginx_is_a_web_server() {
     let Some(nginx) = Proxy::nginx_with(|address| format!("server {{ listen {address}; }}")) else {
         return;
     };
-    let events = events(&nginx.url(""), &[], 0);
+    let events = events(&nginx.url(""), &PATIENT, 0);
     let server = event(&events, "probe", "http")["server"].as_str().unwrap().to_owned();
     assert!(server.starts_with("nginx"), "{server}");
     assert!(!probes(&events).contains(&"preface"), "it is no anyport server");
-}
-
-/// `s_server` serves one connection after the other.
-#[test]
-fn a_server_with_tls_1_2_only_is_recognized() {
-    let directory = tempfile::tempdir().unwrap();
-    let Some((key, certificate)) = certificate(directory.path()) else { return };
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut openssl = peer("openssl").unwrap();
-    openssl.args(["s_server", "-www", "-tls1_2", "-accept", &format!("127.0.0.1:{port}")]);
-    openssl.args(["-key", &key, "-cert", &certificate]);
-    let _server = Running::start(openssl, None);
-    wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
-    let home = state_home();
-    let known = home.join("known-of-probe");
-    let flags = ["--known-hosts", known.to_str().unwrap()];
-    let events = events(&format!("https://localhost:{port}/"), &flags, 0);
-    assert_eq!(result(&events)["tls_versions"].to_string(), r#"["TLS 1.2"]"#, "{events:#?}");
-    assert_eq!(event(&events, "probe", "tls-1.3")["answer"], "tls-refused");
-    assert_eq!(event(&events, "probe", "tls-1.2")["certificate"]["subject"], "CN=localhost");
 }
 
 #[test]

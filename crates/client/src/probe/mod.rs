@@ -25,6 +25,7 @@ use anyport_net::dial::DialError;
 use anyport_net::resolve::{Family, NO_ADDRESS, Port, Query, ResolveError, resolve};
 use anyport_tls::client::Version;
 use anyport_tls::{ALPN_H2, ALPN_HTTP_1_1};
+use anyport_trace::redact_text;
 
 pub use self::report::{
     Answer, Found, HttpAnswer, Outcome, PathReport, PrefaceAnswer, ProbeFinding, Probed, Reached,
@@ -46,6 +47,8 @@ pub struct ProbeOptions {
     pub connect_timeout: Duration,
     /// Maximum time of one probe.
     pub timeout: Duration,
+    /// Time in which a server that speaks first has to begin.
+    pub greeting_timeout: Duration,
     /// Whether to send CONNECT of MQTT to every port, instead of its own two.
     pub mqtt: bool,
 }
@@ -57,9 +60,20 @@ impl Default for ProbeOptions {
             connect_timeout: Duration::from_secs(5),
             // Three round trips of a slow path; a port that answers nothing costs this three times.
             timeout: Duration::from_secs(3),
+            // Enough for a server that need not look up its client.
+            greeting_timeout: Duration::from_millis(500),
             mqtt: false,
         }
     }
+}
+
+/// Returns the target as it is probed: without its query, and without a path that admits its
+/// holder, because a probe continues with a server that is not trusted.
+pub fn without_secrets(target: &Target) -> Target {
+    let path = target.path.split('?').next().unwrap_or("/");
+    let is_secret = redact_text(path) != path || SECRETS.iter().any(|place| path.contains(place));
+    let path = if is_secret { "/" } else { path };
+    Target { path: path.to_owned(), token: None, ..target.clone() }
 }
 
 /// Probes `target`: reports each finding to `observe`, and returns all together.
@@ -71,6 +85,7 @@ pub fn probe(
     options: &ProbeOptions,
     observe: &mut dyn FnMut(ProbeFinding<'_>),
 ) -> Result<Found, Error> {
+    let target = &without_secrets(target);
     let started = Instant::now();
     let port = Port::Number(target.port);
     let query = Query { host: target.host.clone(), port, family: Family::Any };
@@ -86,7 +101,7 @@ pub fn probe(
         left_out,
         took: started.elapsed(),
     }));
-    let reached = reach::all(&addresses, options.connect_timeout);
+    let reached = reach::all(&addresses, options);
     reached.iter().for_each(|reached| observe(ProbeFinding::Reached(reached)));
     let first = reached.iter().find(|reached| reached.outcome.is_connected());
     let used = first.map(|first| first.address);
@@ -300,7 +315,7 @@ impl Probing<'_> {
         let took = started.elapsed();
         // A mail server under TLS speaks first too, and TLS 1.3 refuses a client after its handshake.
         let (greeting, end) = match self.found.tls {
-            None => wire.listen(),
+            None => wire.listen(self.options.greeting_timeout),
             Some(_) => (Vec::new(), End::Late),
         };
         Answer::Tls(Box::new(TlsAnswer {
@@ -322,6 +337,7 @@ impl Probing<'_> {
     fn failed_handshake(&self, wire: &Wire, end: End) -> Answer {
         let first = wire.first.clone();
         match end {
+            End::Tls(error) if error.refuses_version() => Answer::TlsVersionRefused,
             End::Tls(error) if is_tls(&first) => Answer::TlsRefused(error.to_string()),
             _ if !first.is_empty() && !is_tls(&first) => match known::answer(&first) {
                 Some(name) => Answer::Known { name, bytes: first },
@@ -407,6 +423,9 @@ fn is_tls(bytes: &[u8]) -> bool {
     matches!(bytes, [0x15 | 0x16, 3, 0..=4, ..])
 }
 
+/// Paths below which a name is a secret, behind any base path.
+const SECRETS: [&str; 3] = ["/pipe/", "/.anyport/s/", "/.anyport/uploads/"];
+
 /// Ports of MQTT, in the clear and under TLS.
 const MQTT_PORT: u16 = 1883;
 const MQTT_TLS_PORT: u16 = 8883;
@@ -426,6 +445,20 @@ const SHOWN: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_is_a_secret_and_a_query_are_left_out() {
+        for (url, path) in [
+            ("https://h/a/b?token=secret", "/a/b"),
+            ("ws://h/?q", "/"),
+            ("https://h/.anyport/s/abcdefghijklmnop/", "/"),
+            ("https://h/base/.anyport/uploads/abc", "/"),
+            ("http://h/pipe/key", "/"),
+            ("http://h/rooms/lobby", "/rooms/lobby"),
+        ] {
+            assert_eq!(without_secrets(&url.parse().unwrap()).path, path, "{url}");
+        }
+    }
 
     #[test]
     fn addresses_beyond_the_limit_are_left_out() {

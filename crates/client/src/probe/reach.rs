@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use anyport_net::congestion::Congestion;
 use anyport_net::path::path_mtu;
@@ -12,17 +12,17 @@ use anyport_net::tcp_info::TcpInfo;
 use rustix::io::Errno;
 use socket2::SockRef;
 
-use super::known;
 use super::report::{Outcome, PathReport, Reached};
-use super::wire::{End, SILENCE, Wire};
+use super::wire::{End, Wire};
+use super::{ProbeOptions, known};
 
 /// Connects to all addresses.
-pub(super) fn all(addresses: &[SocketAddr], connect_timeout: Duration) -> Vec<Reached> {
+pub(super) fn all(addresses: &[SocketAddr], options: &ProbeOptions) -> Vec<Reached> {
     let failed = |address| Reached::failed(address, Outcome::Failed("no thread".to_owned()));
     thread::scope(|scope| {
         let spawn = |address: &SocketAddr| {
             let address = *address;
-            let work = move || one(address, connect_timeout);
+            let work = move || one(address, options);
             (address, thread::Builder::new().spawn_scoped(scope, work).ok())
         };
         let threads: Vec<_> = addresses.iter().map(spawn).collect();
@@ -33,9 +33,9 @@ pub(super) fn all(addresses: &[SocketAddr], connect_timeout: Duration) -> Vec<Re
     })
 }
 
-fn one(address: SocketAddr, connect_timeout: Duration) -> Reached {
+fn one(address: SocketAddr, options: &ProbeOptions) -> Reached {
     let started = Instant::now();
-    let mut wire = match Wire::connect(address, connect_timeout, SILENCE) {
+    let mut wire = match Wire::connect(address, options.connect_timeout, options.greeting_timeout) {
         Ok(wire) => wire,
         Err(error) => return Reached::failed(address, Outcome::of(&error)),
     };
@@ -46,7 +46,7 @@ fn one(address: SocketAddr, connect_timeout: Duration) -> Reached {
         (Ok(local), Ok(peer)) => Congestion::Auto.apply(socket, local, peer).ok(),
         _ => None,
     };
-    let (greeting, end) = wire.listen();
+    let (greeting, end) = wire.listen(options.greeting_timeout);
     let first_byte = wire.first_at.map(|at| at.duration_since(connected));
     let outcome = match end {
         _ if !greeting.is_empty() => {
@@ -54,7 +54,10 @@ fn one(address: SocketAddr, connect_timeout: Duration) -> Reached {
         }
         End::Closed => Outcome::Closes,
         End::Reset => Outcome::Resets,
-        End::Late => Outcome::Silent,
+        End::Late => {
+            wire.abandon();
+            Outcome::Silent
+        }
         End::Tls(error) => Outcome::Failed(error.to_string()),
         End::Failed(error) => Outcome::of(&error),
     };

@@ -144,6 +144,8 @@ pub enum Answer {
     Tls(Box<TlsAnswer>),
     /// TLS, which failed for this reason.
     TlsRefused(String),
+    /// TLS, but not this version.
+    TlsVersionRefused,
     /// An alert of TLS to a request in the clear.
     TlsAlert,
     /// The settings of an HTTP/2 server, by number.
@@ -352,6 +354,10 @@ impl Found {
                 self.tls_fault.get_or_insert_with(|| reason.clone());
             }
             Answer::Failed(reason) if is_handshake => self.tls_error = Some(reason.clone()),
+            Answer::TlsVersionRefused => {
+                let reason = "the server accepts neither TLS 1.3 nor 1.2";
+                self.tls_fault.get_or_insert_with(|| reason.to_owned());
+            }
             Answer::NotConnected(outcome) => self.refuses_more = Some(outcome.clone()),
             Answer::TlsAlert => self.is_plain_usable = false,
             Answer::Http2 { .. } => {

@@ -123,14 +123,15 @@ impl Wire {
         }
     }
 
-    /// Reads what the server sends first, until it has been silent for a while.
-    pub(super) fn listen(&mut self) -> (Vec<u8>, End) {
-        self.until = self.until.min(Instant::now() + SILENCE);
+    /// Reads what the server sends first, within `limit`.
+    pub(super) fn listen(&mut self, limit: Duration) -> (Vec<u8>, End) {
+        self.until = self.until.min(Instant::now() + limit);
         let mut greeting = Vec::new();
         let end = loop {
             match self.read(&mut greeting) {
                 Ok(()) if greeting.len() >= MAX_GREETING => break End::Late,
-                Ok(()) => {}
+                // The rest follows soon.
+                Ok(()) => self.until = self.until.min(Instant::now() + REST),
                 Err(end) => break end,
             }
         };
@@ -175,8 +176,8 @@ impl Wire {
     }
 }
 
-/// Time in which a server that speaks first has to begin.
-pub(super) const SILENCE: Duration = Duration::from_millis(500);
+/// Time between two parts of a greeting.
+const REST: Duration = Duration::from_millis(200);
 
 /// Maximum number of bytes of a greeting that are read.
 const MAX_GREETING: usize = 4 * 1024;

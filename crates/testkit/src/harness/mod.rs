@@ -19,6 +19,7 @@ pub mod folding_disk;
 pub mod http;
 pub mod http2;
 pub mod pipe;
+pub mod probe;
 pub mod process;
 pub mod program;
 pub mod proxies;

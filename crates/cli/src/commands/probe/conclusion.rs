@@ -215,9 +215,11 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
     }
     if found.needs_certificate {
         let versions = found.versions.join(" and ");
-        let says =
-            format!("{address} speaks {versions}, and requires a certificate of the client.");
-        return (says, Some("name yours with --cert FILE".to_owned()));
+        let fault = found.tls.as_ref().and_then(|tls| tls.fault.as_deref()).unwrap_or("closed");
+        let says = format!(
+            "{address} speaks {versions}, and requires a certificate of the client: {fault}."
+        );
+        return (says, Some("name one that it accepts with --cert FILE".to_owned()));
     }
     if let Some(about) = &found.about {
         return anyport(about, target, address, tls);

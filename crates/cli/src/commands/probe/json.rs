@@ -75,6 +75,7 @@ fn details(answer: &Answer) -> (&'static str, Value) {
         Answer::Http(answer) => ("http", http(answer)),
         Answer::Tls(answer) => ("tls", tls(answer)),
         Answer::TlsRefused(reason) => ("tls-refused", json!({ "error": reason })),
+        Answer::TlsVersionRefused => ("tls-version-refused", Value::Null),
         Answer::TlsAlert => ("tls-alert", Value::Null),
         Answer::Http2 { settings } => {
             let settings =

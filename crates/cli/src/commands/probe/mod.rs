@@ -7,7 +7,7 @@ mod words;
 use std::env;
 
 use anyhow::{Context, anyhow};
-use anyport_client::{ProbeOptions, Proxies, Target, probe};
+use anyport_client::{ProbeOptions, Proxies, Target, probe, without_secrets};
 use anyport_console::{Exit, Failure, json_to_stdout, lines_to_stdout, to_stderr};
 
 use self::conclusion::Conclusion;
@@ -21,11 +21,17 @@ pub(crate) fn run(flags: &flags::Probe) -> Result<Exit, Failure> {
         let error = anyhow!("{target} is a Unix socket, and probe connects to TCP ports");
         return Err(Failure::new(Exit::Usage, error).with_hint("use anyport cat, or curl"));
     }
+    let given = target;
+    let target = without_secrets(&given);
+    if target.path != given.path {
+        to_stderr("note: a query, and a path that is a secret, are not sent");
+    }
     let mut options = ProbeOptions::default();
     // Without a scheme the port is probed with TLS too, so the flags of TLS have an effect.
     options.encryption = trust::client(&flags.tls, &[])?;
     options.connect_timeout = flags.connect_timeout;
     options.timeout = flags.timeout;
+    options.greeting_timeout = flags.greeting_timeout;
     options.mqtt = flags.mqtt;
     if let Some(proxy) = proxy(&target) {
         to_stderr(&format!("note: probe connects directly, not through the proxy {proxy}"));

@@ -144,7 +144,7 @@ fn answer_lines(answer: &Answer) -> Vec<String> {
     let line = match answer {
         Answer::Http(answer) => return http_lines(answer),
         Answer::Tls(answer) => return tls_lines(answer),
-        Answer::TlsRefused(reason) if reason.contains("ProtocolVersion") => {
+        Answer::TlsVersionRefused => {
             "TLS, but not this version (alert protocol_version)".to_owned()
         }
         Answer::TlsRefused(reason) => format!("TLS, but the handshake failed: {reason}"),
