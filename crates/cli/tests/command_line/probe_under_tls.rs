@@ -3,7 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
-use anyport_testkit::harness::probe::{GREETED, PATIENT, event, events, probe, probes, result};
+use anyport_testkit::harness::probe::{PATIENT, event, events, probe, probes, result};
 use anyport_testkit::harness::{Running, Server, peer, state_home, wait_until};
 
 #[test]
@@ -61,7 +61,7 @@ fn a_server_that_requires_a_client_certificate_says_so() {
     let Some((key, certificate)) = certificate(directory.path()) else { return };
     let server = Server::start(&["--tls-client-ca", &certificate]);
     let url = server.url("https", "");
-    let text = probe(&url, &[&PATIENT[..], &GREETED].concat()).exits(7).stdout;
+    let text = probe(&url, &["--greeting-timeout", "4s"]).exits(7).stdout;
     assert!(text.contains("requires a certificate of the client"), "{text}");
     assert!(text.contains("with --cert FILE"), "{text}");
     let flags = [&PATIENT[..], &["--cert", &certificate, "--key", &key]].concat();
@@ -79,7 +79,7 @@ fn a_server_that_speaks_first_under_tls_gets_nothing_but_the_handshake() {
     python.args(["-c", IMAPS, &port.to_string(), &certificate, &key]);
     let _server = Running::start(python, None);
     wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
-    let flags = ["-k", GREETED[0], GREETED[1]];
+    let flags = ["-k", "--greeting-timeout", "4s"];
     let events = events(&format!("tls://127.0.0.1:{port}"), &[&flags[..], &PATIENT].concat(), 0);
     assert_eq!(probes(&events), ["tls-1.3"]);
     let text = result(&events)["text"].as_str().unwrap();
@@ -127,7 +127,7 @@ fn a_server_with_tls_1_2_only_is_recognized() {
     wait_until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
     let home = state_home();
     let known = home.join("known-of-probe");
-    let flags = [&PATIENT[..], &["--known-hosts", known.to_str().unwrap()]].concat();
+    let flags = ["--timeout", "4s", "--known-hosts", known.to_str().unwrap()];
     let events = events(&format!("https://localhost:{port}/"), &flags, 0);
     assert_eq!(result(&events)["tls_versions"].to_string(), r#"["TLS 1.2"]"#, "{events:#?}");
     assert_eq!(event(&events, "probe", "tls-1.3")["answer"], "tls-refused");

@@ -72,8 +72,17 @@ impl Default for ProbeOptions {
 pub fn without_secrets(target: &Target) -> Target {
     let path = target.path.split('?').next().unwrap_or("/");
     let is_secret = redact_text(path) != path || SECRETS.iter().any(|place| path.contains(place));
-    let path = if is_secret { "/" } else { path };
-    Target { path: path.to_owned(), token: None, ..target.clone() }
+    let path = if is_secret { "/".to_owned() } else { encoded(path) };
+    Target { path, token: None, ..target.clone() }
+}
+
+/// Returns a path that is one word of a request, whatever the user typed.
+fn encoded(path: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'!'..=b'~' if !br#""<>\^`{|}"#.contains(&byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    path.bytes().map(encode).collect()
 }
 
 /// Probes `target`: reports each finding to `observe`, and returns all together.
@@ -455,6 +464,8 @@ mod tests {
             ("https://h/base/.anyport/uploads/abc", "/"),
             ("http://h/pipe/key", "/"),
             ("http://h/rooms/lobby", "/rooms/lobby"),
+            ("http://h/a\r\nX: y", "/a%0D%0AX:%20y"),
+            ("http://h/\u{e9}%20<", "/%C3%A9%20%3C"),
         ] {
             assert_eq!(without_secrets(&url.parse().unwrap()).path, path, "{url}");
         }

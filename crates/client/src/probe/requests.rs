@@ -7,6 +7,7 @@ use anyport_proto::preface::Reply;
 use anyport_proto::transfer::messages::FILE_SUBPROTOCOL;
 use anyport_proto::transfer::refusal::RefusalCode;
 use anyport_proto::ws::handshake::{ClientTarget, Key, ResponseError, request, verify};
+use anyport_trace::redact_text;
 use http::header::{self, HeaderName};
 
 use super::{Answer, HttpAnswer, PrefaceAnswer, SHOWN, WebSocketAnswer};
@@ -124,7 +125,8 @@ fn malformed(bytes: &[u8], reason: &str, whole: bool) -> Option<Answer> {
 
 fn field(head: &ResponseHead, name: HeaderName) -> Option<String> {
     let value = String::from_utf8_lossy(head.fields.get(name)?.as_bytes()).into_owned();
-    Some(value.chars().take(SHOWN).collect())
+    // Also a location may have a token.
+    Some(redact_text(&value).chars().take(SHOWN).collect())
 }
 
 /// The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 §3.4).
@@ -221,11 +223,14 @@ pub(super) fn preface(_: &Target) -> Option<Request> {
 }
 
 pub(super) fn understand_preface(
-    _: &Target,
-    _: &Request,
+    target: &Target,
+    request: &Request,
     bytes: &[u8],
     whole: bool,
 ) -> Option<Answer> {
+    if bytes.starts_with(b"HTTP/") {
+        return understand_http(target, request, bytes, whole);
+    }
     let end = bytes.iter().position(|byte| *byte == b'\n');
     let line = &bytes[..end.or_else(|| whole.then_some(bytes.len()))?];
     let (says, is_refused, needs_token) = match Reply::parse(line) {

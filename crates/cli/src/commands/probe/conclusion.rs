@@ -53,12 +53,14 @@ impl Conclusion {
     /// Adds whether the server is trusted, and whether it speaks what the scheme of the URL asks for.
     fn for_scheme(mut self, found: &ProbeResult, target: &Target, has_scheme: bool) -> Self {
         let other = |encrypted| Target { encrypted, ..target.clone() };
-        if target.encrypted && found.tls.is_none() && self.exit == Exit::Done {
+        if target.encrypted && found.tls.is_none() {
             match found.tls_error.as_ref().or(found.tls_fault.as_ref()) {
                 Some(reason) => self.says.push_str(&format!(" TLS failed: {reason}.")),
                 None => {
                     self.says.push_str(" It does not speak TLS.");
-                    self.hint = Some(format!("use {}", other(false)));
+                    if self.exit == Exit::Done {
+                        self.hint = Some(format!("use {}", other(false)));
+                    }
                 }
             }
             self.exit = Exit::Untrusted;
@@ -157,7 +159,8 @@ fn speaker(
         None => format!("{address} speaks first, in an unknown protocol: {}.", quoted(greeting)),
     };
     let speaks = name.into_iter().map(str::to_owned).collect();
-    Conclusion { speaks, says, hint: Some(by_hand(name, target)), exit: Exit::Done }
+    let exit = if name.is_some() { Exit::Done } else { Exit::Failed };
+    Conclusion { speaks, says, hint: Some(by_hand(name, target)), exit }
 }
 
 fn by_hand(name: Option<&str>, target: &Target) -> String {
@@ -190,7 +193,7 @@ fn speaks(found: &ProbeResult) -> Vec<String> {
         (found.http.is_some(), "http"),
         (found.http2, "http2"),
         (found.websocket.is_some(), "websocket"),
-        (found.tls.is_some() || found.tls_fault.is_some(), "tls"),
+        (found.tls.is_some(), "tls"),
         (found.mqtt.is_some(), "mqtt"),
     ];
     let words = words.into_iter().filter(|(is_spoken, _)| *is_spoken).map(|(_, word)| word);
@@ -260,7 +263,12 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
         };
         let says = format!("{address} is a web server{server}: {versions}{}.", over(tls));
         let url = format!("{}://{authority}{}", scheme("http", "https"), target.path);
-        return (says, Some(format!("use anyport get {url} -o FILE, or a browser")));
+        // Without TLS, neither anyport nor browsers begin with HTTP/2.
+        let hint = match found.http.is_some() || tls {
+            true => format!("use anyport get {url} -o FILE, or a browser"),
+            false => format!("use curl --http2-prior-knowledge {url}"),
+        };
+        return (says, Some(hint));
     }
     if let Some(versions) = found.tls.as_ref().map(|_| found.versions.join(" and ")) {
         let says =

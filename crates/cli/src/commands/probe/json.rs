@@ -150,3 +150,10 @@ pub(super) fn result(found: &ProbeResult, conclusion: &Conclusion) -> Value {
         "text": conclusion.says, "hint": conclusion.hint, "exit": conclusion.exit as u8,
     })
 }
+
+/// Returns the last object if the name does not resolve.
+pub(super) fn unresolved(error: &str, hint: Option<&str>, exit: u8) -> Value {
+    json!({
+        "event": "result", "address": null, "speaks": [], "text": error, "hint": hint, "exit": exit,
+    })
+}

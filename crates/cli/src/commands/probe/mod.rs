@@ -5,10 +5,11 @@ mod json;
 mod words;
 
 use std::env;
+use std::io::ErrorKind;
 
 use anyhow::{Context, anyhow};
 use anyport_client::{ProbeOptions, Proxies, Target, probe, without_secrets};
-use anyport_console::{Exit, Failure, json_to_stdout, lines_to_stdout, to_stderr};
+use anyport_console::{Exit, Failure, json_to_stdout, lines_to_stdout, reason, to_stderr};
 
 use self::conclusion::Conclusion;
 use self::words::Words;
@@ -23,7 +24,7 @@ pub(crate) fn run(flags: &flags::Probe) -> Result<Exit, Failure> {
     }
     let given = target;
     let target = without_secrets(&given);
-    if target.path != given.path {
+    if given.path.contains('?') || (target.path == "/" && given.path != "/") {
         to_stderr("note: a query, and a path that is a secret, are not sent");
     }
     let mut options = ProbeOptions::default();
@@ -49,17 +50,27 @@ pub(crate) fn run(flags: &flags::Probe) -> Result<Exit, Failure> {
             lines_to_stdout(text.trim_end_matches('\n'))
         };
     });
-    printed.context("cannot write to stdout")?;
-    let found = found.map_err(|error| {
-        let (exit, hint) = (Exit::from(error.origin()), error.hint());
-        Failure { hint, ..Failure::new(exit, error) }
-    })?;
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let (exit, hint) = (Exit::from(error.origin()), error.hint());
+            if flags.json {
+                let event = json::unresolved(&reason(&error), hint.as_deref(), exit as u8);
+                json_to_stdout(&event).context("cannot write to stdout")?;
+            }
+            return Err(Failure { hint, ..Failure::new(exit, error) });
+        }
+    };
     let conclusion = Conclusion::of(&found, &target, flags.url.contains("://"));
-    let written = match flags.json {
+    let written = printed.and_then(|()| match flags.json {
         true => json_to_stdout(&json::result(&found, &conclusion)),
         false => lines_to_stdout(&conclusion.text()),
-    };
-    written.context("cannot write to stdout")?;
+    });
+    match written {
+        // In `anyport probe … | head`, head exits first.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("cannot write to stdout")?,
+    }
     Ok(conclusion.exit)
 }
 
