@@ -15,6 +15,7 @@ mod error;
 mod http;
 mod keys;
 mod measure;
+mod open_error;
 mod probe;
 mod proxy;
 mod send;

@@ -57,8 +57,8 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "client",
-        "aside target keys proxy error capture trace async_stream stream content connect measure \
-         attempts walk channel http send download chat cat shares probe",
+        "aside target keys proxy error capture trace async_stream stream open_error content \
+         connect measure attempts walk channel http send download chat cat shares probe",
     ),
     ("console", "values choices exit failure print"),
     (
