@@ -237,10 +237,7 @@ fn traced(scheme: &str, address: SocketAddr, pcap: Option<&Path>) -> (Trace, Opt
     let snaplen = if pcap.is_some() { MAX_SNAPLEN } else { HEADERS };
     let capture = match Capture::start(&recorder, snaplen, writer) {
         Ok(capture) => Some(capture),
-        Err(CaptureError::NotPermitted) => {
-            eprintln!("skipped: {}", CaptureError::NotPermitted);
-            None
-        }
+        Err(CaptureError::NotPermitted) => None,
         Err(error) => panic!("{error:?}"),
     };
     let mut options = Options::default();
