@@ -24,6 +24,7 @@ use anyport_proto::transfer::offer::Offer;
 use crate::aside::Aside;
 use crate::error::{Error, ErrorKind, Stopped};
 pub use crate::open_error::OpenError;
+use crate::spent::Spent;
 
 /// A file to send: examined first, and opened when its turn comes.
 #[derive(Debug, Clone)]
@@ -256,21 +257,6 @@ pub(crate) struct Content {
     pace: Option<Pace>,
 }
 
-/// The time that a source took.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Spent {
-    /// When the first content was asked for.
-    pub(crate) first: Option<Instant>,
-    pub(crate) reading: Duration,
-    /// In calls of sendfile that left nothing to send.
-    pub(crate) by_kernel: Duration,
-    pub(crate) hashing: Duration,
-    /// Waiting for the requested rate.
-    pub(crate) pausing: Duration,
-    /// Whether it is a pipe or a device.
-    pub(crate) is_stream: bool,
-}
-
 enum Hashing {
     /// While it is read.
     Passing(Hasher),
@@ -454,6 +440,7 @@ impl Content {
 
     /// Waits until more than the `moved` bytes are due.
     fn pause(&mut self, moved: u64) {
+        self.spent.last = Some(Instant::now());
         let Some(pace) = &mut self.pace else { return };
         pace.moved(moved);
         let began = Instant::now();

@@ -20,6 +20,7 @@ mod probe;
 mod proxy;
 mod send;
 mod shares;
+mod spent;
 mod stream;
 mod target;
 mod trace;

@@ -11,7 +11,7 @@ use anyport_proto::transfer::receipt::Receipt;
 use anyport_trace::{Diagnosis, Direction, Evidence, Limit, Recorder, Remote, TcpTimes, diagnosis};
 
 use crate::connect::{ConnectOptions, Socket};
-use crate::content::Spent;
+use crate::spent::Spent;
 
 /// A transfer that is being measured.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +77,7 @@ impl Measuring {
             by_kernel: spent.by_kernel,
             hashing: spent.hashing + hashing,
             pausing: spent.pausing,
+            replying: spent.last.map_or(Duration::ZERO, |last| last.elapsed()),
             remote: receipt.map(remote),
             ..evidence
         }

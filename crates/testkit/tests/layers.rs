@@ -57,7 +57,7 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "client",
-        "aside target keys proxy error capture trace async_stream stream open_error content \
+        "aside target keys proxy error capture trace async_stream stream spent open_error content \
          connect measure attempts walk channel http send download chat cat shares probe",
     ),
     ("console", "values choices exit failure print"),

@@ -15,9 +15,10 @@ use anyport_proto::transfer::refusal::Retry;
 use super::offered::Item;
 use super::{Connection, Sent};
 use crate::attempts::Attempts;
-use crate::content::{Source, Spent};
+use crate::content::Source;
 use crate::error::{Consequence, Error, ErrorKind};
 use crate::measure::diagnosed;
+use crate::spent::Spent;
 
 /// Maximum number of files without a receipt.
 const WINDOW: usize = 96;
@@ -127,6 +128,7 @@ impl Connection<'_> {
         let spent = content.spent();
         whole.0 += size;
         whole.1.first = whole.1.first.or(spent.first);
+        whole.1.last = spent.last.or(whole.1.last);
         whole.1.reading += spent.reading;
         whole.1.hashing += spent.hashing;
         self.raw()?.queue(&offer, &bytes, digest.as_ref())?;

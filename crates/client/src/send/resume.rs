@@ -15,12 +15,13 @@ use tokio::time::timeout;
 
 use super::Sent;
 use super::upload::{JSON, Read, Settled, Upload, blocking, read, reported};
-use crate::content::{Content, Spent};
+use crate::content::Content;
 use crate::error::{Error, ErrorKind, Transferred};
 use crate::http::answer::{Answer, UploadResult};
 use crate::http::content::Outgoing;
 use crate::http::resumable::{Protocol, Resource, is_complete, offset, path_of_location};
 use crate::measure::Measuring;
+use crate::spent::Spent;
 
 /// An upload resource, and what it has of the file.
 struct Found {

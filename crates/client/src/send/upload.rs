@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{timeout, timeout_at};
 
 use super::{Options, Sent, check};
-use crate::content::{Content, Identity, Source, Spent};
+use crate::content::{Content, Identity, Source};
 use crate::error::{Error, ErrorKind, Transferred, no_runtime};
 use crate::http::answer::{Answer, UploadResult};
 use crate::http::connection::Connection;
@@ -27,6 +27,7 @@ use crate::http::content::{Moved, Outgoing, Reader, Want, streamed};
 use crate::http::request::{Destination, request};
 use crate::http::resumable::{Protocol, Resource};
 use crate::measure::{Measuring, diagnosed};
+use crate::spent::Spent;
 use crate::target::Target;
 
 /// A file and its destination.

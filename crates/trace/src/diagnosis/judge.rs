@@ -109,6 +109,11 @@ impl<'e> Judge<'e> {
         if let Some(rounds) = self.few_rounds(waiting) {
             return rounds;
         }
+        // While content is written, a wait with an empty socket is one for this CPU.
+        let waiting = self
+            .tcp
+            .as_ref()
+            .map_or(waiting, |tcp| waiting.min(tcp.busy + self.share(self.evidence.replying)));
         let is_full = self.tcp.as_ref().is_some_and(|tcp| tcp.busy >= NEVER_EMPTY);
         let behind = (waiting >= MOST && waiting >= own.1) || (is_full && waiting >= WAITS);
         if !behind && own.1 < MOST {
@@ -129,14 +134,17 @@ impl<'e> Judge<'e> {
                 found => found,
             };
         };
-        let unexplained = (waiting - tcp.busy).max(0.0);
+        let replying = (waiting - tcp.busy).clamp(0.0, self.share(self.evidence.replying));
         let path = (tcp.busy - tcp.window - tcp.buffer).max(0.0);
         // Pacing (BBR) learns the rate that a window or a buffer permits, and rarely meets its end.
         if tcp.window >= PACED && tcp.window >= tcp.buffer && self.fills(tcp.times.peer_window) {
             return self.found((Limit::ReceiveWindow, tcp.window + path));
         }
         let closed = self.closed().min(waiting);
-        let receiver = (tcp.window + unexplained).max(closed).min(1.0);
+        let receiver = (tcp.window + replying).max(closed).min(1.0);
+        if receiver.max(path).max(tcp.buffer) < WAITS {
+            return self.unknown();
+        }
         if closed >= MOST || receiver >= path.max(tcp.buffer) {
             return self.at_receiver(receiver);
         }
@@ -152,7 +160,7 @@ impl<'e> Judge<'e> {
         let Remote { hashing, storing, syncing } = self.evidence.remote.unwrap_or_default();
         let (hashing, storing) = (self.share(hashing), self.share(storing + syncing));
         let main = hashing.max(storing);
-        if main >= MOST || main >= share / 2.0 {
+        if main >= MOST || main >= share / 3.0 {
             let what = if storing >= hashing { Limit::Storing } else { Limit::ReceiverHashing };
             return self.found((what, main));
         }

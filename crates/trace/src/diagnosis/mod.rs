@@ -151,6 +151,8 @@ pub struct Evidence {
     pub hashing: Duration,
     /// Time in which this end waited to keep to the requested rate.
     pub pausing: Duration,
+    /// Time between the last content and the reply of the receiver.
+    pub replying: Duration,
     /// Time in which this end encrypted or decrypted.
     pub tls: Duration,
     /// Time in which this end wrote to its storage or output, and waited for fsync.
@@ -211,6 +213,7 @@ impl Evidence {
         self.by_kernel += other.by_kernel;
         self.hashing += other.hashing;
         self.pausing += other.pausing;
+        self.replying += other.replying;
         self.tls += other.tls;
         self.storing += other.storing;
         self.tcp = match (self.tcp, other.tcp) {

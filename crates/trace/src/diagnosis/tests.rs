@@ -95,7 +95,8 @@ fn the_receipt_says_what_a_slow_receiver_did() {
     ];
     for (remote, expected) in table {
         // Its window is closed, or all is in its kernel and only the receipt is missing.
-        for evidence in [tcp(10, 9, 0), tcp(1, 0, 0)] {
+        let replying = 8000 * MS;
+        for evidence in [tcp(10, 9, 0), Evidence { replying, ..tcp(1, 0, 0) }] {
             let evidence = Evidence { remote, ..evidence };
             assert_eq!(main_of(&evidence), expected, "{evidence:?}");
         }
@@ -210,6 +211,8 @@ fn without_measurements_or_without_a_main_part_it_is_unknown() {
         };
         assert_eq!(main_of(&spread), Limit::Unknown, "{direction:?}");
     }
+    // Neither this end, nor the path, nor the receiver: a busy CPU.
+    assert_eq!(main_of(&tcp(1, 0, 0)), Limit::Unknown);
 }
 
 #[test]
