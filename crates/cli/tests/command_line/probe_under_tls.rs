@@ -106,7 +106,7 @@ fn certificate(directory: &Path) -> Option<(String, String)> {
     let mut make = peer("openssl")?;
     let (key, certificate) = (directory.join("key"), directory.join("certificate"));
     make.args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"]);
-    make.args(["ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost", "-days", "2"]);
+    make.args(["ec_paramgen_curve:prime256v1", "-subj", "/CN=probe-test", "-days", "2"]);
     make.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     make.args(["-addext", "subjectAltName=DNS:localhost"]);
     make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
@@ -131,5 +131,5 @@ fn a_server_with_tls_1_2_only_is_recognized() {
     let events = events(&format!("https://localhost:{port}/"), &flags, 0);
     assert_eq!(result(&events)["tls_versions"].to_string(), r#"["TLS 1.2"]"#, "{events:#?}");
     assert_eq!(event(&events, "probe", "tls-1.3")["answer"], "tls-refused");
-    assert_eq!(event(&events, "probe", "tls-1.2")["certificate"]["subject"], "CN=localhost");
+    assert_eq!(event(&events, "probe", "tls-1.2")["certificate"]["subject"], "CN=probe-test");
 }
