@@ -127,6 +127,11 @@ impl<'e> Judge<'e> {
 
     /// Returns the limit of a transfer that waits for its socket or its receiver.
     fn behind(&self, waiting: f64) -> Diagnosis {
+        // The receipt counts what the receiver did; the kernel here sees only its effect.
+        let Remote { hashing, storing, syncing } = self.evidence.remote.unwrap_or_default();
+        if self.share(hashing.max(storing + syncing)) >= MOST {
+            return self.at_receiver(waiting);
+        }
         let Some(tcp) = &self.tcp else {
             return match self.at_receiver(waiting) {
                 // It may be the path too.

@@ -104,6 +104,12 @@ fn the_receipt_says_what_a_slow_receiver_did() {
 }
 
 #[test]
+fn a_receiver_that_stores_most_of_the_time_is_slow_though_its_window_is_open() {
+    assert_eq!(main_of(&Evidence { remote: remote(0, 6, 0), ..tcp(10, 1, 0) }), Limit::Storing);
+    assert_eq!(main_of(&Evidence { remote: remote(0, 2, 0), ..tcp(10, 1, 0) }), Limit::Congestion);
+}
+
+#[test]
 fn a_window_is_the_limit_if_each_round_trip_fills_it() {
     let with_window = |window| {
         let mut evidence = tcp(10, 9, 0);
