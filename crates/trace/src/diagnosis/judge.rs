@@ -109,6 +109,13 @@ impl<'e> Judge<'e> {
         if let Some(rounds) = self.few_rounds(waiting) {
             return rounds;
         }
+        // The receipt counts what the receiver did; the kernel here sees only its effect, and over
+        // HTTP/2 not even that.
+        let Remote { hashing, storing, syncing } = self.evidence.remote.unwrap_or_default();
+        let remote = self.share(hashing.max(storing + syncing));
+        if remote >= MOST && waiting >= WAITS && waiting + remote >= 2.0 * own.1 {
+            return self.at_receiver(waiting);
+        }
         // While content is written, a wait with an empty socket is one for this CPU.
         let waiting = self
             .tcp
@@ -127,11 +134,6 @@ impl<'e> Judge<'e> {
 
     /// Returns the limit of a transfer that waits for its socket or its receiver.
     fn behind(&self, waiting: f64) -> Diagnosis {
-        // The receipt counts what the receiver did; the kernel here sees only its effect.
-        let Remote { hashing, storing, syncing } = self.evidence.remote.unwrap_or_default();
-        if self.share(hashing.max(storing + syncing)) >= MOST {
-            return self.at_receiver(waiting);
-        }
         let Some(tcp) = &self.tcp else {
             return match self.at_receiver(waiting) {
                 // It may be the path too.

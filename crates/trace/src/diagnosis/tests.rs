@@ -107,6 +107,8 @@ fn the_receipt_says_what_a_slow_receiver_did() {
 fn a_receiver_that_stores_most_of_the_time_is_slow_though_its_window_is_open() {
     assert_eq!(main_of(&Evidence { remote: remote(0, 6, 0), ..tcp(10, 1, 0) }), Limit::Storing);
     assert_eq!(main_of(&Evidence { remote: remote(0, 2, 0), ..tcp(10, 1, 0) }), Limit::Congestion);
+    // Over HTTP/2 its flow control leaves the socket empty.
+    assert_eq!(main_of(&Evidence { remote: remote(0, 9, 0), ..tcp(1, 0, 0) }), Limit::Storing);
 }
 
 #[test]
