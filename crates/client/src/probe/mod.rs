@@ -70,9 +70,9 @@ impl Default for ProbeOptions {
 /// Returns the target as it is probed: without its query, and without a path that admits its
 /// holder, because a probe continues with a server that is not trusted.
 pub fn without_secrets(target: &Target) -> Target {
-    let path = target.path.split('?').next().unwrap_or("/");
-    let is_secret = redact_text(path) != path || SECRETS.iter().any(|place| path.contains(place));
-    let path = if is_secret { "/".to_owned() } else { encoded(path) };
+    let path = encoded(target.path.split('?').next().unwrap_or("/"));
+    let is_secret = redact_text(&path) != path || SECRETS.iter().any(|place| path.contains(place));
+    let path = if is_secret { "/".to_owned() } else { path };
     Target { path, token: None, ..target.clone() }
 }
 
