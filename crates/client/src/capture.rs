@@ -10,14 +10,16 @@ use anyport_trace::{PcapWriter, Recorder, tcp};
 
 pub use anyport_net::capture::{CaptureError, MAX_SNAPLEN};
 
-/// How to get the capability that a capture needs.
+/// Hint for users without the capability that a capture needs.
 pub const CAPTURE_HINT: &str =
     "run it as root, or permit it once: sudo setcap cap_net_raw+ep \"$(command -v anyport)\"";
 
 /// Bytes of each packet that have the headers of IP and TCP with all options.
 pub const HEADERS: u32 = 128;
 
-/// Captures the packets of the connections of a trace. Clones are the same capture.
+/// Captures the packets of the connections of a trace.
+///
+/// Clones are the same capture.
 #[derive(Debug, Clone)]
 pub struct Capture(Arc<Shared>);
 
@@ -92,8 +94,9 @@ impl Capture {
         }
     }
 
-    /// Ends the capture, a short time after all connections ended. Returns how many packets went to
-    /// the pcapng file.
+    /// Ends the capture, a short time after all connections ended.
+    ///
+    /// Returns how many packets went to the pcapng file.
     ///
     /// # Errors
     /// Writing that file failed.

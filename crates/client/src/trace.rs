@@ -150,12 +150,12 @@ impl Traced {
 
     /// Bytes of a file that the kernel sent.
     pub(crate) fn sent_by_kernel(&self, bytes: u64) {
-        self.0.tap.sent_unseen(bytes);
+        self.0.tap.sent_by_kernel(bytes);
     }
 
     /// Bytes that the kernel moved into a file.
     pub(crate) fn received_by_kernel(&self, bytes: u64) {
-        self.0.tap.received_unseen(bytes);
+        self.0.tap.received_by_kernel(bytes);
     }
 
     /// Ciphertext that was written or read.

@@ -12,7 +12,7 @@ pub fn save_syn(listener: impl AsFd) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
     let listener = listener.as_fd();
     #[expect(unsafe_code, reason = "neither std nor rustix nor socket2 sets TCP_SAVE_SYN")]
-    // SAFETY: the descriptor is borrowed and so open; the kernel reads `length` bytes of `on`, which
+    // SAFETY: the descriptor is borrowed and so open; the kernel reads all bytes of `on`, which
     // outlives the call.
     let set = unsafe {
         libc::setsockopt(

@@ -1,13 +1,16 @@
 //! What a server reports about a listener to every client: its answer to `OPTIONS *` as JSON.
 //!
 //! ```text
-//!   {"anyport":{"version":"0.3.0","service":"any","protocols":["raw","http","ws"],"tls":"optional",
-//!    "token":false,"limits":{"max_size":null,"max_head":16384,"idle_timeout":60}}}
+//!   {"anyport":{"version":"0.3.0","service":"any","protocols":["raw","http"],
+//!    "tls":"optional","token":false,"limits":{"max_size":null,"max_head":16384,
+//!    "idle_timeout":60}}}
 //! ```
 
 use serde::{Deserialize, Serialize};
 
-/// The report of one listener. Readers ignore keys that they do not know.
+/// The report of one listener.
+///
+/// Readers ignore keys that they do not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// Version of the server.

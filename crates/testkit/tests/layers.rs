@@ -46,7 +46,8 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "trace",
-        "segment event sample diagnosis redact recorder codec syn decode pcap tcp tap explain render",
+        "segment event sample diagnosis redact recorder codec syn decode pcap tcp tap explain \
+         render",
     ),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
@@ -68,8 +69,8 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "cli",
-        "commit setting access logging output template daemon flags layers tips listen trust settings \
-         reload commands",
+        "commit setting access logging output template daemon flags layers tips listen trust \
+         settings reload commands",
     ),
 ];
 

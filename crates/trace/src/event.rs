@@ -7,7 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::segment::{Segment, Syn};
 
-/// Time since the trace began. In JSON: seconds, with nanoseconds behind the point.
+/// Time since the trace began.
+///
+/// In JSON: seconds, with nanoseconds behind the point.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);
 
@@ -54,7 +56,7 @@ impl fmt::Display for Side {
     }
 }
 
-/// How an event is known.
+/// The source of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
@@ -78,14 +80,16 @@ pub struct Event {
     /// The end that sent, or did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Side>,
-    /// How it is known.
+    /// Its source.
     pub basis: Basis,
-    /// What happened.
+    /// The event itself.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What happened. In JSON its name is the key `event`.
+/// The event itself.
+///
+/// In JSON its name is the key `event`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -251,7 +255,7 @@ pub struct WebSocketFrame {
     pub mask: Option<String>,
     /// Payload bytes, of all `count` frames together.
     pub length: u64,
-    /// How the length is encoded.
+    /// The encoding of the length.
     pub length_form: LengthForm,
     /// The header as sent, in hex; the first one of several frames.
     pub header: String,
@@ -269,7 +273,7 @@ pub struct WebSocketFrame {
     pub count: u64,
 }
 
-/// How a frame encodes its length.
+/// The encoding of a length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LengthForm {
     /// In the second byte.
@@ -294,8 +298,9 @@ pub struct Http2Frame {
     pub stream: u32,
     /// Payload bytes, of all `count` frames together.
     pub length: u64,
-    /// What it says: fields, settings, increment, error code; redacted. The increments of several
-    /// WINDOW_UPDATE frames are added.
+    /// Its content: fields, settings, increment, error code; redacted.
+    ///
+    /// The increments of several WINDOW_UPDATE frames are added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<(String, String)>,
     /// The beginning of the content of DATA frames, if payloads were asked for; escaped.

@@ -305,7 +305,7 @@ fn explain_http2(frame: &Http2Frame) -> Explanation {
         ),
         "WINDOW_UPDATE" => says(
             "RFC 9113 §5.2, §6.9",
-            "Flow control above TCP: the receiver allows so many further bytes, on one stream or, \
+            "Flow control above TCP: the receiver allows that many more bytes, on one stream or, \
              with stream 0, on the connection.",
         ),
         "CONTINUATION" => says("RFC 9113 §6.10", "The rest of a block of fields."),

@@ -20,7 +20,7 @@ use crate::segment::Checksum;
 pub struct Packet<'a> {
     /// When the kernel sent or received it.
     pub at: Instant,
-    /// The same, as time since 1970.
+    /// Time since 1970 at the same instant.
     pub since_1970: Duration,
     /// The index of its interface.
     pub interface: u32,
@@ -30,7 +30,7 @@ pub struct Packet<'a> {
     pub bytes: &'a [u8],
     /// Bytes of the whole packet.
     pub length: u32,
-    /// What the kernel knows of the checksum of TCP.
+    /// The state of the checksum of TCP, as the kernel reports it.
     pub checksum: Checksum,
 }
 

@@ -53,11 +53,13 @@ pub struct Trace {
     pub samples: Vec<Sample>,
     /// Events that were left out, as there were more than [`Limits::events`].
     pub left_out: u64,
-    /// What limited the transfer.
+    /// The main limit of the transfer.
     pub diagnosis: Option<Diagnosis>,
 }
 
-/// Records a trace. Clones record into the same one.
+/// Records a trace.
+///
+/// Clones record into the same one.
 #[derive(Debug, Clone)]
 pub struct Recorder(Arc<Shared>);
 
@@ -190,8 +192,9 @@ impl Recorder {
         })
     }
 
-    /// The server reported the SYN of a connection, or why it has none. Returns whether it was asked
-    /// and reports it for the first time.
+    /// Records the SYN that the server reported, or why it has none.
+    ///
+    /// Returns whether it was asked, and reports it for the first time.
     pub(crate) fn has_syn(&self, connection: u32) -> bool {
         let syns = &mut self.state().syns;
         let before = syns.len();
@@ -249,8 +252,10 @@ impl Recorder {
         (self.0.limits.events / 2).max(1)
     }
 
-    /// Records a sample. A full buffer is thinned: of each connection every other sample is removed,
-    /// and so many fewer are kept from then on. The latest one of each is kept.
+    /// Records a sample.
+    ///
+    /// A full buffer is thinned: of each connection every other sample is removed, and as many
+    /// fewer are kept from then on. The latest one of each is kept.
     pub fn sample(&self, sample: Sample) {
         let max = self.0.limits.samples;
         let State { trace, sampled, halvings, .. } = &mut *self.state();
@@ -292,7 +297,9 @@ impl Recorder {
         state.connections
     }
 
-    /// Ends the trace, with its events by time. The diagnosis is that of all transfers together.
+    /// Ends the trace, with its events by time.
+    ///
+    /// The diagnosis is that of all transfers together.
     pub fn finish(&self) -> Trace {
         let mut state = self.state();
         let mut trace = std::mem::take(&mut state.trace);

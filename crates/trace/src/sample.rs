@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Time;
 
-/// `TCP_INFO` and the queues of a socket at one time. What the kernel does not report is absent.
+/// `TCP_INFO` and the queues of a socket at one time.
+///
+/// What the kernel does not report is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// When it was taken.

@@ -22,7 +22,9 @@ pub struct Segment {
     /// The window in bytes, with the scale of the SYN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_bytes: Option<u64>,
-    /// Payload bytes. With offloading one event stands for several segments on the wire.
+    /// Payload bytes.
+    ///
+    /// With offloading one event stands for several segments on the wire.
     pub payload: u64,
     /// Options in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -31,7 +33,7 @@ pub struct Segment {
     pub ttl: u8,
     /// The checksum.
     pub checksum: Checksum,
-    /// What is unusual.
+    /// Unusual properties.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
 }
@@ -54,7 +56,7 @@ pub enum TcpOption {
     Other(u8, String),
 }
 
-/// What is known of a checksum.
+/// The state of a checksum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checksum {
@@ -69,7 +71,7 @@ pub enum Checksum {
     Unknown,
 }
 
-/// What is unusual about a segment.
+/// An unusual property of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mark {

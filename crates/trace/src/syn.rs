@@ -13,7 +13,7 @@ use crate::segment::Syn;
 /// The field with which a client asks for its SYN, and the server reports it.
 pub const SYN_FIELD: &str = "anyport-syn";
 
-/// What a server reports.
+/// The report of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReportedSyn {
     /// The headers of IP and TCP.

@@ -58,17 +58,17 @@ impl Tap {
         self.decode(self.ours.other(), |streams, output| streams.plain.push(bytes, output));
     }
 
-    /// The kernel sent so many bytes of a file (`sendfile`, `splice`).
-    pub fn sent_unseen(&self, bytes: u64) {
+    /// Records that the kernel sent `bytes` bytes of a file (`sendfile`, `splice`).
+    pub fn sent_by_kernel(&self, bytes: u64) {
         self.decode(self.ours, |streams, output| streams.plain.skip(bytes, output));
     }
 
-    /// The kernel moved so many received bytes to a file.
-    pub fn received_unseen(&self, bytes: u64) {
+    /// Records that the kernel moved `bytes` received bytes to a file.
+    pub fn received_by_kernel(&self, bytes: u64) {
         self.decode(self.ours.other(), |streams, output| streams.plain.skip(bytes, output));
     }
 
-    /// Ciphertext of TLS in one direction, as it is on the socket.
+    /// Records ciphertext of TLS in one direction, as it is on the socket.
     pub fn wire(&self, from: Side, bytes: &[u8]) {
         self.decode(from, |streams, output| streams.wire.push(bytes, output));
     }

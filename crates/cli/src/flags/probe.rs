@@ -10,10 +10,11 @@ use super::ClientTls;
 /// Find out what a port speaks, and why it does not work
 ///
 /// Connects to all addresses of the host, and waits 500 ms for a greeting, as servers of SSH, mail
-/// and FTP send one; such a server receives nothing. Otherwise asks on further connections: OPTIONS *
-/// of HTTP, TLS 1.3 and 1.2, HTTP/2, the handshake of WebSocket, and the preface of anyport; MQTT
-/// on the ports 1883 and 8883 and with --mqtt. It prints what it sends, ends with what the port is
-/// and which command can use it, and needs no token. A port that answers nothing takes about 10 s.
+/// and FTP send one; such a server receives nothing. Otherwise asks on further connections:
+/// OPTIONS * of HTTP, TLS 1.3 and 1.2, HTTP/2, the handshake of WebSocket, and the preface of
+/// anyport; MQTT on the ports 1883 and 8883 and with --mqtt. It prints what it sends, ends with
+/// what the port is and which command can use it, and needs no token. A port that answers nothing
+/// takes about 10 s.
 ///
 /// A receiver of raw bytes, such as nc -l > FILE, may store what is sent. Certificates are verified
 /// as by the other commands, but no server is remembered. Proxies are not used.

@@ -319,7 +319,7 @@ fn a_raw_receiver_gets_what_is_printed_as_sent() {
     });
     let url = format!("127.0.0.1:{port}");
     let text = probe(&url, &["--timeout", "300ms", "--mqtt"]).exits(1).stdout;
-    assert!(text.contains("accepts connections and answers nothing"), "{text}");
+    assert!(text.contains("accepts connections, and answers nothing"), "{text}");
     assert!(text.contains(&format!("hint: use anyport send --plain FILE tcp://{url}")), "{text}");
     let sent: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("sent: ")).collect();
     let expected = [
@@ -370,7 +370,7 @@ fn a_receiver_of_one_connection_is_recognized() {
         drain(&stream);
     });
     let text = probe(&format!("127.0.0.1:{port}"), &PATIENT).exits(1).stdout;
-    assert!(text.contains("accepted one connection, and no further one"), "{text}");
+    assert!(text.contains("accepted one connection and no other"), "{text}");
     assert_eq!(text.matches("sent:").count(), 1, "{text}");
 }
 

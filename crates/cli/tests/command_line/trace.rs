@@ -173,7 +173,7 @@ fn data_keeps_stdout_for_itself() {
 }
 
 #[test]
-fn conversations_and_pipes_are_diagnosed_too() {
+fn chats_and_pipes_are_diagnosed_too() {
     let server = Server::start(&[]);
     let is_measured = |outcome: &Outcome, lines: &str| {
         let last = lines.lines().rfind(|line| line.contains(r#""event":"diagnosis""#)).unwrap();

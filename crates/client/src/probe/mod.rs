@@ -322,7 +322,7 @@ impl Probing<'_> {
             Err(end) => return self.failed_handshake(&wire, end),
         };
         let took = started.elapsed();
-        // A mail server under TLS speaks first too, and TLS 1.3 refuses a client after its handshake.
+        // A mail server under TLS speaks first, and TLS 1.3 refuses a client after its handshake.
         let (greeting, end) = match self.found.tls {
             None => wire.listen(self.options.greeting_timeout),
             Some(_) => (Vec::new(), End::Late),

@@ -106,7 +106,7 @@ impl Outcome {
     }
 }
 
-/// What the kernel knows of the path to an address.
+/// The kernel's statistics of the path to an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PathReport {
     /// Smoothed round-trip time, in microseconds.
@@ -126,7 +126,7 @@ pub struct Probed {
     pub name: &'static str,
     /// Whether it was sent inside TLS.
     pub inside_tls: bool,
-    /// What was sent, in words.
+    /// The sent request, in words.
     pub sent: String,
     /// Time from the begin of its connection to the answer.
     pub took: Duration,
@@ -134,7 +134,9 @@ pub struct Probed {
     pub answer: Answer,
 }
 
-/// The answer to a probe. Bytes and texts are those of the server: make them visible.
+/// The answer to a probe.
+///
+/// Bytes and texts are those of the server: make them visible.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Answer {

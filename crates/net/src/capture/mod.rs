@@ -47,21 +47,23 @@ impl From<io::Error> for CaptureError {
 pub struct Packet<'a> {
     /// When the kernel sent or received it.
     pub at: Instant,
-    /// The same, as time since 1970.
+    /// Time since 1970 at the same instant.
     pub since_1970: Duration,
     /// The index of its interface.
     pub interface: u32,
-    /// Whether this machine sent it. Packets of the loopback interface are sent ones.
+    /// Whether this machine sent it.
+    ///
+    /// Packets of the loopback interface are sent ones.
     pub outgoing: bool,
     /// Its beginning, from the IP header.
     pub bytes: &'a [u8],
     /// Bytes of the whole packet.
     pub length: u32,
-    /// What the kernel knows of its checksum.
+    /// The state of its checksum, as the kernel reports it.
     pub checksum: Checksum,
 }
 
-/// What the kernel knows of the checksum of a packet's content.
+/// The state of the checksum of a packet's content, as the kernel reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
     /// Nothing.
@@ -72,7 +74,9 @@ pub enum Checksum {
     Pending,
 }
 
-/// A running capture. Its thread ends when this value is dropped.
+/// A running capture.
+///
+/// Its thread ends when this value is dropped.
 #[derive(Debug)]
 pub struct Capture {
     socket: Socket,
@@ -117,7 +121,9 @@ impl Capture {
         Ok(Self { socket, wake, ends, thread, snaplen, matches: Mutex::default() })
     }
 
-    /// Captures the packets of `one`, too. Beyond 64 of them the first ones end.
+    /// Captures the packets of `one`, too.
+    ///
+    /// Beyond 64 of them the first ones end.
     ///
     /// # Errors
     /// The error of the system.

@@ -18,7 +18,7 @@ pub(super) fn about(context: &Context) -> About {
     let protocols = if is_any { names.collect() } else { vec!["http"] };
     let token = is_any && config.tokens.is_some();
     // Without a token a client can read it from the announcement of resumable uploads.
-    let is_told = is_any && !token && config.max_size < u64::MAX;
+    let is_reported = is_any && !token && config.max_size < u64::MAX;
     About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         service: listener.service.as_str().to_owned(),
@@ -31,7 +31,7 @@ pub(super) fn about(context: &Context) -> About {
         .to_owned(),
         token,
         limits: AboutLimits {
-            max_size: is_told.then_some(config.max_size),
+            max_size: is_reported.then_some(config.max_size),
             max_head: Some(config.limits.head as u64),
             idle_timeout: Some(config.timeouts.idle.as_secs()),
         },

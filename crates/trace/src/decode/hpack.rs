@@ -92,7 +92,7 @@ impl Hpack {
     }
 }
 
-/// Takes an integer with a prefix of so many bits (RFC 7541 §5.1), of at most 28 bits more.
+/// Takes an integer with a prefix of this number of bits (RFC 7541 §5.1), of at most 28 bits more.
 fn integer(block: &mut &[u8], prefix: u8) -> Option<usize> {
     let (first, rest) = block.split_first()?;
     *block = rest;

@@ -91,7 +91,7 @@ enum Switch {
 
 /// The result of a layer for some input.
 enum Step {
-    /// So many bytes were used.
+    /// This number of bytes was used.
     Used(usize),
     /// The direction is another layer from here on; the input was not used.
     Become(Layer),

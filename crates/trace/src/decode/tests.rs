@@ -218,10 +218,21 @@ fn plain_bytes_echo_rooms_and_pipes_are_content() {
 #[test]
 fn http1_content_is_framed_by_its_head() {
     let script: Script<'_> = &[
-        (Client, b"PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"),
+        (
+            Client,
+            b"PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+        ),
         (Server, b"HTTP/1.1 100 Continue\r\n\r\n"),
-        (Client, b"abcdHEAD /b HTTP/1.1\r\n\r\nPOST /c HTTP/1.1\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
-        (Server, b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nHTTP/1.1 204 No\r\n\r\n"),
+        (
+            Client,
+            b"abcdHEAD /b HTTP/1.1\r\n\r\nPOST /c HTTP/1.1\r\ntransfer-encoding: gzip\r\n\
+              transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        ),
+        (
+            Server,
+            b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\
+              Content-Length: 99\r\n\r\nHTTP/1.1 204 No\r\n\r\n",
+        ),
         (Client, b"GET /d HTTP/1.0\r\n\r\n"),
         (Server, b"HTTP/1.0 200 OK\r\n\r\nuntil FIN\r\n\r\n"),
     ];
@@ -251,8 +262,16 @@ fn a_websocket_handshake_is_computed_and_its_frames_follow() {
     let offer = masked(0x81, br#"{"offer":{"name":"a","token":"0123456789"}}"#);
     let binary = [masked(0x82, &[7; 300]), masked(0x82, &[8; 300])].concat();
     let script: Script<'_> = &[
-        (Client, b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"),
-        (Server, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x89\x01p"),
+        (
+            Client,
+            b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\
+              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        ),
+        (
+            Server,
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x89\x01p",
+        ),
         (Client, &offer),
         (Client, &binary),
         (Server, b"\x81\x05hello\xc1\x02zz"),
@@ -349,12 +368,12 @@ fn content_that_the_kernel_moved_is_counted_with_the_rest() {
     let recorder = Recorder::new(limits(0));
     let tap = Tap::new(&recorder, Client, Protocol::Preface);
     tap.sent(b"ANYPORT/1 PUT a size=1000000\nab");
-    tap.sent_unseen(400_000);
-    tap.sent_unseen(599_998);
+    tap.sent_by_kernel(400_000);
+    tap.sent_by_kernel(599_998);
     tap.sent(b"END\n");
-    tap.sent_unseen(7);
+    tap.sent_by_kernel(7);
     // Plain bytes, without any line.
-    tap.received_unseen(5);
+    tap.received_by_kernel(5);
     let shown: Vec<_> = without_times(&recorder).iter().map(brief).collect();
     assert_eq!(shown[1..3], ["→ content 1000000", "→ END"]);
     assert!(shown[3].starts_with("→ note the kernel moved"), "{shown:?}");

@@ -19,8 +19,9 @@ use crate::recorder::Trace;
 /// Zooms and pans the picture; without it the buttons stay hidden.
 const SCRIPT: &str = include_str!("zoom.js");
 
-/// Returns the trace as a page, a file of its own. Its policy allows its styles and the script that
-/// zooms, each by its hash, and nothing else.
+/// Returns the trace as a page, a file of its own.
+///
+/// Its policy allows its styles and the script that zooms, each by its hash, and nothing else.
 pub fn html(trace: &Trace) -> String {
     let style = page_style();
     let policy = format!(

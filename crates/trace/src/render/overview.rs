@@ -28,8 +28,8 @@ const POINTS: usize = 400;
 /// Where the axis begins.
 const LEFT: f64 = 180.0;
 
-/// Heights of a lane and of a curve.
-const LANE: f64 = 19.0;
+/// Heights of a bar and of a curve.
+const BAR: f64 = 19.0;
 const CURVE: f64 = 46.0;
 
 /// Draws the overview.
@@ -39,9 +39,9 @@ pub(super) fn draw(canvas: &mut Canvas, trace: &Trace) {
     axis(canvas, &scale);
     ends(canvas, trace, &scale);
     layers(canvas, trace, &scale);
-    lanes(canvas, trace, &scale);
+    bars(canvas, trace, &scale);
     measured(canvas, trace, &scale);
-    // Over all of it, as they belong to every lane.
+    // Over all of it, as they belong to every bar.
     for x in scale.breaks() {
         canvas.line("break", (x, top + 20.0), (x, canvas.y));
     }
@@ -210,13 +210,13 @@ fn layers(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
         );
         let took = duration(to.0.saturating_sub(from.0));
         canvas.text((LEFT - 24.0, y + 12.0), "small quiet", Anchor::End, &took);
-        canvas.y += LANE;
+        canvas.y += BAR;
     }
     canvas.y += 10.0;
 }
 
-/// A coloured lane for each stream of HTTP/2.
-fn lanes(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
+/// A coloured bar for each stream of HTTP/2.
+fn bars(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
     let streams = streams(trace);
     if streams.is_empty() {
         return;

@@ -46,7 +46,8 @@ text{font:13px system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;strok
 .heading{font-size:16px;font-weight:600}.strong{font-weight:600}.small{font-size:11.5px}\
 .number{font-variant-numeric:tabular-nums}.label{font-size:13px}\
 .mono{font:12px ui-monospace,'SF Mono','Cascadia Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace}\
-.tag{font-weight:600}line,path{fill:none;stroke-width:1.6}.thin{stroke-width:1}.many{stroke-opacity:.5}.many.tip{fill-opacity:.5}\
+.tag{font-weight:600}line,path{fill:none;stroke-width:1.6}.thin{stroke-width:1}\
+.many{stroke-opacity:.5}.many.tip{fill-opacity:.5}\
 .life{stroke-width:2}.grid,.base{stroke-width:1}.base.tip{stroke-width:0}\
 .inferred{stroke-dasharray:5 4}.tip{stroke:none;stroke-dasharray:none}\
 .band{stroke:none;fill-opacity:.22}.area{stroke:none;fill-opacity:.14}.curve{stroke-width:1.5}\
@@ -66,19 +67,22 @@ fn colours(of: fn(Token) -> &'static str) -> String {
     let (text, muted, danger) = (token("text"), token("muted"), token("danger"));
     let mut style = format!(
         "text{{fill:{text}}}text.quiet{{fill:{muted}}}.paper{{fill:{page}}}.soft{{fill:{soft}}}\
-         .grid,.gap{{stroke:{line}}}.base,.break{{stroke:{muted}}}.base.tip,.base.band{{fill:{muted}}}\
+         .grid,.gap{{stroke:{line}}}.base,.break{{stroke:{muted}}}.base.tip,\
+         .base.band{{fill:{muted}}}\
          .life{{stroke:{text}}}.mark{{fill:{danger}}}.mark.unknown{{fill:{muted}}}\
          .cell{{fill:{page};stroke:{muted}}}.head{{fill:{soft};stroke:{line}}}"
     );
     for (name, light, dark) in COLOURS {
         let colour = of((name, light, dark));
         style.push_str(&format!(
-            ".{name}{{stroke:{colour}}}text.{name}{{stroke:none}}rect.{name},.{name}.tip,.{name}.band,.{name}.area,\
+            ".{name}{{stroke:{colour}}}text.{name}{{stroke:none}}rect.{name},.{name}.tip,\
+            .{name}.band,.{name}.area,\
              .{name}.dot,text.{name}{{fill:{colour}}}"
         ));
     }
     style.push_str(&format!(
-        ".alarm{{stroke:{danger}}}text.alarm{{stroke:none;font-weight:600}}.alarm.tip,.alarm.band,text.alarm{{fill:{danger}}}rect{{stroke:none}}\
+        ".alarm{{stroke:{danger}}}text.alarm{{stroke:none;font-weight:600}}.alarm.tip,\
+        .alarm.band,text.alarm{{fill:{danger}}}rect{{stroke:none}}\
          rect.cell{{stroke:{muted}}}rect.head{{stroke:{line}}}"
     ));
     style

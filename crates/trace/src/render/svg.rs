@@ -9,8 +9,8 @@ use super::{ladder, overview};
 use crate::diagnosis::Limit;
 use crate::recorder::Trace;
 
-/// A run of events that repeat each other is drawn in at most so many steps, so that it is seen
-/// how a transfer went on.
+/// A run of events that repeat each other is drawn in at most this number of steps, which show
+/// the progress of a transfer.
 const STEPS: usize = 8;
 
 /// Events that repeat each other are folded if they are more than this.

@@ -1,4 +1,4 @@
-//! A trace on a terminal: two lanes, one line for each row.
+//! A trace on a terminal: two columns, one line for each row.
 
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::make_visible;
@@ -12,7 +12,7 @@ use super::words::{count, cut, date, diagnosis_lines, grouped, milliseconds, pad
 use crate::event::{Basis, Side};
 use crate::recorder::Trace;
 
-/// How a trace is shown on a terminal.
+/// Options of a trace on a terminal.
 #[derive(Debug, Clone, Copy)]
 pub struct TextOptions {
     /// Columns of the terminal.
@@ -38,7 +38,7 @@ pub fn text(trace: &Trace, options: &TextOptions) -> String {
     let mut page = Page { out: String::new(), width, color: options.color };
     page.title(trace);
     let rows = rows(trace, usize::MAX);
-    page.lanes();
+    page.heads();
     let mut before = None;
     let connections = rows.iter().filter_map(|row| row.connection).max().unwrap_or(0);
     for row in &rows {
@@ -52,7 +52,7 @@ pub fn text(trace: &Trace, options: &TextOptions) -> String {
             page.explanation(&text);
         }
     }
-    page.lane_line("", &" ".repeat(page.inner()), Style::Plain);
+    page.pair_line("", &" ".repeat(page.inner()), Style::Plain);
     page.streams(&streams(trace));
     page.samples(trace);
     page.close(trace);
@@ -116,19 +116,19 @@ impl Page {
         self.out.push('\n');
     }
 
-    fn lanes(&mut self) {
+    fn heads(&mut self) {
         let (gap, left) = (self.inner() + 2, " ".repeat(GUTTER - 7));
         let names = format!("{left}       client{:>1$}", "server", gap - 6);
         self.line(&format!("{:>9}{}", "ms", names.get(9..).unwrap_or_default()), Style::Dim);
     }
 
     /// A line between the lifelines: `gutter` is time and layer, `inner` is cut to its columns.
-    fn lane_line(&mut self, gutter: &str, inner: &str, style: Style) {
+    fn pair_line(&mut self, gutter: &str, inner: &str, style: Style) {
         self.span(&padded(gutter, GUTTER), Style::Dim);
-        self.lane_rest(inner, style);
+        self.pair_rest(inner, style);
     }
 
-    fn lane_rest(&mut self, inner: &str, style: Style) {
+    fn pair_rest(&mut self, inner: &str, style: Style) {
         let inner = padded(inner, self.inner());
         self.span("│", Style::Dim);
         self.span(&inner, style);
@@ -150,10 +150,10 @@ impl Page {
         let mut lines = wrapped(&label, space).into_iter();
         let first = lines.next().unwrap_or_default();
         let arrow = self.arrow(row, &first);
-        self.lane_rest(&arrow, style);
+        self.pair_rest(&arrow, style);
         let indent = if row.is_arrow && row.from == Some(Side::Server) { "    " } else { "   " };
         for line in lines {
-            self.lane_line("", &format!("{indent}{line}"), style);
+            self.pair_line("", &format!("{indent}{line}"), style);
         }
         self.details(&row.details);
     }
@@ -184,7 +184,7 @@ impl Page {
                     let name = padded(name, column);
                     for (index, line) in wrapped(value, space).iter().enumerate() {
                         let name = if index == 0 { &name } else { &" ".repeat(column) };
-                        self.lane_line("", &format!("    {name}  {line}"), Style::Dim);
+                        self.pair_line("", &format!("    {name}  {line}"), Style::Dim);
                     }
                 }
                 Detail::Bits(parts) => self.bits(parts),
@@ -203,20 +203,20 @@ impl Page {
                 text.push_str(if bytes.is_empty() { " " } else { "  " });
                 text.push_str(&padded([bytes, bits, meaning][line], column));
             }
-            self.lane_line("", text.trim_end(), Style::Dim);
+            self.pair_line("", text.trim_end(), Style::Dim);
         }
     }
 
     fn explanation(&mut self, text: &str) {
         for (index, line) in wrapped(text, self.inner() - 7).iter().enumerate() {
             let mark = if index == 0 { "»" } else { " " };
-            self.lane_line("", &format!("    {mark} {line}"), Style::Plain);
+            self.pair_line("", &format!("    {mark} {line}"), Style::Plain);
         }
     }
 
     fn remark(&mut self, text: &str) {
         let rest = "┈".repeat(self.inner().saturating_sub(text.width() + 4));
-        self.lane_line("", &format!("┈ {text} {rest}┈"), Style::Dim);
+        self.pair_line("", &format!("┈ {text} {rest}┈"), Style::Dim);
     }
 
     /// A bar for each stream, on the axis from the first frame to the last one.

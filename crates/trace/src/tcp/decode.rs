@@ -159,7 +159,7 @@ fn checksum(
     pseudo.extend([0, etherparse::IpNumber::TCP.0]);
     let pseudo = sum(0, &pseudo);
     if sent == pseudo {
-        // The kernel leaves the sum of the pseudo header to the card, or to nobody (loopback).
+        // The kernel leaves the sum of the pseudo header to the card, or omits it (loopback).
         return Checksum::Offloaded;
     }
     match whole {

@@ -1,7 +1,7 @@
 //! Captured packets: segments of each connection, decoded, with marks.
 //!
 //! ```text
-//!   packet ─► pending (the client's port is not known yet) ─► flow: one interface ─► track ─► event
+//!   packet ─► pending (client's port not known yet) ─► flow: one interface ─► track ─► event
 //!                                                              └► pcapng
 //! ```
 
@@ -69,7 +69,9 @@ const MAX_PENDING_BYTES: usize = 4 << 20;
 const MAX_FLOWS: usize = 64;
 
 impl Flows {
-    /// Begins with no connection. All packets of connections go to `pcap`, too.
+    /// Begins with no connection.
+    ///
+    /// All packets of connections go to `pcap`, too.
     #[must_use]
     pub fn new(recorder: &Recorder, pcap: Option<PcapWriter>) -> Self {
         Self {
@@ -84,15 +86,18 @@ impl Flows {
         }
     }
 
-    /// Connection `number` is being made to one of these addresses. The unspecified address is any.
+    /// Records that connection `number` is being made to one of these addresses.
+    ///
+    /// The unspecified address is any.
     pub fn dialing(&mut self, number: u32, servers: &[SocketAddr]) {
         self.recorder.captures();
         self.failed();
         self.dialing = Some((number, servers.iter().copied().map(canonical).collect()));
     }
 
-    /// The connection that was being made has these addresses. Packets of other attempts and of
-    /// other programs are discarded.
+    /// Records the addresses of the connection that was being made.
+    ///
+    /// Packets of other attempts and of other programs are discarded.
     pub fn connected(&mut self, number: u32, client: SocketAddr, server: SocketAddr) {
         self.dialing = None;
         self.begin(number, canonical(client), canonical(server));
@@ -177,8 +182,9 @@ impl Flows {
         self.dialing.is_none() && self.flows.iter().all(|flow| flow.track.is_over())
     }
 
-    /// Ends the capture, of which the kernel `lost` so many packets. Returns how many packets
-    /// went to the pcapng file.
+    /// Ends the capture, of which the kernel lost `lost` packets.
+    ///
+    /// Returns how many packets went to the pcapng file.
     ///
     /// # Errors
     /// Writing that file failed.

@@ -88,8 +88,8 @@ impl Track {
             ours.is_probing = true;
         } else if length > 0 {
             ours.is_probing = false;
-            let patience = self.round_trip.unwrap_or(REORDERING);
-            marks.extend(ours.mark(begin, begin + length, at, patience));
+            let reordering = self.round_trip.unwrap_or(REORDERING);
+            marks.extend(ours.mark(begin, begin + length, at, reordering));
         } else if let Some(acked) = acked.filter(|acked| same_ack(*acked)) {
             let same_window = ours.acked.is_some_and(|(_, last)| last == window);
             if !same_window {
@@ -179,7 +179,7 @@ impl End {
     }
 
     /// Returns the mark of bytes at `begin`, and remembers gaps.
-    fn mark(&mut self, begin: u64, end: u64, at: Duration, patience: Duration) -> Option<Mark> {
+    fn mark(&mut self, begin: u64, end: u64, at: Duration, reordering: Duration) -> Option<Mark> {
         if begin > self.next {
             if self.gaps.len() == MAX_GAPS {
                 self.gaps.remove(0);
@@ -203,7 +203,7 @@ impl End {
         left.truncate(MAX_GAPS);
         self.gaps = left;
         // Bytes that fill a gap soon were overtaken; those that come later were lost before.
-        let is_overtaken = since.is_some_and(|since| at.saturating_sub(since) < patience);
+        let is_overtaken = since.is_some_and(|since| at.saturating_sub(since) < reordering);
         Some(if is_overtaken { Mark::OutOfOrder } else { Mark::Retransmission })
     }
 }

@@ -45,12 +45,12 @@ impl Conclusion {
     }
 
     fn lost(says: String) -> Self {
-        let hint = "the server, or a proxy in front of it, refuses this client or has no backend: see \
+        let hint = "the server or its proxy refuses this client, or has no backend: see \
                     its log and its list of allowed addresses";
         Self { speaks: Vec::new(), says, hint: Some(hint.to_owned()), exit: Exit::ConnectionLost }
     }
 
-    /// Adds whether the server is trusted, and whether it speaks what the scheme of the URL asks for.
+    /// Adds whether the server is trusted, and whether it speaks what the URL asks for.
     fn for_scheme(mut self, found: &ProbeResult, target: &Target, has_scheme: bool) -> Self {
         let other = |encrypted| Target { encrypted, ..target.clone() };
         if target.encrypted && found.tls.is_none() {
@@ -177,9 +177,9 @@ fn by_hand(name: Option<&str>, target: &Target) -> String {
 fn article(name: &str) -> &'static str {
     let vowels = ["A", "E", "F", "I", "L", "M", "N", "R", "S", "X"];
     // Abbreviations are read letter by letter.
-    let is_spelled = name.chars().take(3).all(|letter| letter.is_ascii_uppercase());
+    let is_abbreviation = name.chars().take(3).all(|letter| letter.is_ascii_uppercase());
     let is_vowel = name.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']);
-    if is_vowel || (is_spelled && vowels.iter().any(|vowel| name.starts_with(vowel))) {
+    if is_vowel || (is_abbreviation && vowels.iter().any(|vowel| name.starts_with(vowel))) {
         "an"
     } else {
         "a"
@@ -280,7 +280,7 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
     }
     if found.refuses_more.is_some() {
         let says = format!(
-            "{address} accepted one connection, and no further one: a program such as nc -l without -k, \
+            "{address} accepted one connection and no other: a program such as nc -l without -k, \
              or one that ended."
         );
         return (
@@ -294,7 +294,7 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
     }
     if found.is_silent {
         let says = format!(
-            "{address} accepts connections and answers nothing: it receives raw bytes, as nc -l does, \
+            "{address} accepts connections, and answers nothing: it receives raw bytes as nc -l, \
              or speaks a protocol that probe does not know."
         );
         return (says, Some(format!("use anyport send --plain FILE tcp://{authority}")));
