@@ -1,4 +1,4 @@
-//! Sets `ANYPORT_VERSION`, which `anyport --version` prints: the version, and the commit and its
+//! Sets `LONG_VERSION`, which `anyport --version` prints: the version, and the commit and its
 //! date where they are known. `git archive` writes them into commit.txt; in a checkout a release
 //! build asks git. A debug build does not, so that a commit does not compile it again, and the
 //! published crate has no commit.txt.
@@ -21,7 +21,7 @@ fn main() {
         .and_then(|line| commit::short(&line).or_else(|| is_release.then(from_git).flatten()));
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let version = commit.map_or_else(|| version.clone(), |commit| format!("{version} ({commit})"));
-    println!("cargo::rustc-env=ANYPORT_VERSION={version}");
+    println!("cargo::rustc-env=LONG_VERSION={version}");
 }
 
 /// Returns the commit that is checked out, if this directory is that of the crate in its own

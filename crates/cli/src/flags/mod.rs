@@ -40,7 +40,7 @@ use crate::setting::Restart;
 /// WebSocket, with and without TLS. It receives and serves files, and has rooms for chat, pipes
 /// from one client to others, and echo. The other commands are its clients.
 #[derive(Debug, Parser)]
-#[command(name = "anyport", version, long_version = env!("ANYPORT_VERSION"))]
+#[command(name = "anyport", version, long_version = env!("LONG_VERSION"))]
 pub(crate) struct Anyport {
     /// Log to stderr: -v info, -vv debug, -vvv trace
     ///

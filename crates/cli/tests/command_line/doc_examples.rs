@@ -136,22 +136,34 @@ fn end(running: Vec<(Example, Background, String)>, problems: &mut String) {
 }
 
 /// Flags of other programs that the pages name.
-const FLAGS_OF_OTHERS: [&str; 15] = [
+const FLAGS_OF_OTHERS: [&str; 27] = [
+    "cap-drop",
+    "check",
     "data-binary",
     "default-page",
+    "dry-run",
     "exclude",
+    "formula",
     "haproxy-protocol",
     "http2-prior-knowledge",
+    "ignore-missing",
     "ignored",
     "locked",
+    "no-default-features",
     "no-iri",
     "nofile",
     "path",
+    "remap-path-prefix",
     "request-target",
     "restrict-file-names",
     "send-only",
+    "sign",
     "ssl",
+    "tag",
+    "target",
     "test",
+    "version",
+    "workspace",
 ];
 
 /// The flags in `text`, without their dashes.

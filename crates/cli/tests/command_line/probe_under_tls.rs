@@ -130,6 +130,6 @@ fn a_server_with_tls_1_2_only_is_recognized() {
     let flags = ["--timeout", "4s", "--known-hosts", known.to_str().unwrap()];
     let events = events(&format!("https://localhost:{port}/"), &flags, 0);
     assert_eq!(result(&events)["tls_versions"].to_string(), r#"["TLS 1.2"]"#, "{events:#?}");
-    assert_eq!(event(&events, "probe", "tls-1.3")["answer"], "tls-refused");
+    assert_eq!(event(&events, "probe", "tls-1.3")["answer"], "tls-version-refused");
     assert_eq!(event(&events, "probe", "tls-1.2")["certificate"]["subject"], "CN=probe-test");
 }
