@@ -175,11 +175,11 @@ fn the_error_of_a_request_names_the_word() {
         ("ANYPORT/2 PUT x", r#"unsupported version "ANYPORT/2"; expected ANYPORT/1"#),
         (
             "ANYPORT/1 put x",
-            r#"unknown verb "put" in the preface; expected one of PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP"#,
+            r#"unknown verb "put" in the preface; expected one of PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP, SYN"#,
         ),
         (
             "ANYPORT/1 ",
-            r#"unknown verb "" in the preface; expected one of PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP"#,
+            r#"unknown verb "" in the preface; expected one of PUT, GET, LIST, ECHO, JOIN, PIPE, TAKE, TIME, GREET, HELP, SYN"#,
         ),
         ("ANYPORT/1 PUT", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
         ("ANYPORT/1 PUT size=5", "PUT needs a name; expected ANYPORT/1 PUT photo.jpg size=1024"),
