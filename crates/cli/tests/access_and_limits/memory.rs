@@ -196,11 +196,12 @@ fn hs_7_a_head_of_10_mib_in_single_bytes_is_refused_at_the_limit() {
     let answer = read_line(&mut stream);
     let busy = watch.busy();
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    watch.grew_less_than(0, "a head of 10 MiB in single bytes, until its 431");
+    // A busy machine may bring up one more thread, whose allocations count too.
+    watch.grew_less_than(MIB, "a head of 10 MiB in single bytes, until its 431");
     assert!(busy < Duration::from_secs(1), "{busy:?}");
     // It continues, and is not checked any more.
     let written = writing.join().unwrap();
-    watch.grew_less_than(0, &format!("the same until the server closed, {written} bytes"));
+    watch.grew_less_than(MIB, &format!("the same until the server closed, {written} bytes"));
     server.next_refused();
 }
 
