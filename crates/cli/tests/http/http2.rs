@@ -1,8 +1,10 @@
 //! HTTP/2 as tools speak it: the same requests with the same answers as over HTTP/1.1, and many of
 //! them at once.
 
+use std::fs::File;
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyport_testkit::noise;
 
@@ -47,8 +49,12 @@ const OF_ONE: [&str; 4] = ["connection:", "date:", "transfer-encoding:", "keep-a
 fn h2_3_both_versions_answer_the_same() {
     let server = Server::start(&[]);
     std::fs::create_dir(server.dir().join("d")).unwrap();
-    std::fs::write(server.dir().join("x.html"), b"<p>hello").unwrap();
-    std::fs::write(server.dir().join("d/y"), b"0123456789").unwrap();
+    for (name, content) in [("x.html", "<p>hello"), ("d/y", "0123456789")] {
+        let file = File::create(server.dir().join(name)).unwrap();
+        (&file).write_all(content.as_bytes()).unwrap();
+        // A recent time is not exact: its nanoseconds appear in the next second.
+        file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    }
     let (big, small) = (Sample::sparse("big", 2_000_000), Sample::new("small", b"say"));
     let third_party = "Origin: http://elsewhere";
     for (path, arguments) in [
