@@ -1,5 +1,7 @@
 //! Sentences of teaching: what an event means, and where its standard says so.
 
+use std::fmt;
+
 use crate::event::{Http2Frame, TlsMessage, WebSocketFrame, What};
 use crate::segment::{Mark, Segment};
 
@@ -14,9 +16,64 @@ pub(crate) struct Explanation {
     pub(crate) reference: &'static str,
 }
 
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.text, self.reference)
+    }
+}
+
 const fn says(reference: &'static str, text: &'static str) -> Explanation {
     Explanation { text, reference }
 }
+
+/// The curve of the round-trip time.
+pub(crate) const ROUND_TRIP: Explanation = says(
+    "RFC 6298 §2",
+    "The time from a segment to its ACK, smoothed. It grows while a queue on the path fills. A \
+     segment whose ACK takes much longer counts as lost and is sent again.",
+);
+
+/// The curve of the congestion window.
+pub(crate) const CONGESTION_WINDOW: Explanation = says(
+    "RFC 5681 §3.1",
+    "How many segments the sender may have on the way. It doubles in each round trip up to the \
+     slow-start threshold (ssthresh), then grows slowly, and shrinks after a loss.",
+);
+
+/// The curve of the receive window of the other end.
+pub(crate) const PEER_WINDOW: Explanation = says(
+    "RFC 9293 §3.8.6",
+    "The receive window of the other end: how many more bytes its buffer has room for. At 0 the \
+     sender must stop until the program there reads.",
+);
+
+/// The curve of the receive space of this end, in a download.
+pub(crate) const RECEIVE_SPACE: Explanation = says(
+    "RFC 9293 §3.8.6",
+    "What this machine's kernel plans to receive in one round trip. It grows while the program \
+     reads as fast as data arrives, and the window that the other end may fill grows with it.",
+);
+
+/// The curve of received bytes that the program has not read.
+pub(crate) const UNREAD: Explanation = says(
+    "RFC 9293 §3.8.6",
+    "Bytes that this machine's kernel has received and the program has not read. While they grow, \
+     this end is slower than the network, and the receive window that it advertises shrinks.",
+);
+
+/// The curve of acknowledged bytes per second.
+pub(crate) const SENDING_RATE: Explanation = says(
+    "RFC 9293 §3.4, RFC 5681 §3.1",
+    "Bytes per second that the other end acknowledged. In each round trip they are at most the \
+     smaller one of the congestion window and the other end's receive window.",
+);
+
+/// The curve of received bytes per second.
+pub(crate) const RECEIVING_RATE: Explanation = says(
+    "RFC 9293 §3.4",
+    "Bytes per second that arrived here in order. A gap means that the sender had nothing to \
+     send, or that a lost segment kept those behind it from being counted.",
+);
 
 /// Returns the explanation of an event.
 pub(crate) fn explain(what: &What) -> Explanation {
@@ -63,11 +120,7 @@ pub(crate) fn explain(what: &What) -> Explanation {
         ),
         What::Frame(frame) => explain_frame(frame),
         What::Http2(frame) => explain_http2(frame),
-        What::Line { .. } => says(
-            "docs/transfer.md",
-            "A line of the preface protocol of anyport: it announces what follows, so that the \
-             receiver knows the name, the size and the end.",
-        ),
+        What::Line { text } => explain_line(text),
         What::Content { .. } => says(
             "RFC 9293 §3.4",
             "The content itself. TCP knows no messages: it numbers bytes, and the receiver puts \
@@ -221,7 +274,7 @@ fn explain_head(start: &str) -> Explanation {
         None => says(
             "RFC 9112 §3",
             "A request: method, target and version in the first line, then fields, then an empty \
-             line. What follows it is the content.",
+             line. A PUT has content behind it, a GET has none.",
         ),
         Some(status) if status.contains(" 101") => says(
             "RFC 9110 §15.2.2",
@@ -236,9 +289,44 @@ fn explain_head(start: &str) -> Explanation {
         Some(_) => says(
             "RFC 9112 §4",
             "A response: the status code says how it went (2xx done, 4xx fault of the client, \
-             5xx fault of the server).",
+             5xx fault of the server). The content of a download follows it.",
         ),
     }
+}
+
+fn explain_line(text: &str) -> Explanation {
+    let mut words = text.split_whitespace().filter(|word| *word != "ANYPORT/1");
+    let text = match words.next().unwrap_or_default() {
+        "LIST" => "The client asks for the entry of a file, or for the entries of a directory.",
+        "ENTRY" => "One file or directory of the list: its name, its kind, its size and its times.",
+        "END" if words.any(|word| word.starts_with("entries=")) => {
+            "The list is complete, and has this number of entries."
+        }
+        "PUT" => {
+            "The client announces a file that it sends: its name, and what else it knows of it. \
+             With a size or a line END the server knows whether the content is complete."
+        }
+        "GET" => "The client asks for a file; with an offset, for the rest of it.",
+        "GO" => {
+            "The server accepts the file from this offset on: what is before it is already there \
+             from an interrupted attempt."
+        }
+        "FILE" => {
+            "The server announces the file that it sends: its size, its times and the offset of \
+             the first byte that follows."
+        }
+        "END" => {
+            "The sender ends the content and states its digest: with another digest, the receiver \
+             does not keep the file."
+        }
+        "RECEIPT" => {
+            "The server has received and stored the file: its size, the time, the digest that it \
+             computed, and where the file is."
+        }
+        "ERROR" => "The server refuses, and says why in a word for programs and in a text.",
+        _ => "A line of the preface protocol of anyport: a request, or the reply to one.",
+    };
+    says("docs/transfer.md", text)
 }
 
 fn explain_frame(frame: &WebSocketFrame) -> Explanation {
@@ -349,6 +437,10 @@ mod tests {
         let heads =
             [PREFACE, "GET / HTTP/1.1", "HTTP/1.1 101 S", "HTTP/1.1 100 C", "HTTP/1.1 200 OK"];
         all.extend(heads.map(|start| explain_head(start).text));
+        let lines = ["PUT a", "GET a", "GO offset=0", "FILE name=a", "END blake3:0", "RECEIPT a"];
+        let more = ["ERROR a", "LIST a", "ENTRY name=a", "END entries=1", "HELP"];
+        let line = |text| explain_line(&format!("ANYPORT/1 {text}")).text;
+        all.extend(lines.into_iter().chain(more).map(line));
         let records = ["handshake", "alert", "change-cipher-spec", "application-data"];
         all.extend(records.map(|kind| explain_records(kind).text));
         let count = all.len();

@@ -173,6 +173,7 @@ impl Running {
         trace.diagnosis.get_or_insert_with(|| Diagnosis {
             main: Limit::Unknown,
             share: None,
+            direction: None,
             evidence: vec!["nothing was measured".to_owned()],
             advice: None,
         });

@@ -1,5 +1,6 @@
 //! The flags of `anyport probe`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyport_console::values;
@@ -22,8 +23,8 @@ use super::ClientTls;
 pub(crate) struct Probe {
     /// Port to probe: HOST:PORT, or a URL whose path is requested too
     ///
-    /// The default port is 8331, of http:// 80 and of https:// 443. A scheme with TLS, such as
-    /// https:// or tls://, leaves out the probes without TLS.
+    /// unix:PATH is a Unix socket. The default port is 8331, of http:// 80 and of https:// 443. A
+    /// scheme with TLS, such as https:// or tls://, leaves out the probes without TLS.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
 
@@ -34,6 +35,13 @@ pub(crate) struct Probe {
     /// Print JSON on stdout, one object per line
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Connect to the Unix socket PATH, whatever the host of URL
+    ///
+    /// The host of URL is still that of requests and of TLS. unix:PATH is short for
+    /// --unix-socket PATH localhost.
+    #[arg(long, value_name = "PATH", help_heading = "Connection")]
+    pub(crate) unix_socket: Option<PathBuf>,
 
     /// Maximum time to resolve the name, and to connect to one address
     #[arg(long, value_name = "DURATION", default_value = "5s", help_heading = "Connection")]

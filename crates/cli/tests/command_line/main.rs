@@ -10,6 +10,7 @@
 //! - `manuals` manual pages and completions, as man and shells take them
 //! - `probe` what a port speaks, and why it does not work
 //! - `probe_under_tls` the same of ports that speak TLS
+//! - `probe_unix` the same of Unix sockets
 //! - `readme` the commands of README.md, as a newcomer types them
 //! - `release` `--version`, and what `scripts/release` refuses
 //! - `resolve` what names stand for
@@ -28,6 +29,7 @@ mod injection;
 mod manuals;
 mod probe;
 mod probe_under_tls;
+mod probe_unix;
 mod readme;
 mod release;
 mod resolve;

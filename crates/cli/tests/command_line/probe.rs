@@ -39,11 +39,19 @@ fn an_anyport_server_reports_version_protocols_limits_and_that_no_token_is_requi
     assert_eq!(event(&events, "probe", "websocket")["accept_is_right"], true);
     assert_eq!(result(&events)["tls_versions"].to_string(), r#"["TLS 1.3","TLS 1.2"]"#);
     let text = probe(&url, &PATIENT).succeeds().stdout;
-    assert!(text.contains("files over tcp, http, ws, frames with or without TLS"), "{text}");
+    assert!(text.contains(ACCEPTS), "{text}");
+    assert!(text.contains(REPORTS), "{text}");
+    assert_eq!(result(&events)["speaks"].to_string(), SPEAKS);
     assert!(text.contains("no token is required; files of at most 1GiB."), "{text}");
     assert!(text.ends_with(&format!("hint: use anyport send FILE {url}\n")), "{text}");
     assert_eq!(server.published(), [""; 0], "a probe stores nothing");
 }
+
+const ACCEPTS: &str = "It accepts raw bytes, HTTP, WebSocket and bare WebSocket frames, \
+                       with or without TLS; ";
+const REPORTS: &str = "reports that it accepts raw bytes, HTTP, WebSocket and bare WebSocket \
+                       frames; TLS optional; token not required";
+const SPEAKS: &str = r#"["anyport","http","http2","websocket","tls","raw","frames"]"#;
 
 #[test]
 fn a_server_with_tokens_says_so_and_reports_no_limit_of_its_files() {
@@ -291,7 +299,6 @@ fn a_name_that_does_not_resolve_is_an_error_of_the_other_commands() {
     probe("no-such-host.invalid", &[]).exits(3).says("cannot resolve no-such-host.invalid");
     let events = events("no-such-host.invalid", &[], 3);
     assert_eq!((&result(&events)["exit"], &result(&events)["address"]), (&3.into(), &Value::Null));
-    probe("unix:/run/a.sock", &[]).exits(2).says("probe connects to TCP ports");
     probe("a:b:c", &[]).exits(2);
 }
 
@@ -407,6 +414,29 @@ fn a_wrong_accept_value_of_a_websocket_server_is_named() {
     assert_eq!(websocket["accept_is_right"], false, "{websocket}");
     assert_eq!(websocket["sent"], "GET /x HTTP/1.1, Upgrade: websocket");
     assert_eq!(event(&events, "probe", "path")["sent"], "OPTIONS /x HTTP/1.1");
+}
+
+/// Bytes that look like SETTINGS, and then another protocol.
+#[test]
+fn settings_followed_by_garbage_are_no_http2() {
+    let port = listen(|mut stream| {
+        let mut request = [0; 4096];
+        let count = stream.read(&mut request).unwrap_or(0);
+        let answer: &[u8] = match request[..count].starts_with(b"PRI * HTTP/2.0") {
+            true => b"\0\0\0\x04\0\0\0\0\0and then something else",
+            false => b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n",
+        };
+        let _ = stream.write_all(answer);
+        drain(&stream);
+    });
+    let url = format!("127.0.0.1:{port}");
+    let events = events(&url, &["--timeout", "4s"], 0);
+    let error = event(&events, "probe", "http2")["error"].as_str().unwrap();
+    assert!(error.starts_with("a frame of 6385252 bytes"), "{error}");
+    assert_eq!(result(&events)["speaks"].to_string(), r#"["http"]"#);
+    let text = probe(&url, &["--timeout", "4s"]).succeeds().stdout;
+    assert!(text.contains("the preface of HTTP/2, then it breaks the protocol"), "{text}");
+    assert!(text.contains("is a web server: HTTP/1.1."), "{text}");
 }
 
 #[test]

@@ -337,5 +337,5 @@ fn a_traced_command_reads_the_same_variables() {
     let mut command = anyport_command(&["trace", "send", sample.path(), &server.url("tcp", "")]);
     command.env("ANYPORT_QUIET", "true");
     let quiet = Running::start(command, None).outcome().succeeds();
-    assert!(!quiet.stdout.contains("stored"), "{quiet:?}");
+    assert!(!quiet.stdout.contains("stored and verified"), "{quiet:?}");
 }

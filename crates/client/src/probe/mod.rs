@@ -11,6 +11,7 @@
 //! Each probe is a row of [`TABLE`] with a connection of its own. No probe sends a token or a
 //! cookie, or waits longer than its time limit, or reads more than [`MAX_ANSWER`].
 
+mod http2;
 mod known;
 mod reach;
 mod report;
@@ -21,6 +22,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use anyport_net::address::Address;
 use anyport_net::dial::DialError;
 use anyport_net::resolve::{Family, NO_ADDRESS, Port, Query, ResolveError, resolve};
 use anyport_tls::client::Version;
@@ -95,6 +97,28 @@ pub fn probe(
     observe: &mut dyn FnMut(ProbeFinding<'_>),
 ) -> Result<Found, Error> {
     let target = &without_secrets(target);
+    let addresses = match &target.socket {
+        Some(path) => vec![Address::Unix(path.clone())],
+        None => resolved(target, options, observe)?,
+    };
+    let reached = reach::all(&addresses, options);
+    reached.iter().for_each(|reached| observe(ProbeFinding::Reached(reached)));
+    let first = reached.iter().find(|reached| reached.outcome.is_connected());
+    let used = first.map(|first| first.address.clone());
+    let silent = first.filter(|first| matches!(first.outcome, Outcome::Silent));
+    let mut probing = Probing { target, options, observe, found: Found::default() };
+    if let Some(silent) = silent {
+        probing.run(&silent.address);
+    }
+    Ok(Found { used, reached, ..probing.found })
+}
+
+/// Resolves the host of the target, and reports its addresses.
+fn resolved(
+    target: &Target,
+    options: &ProbeOptions,
+    observe: &mut dyn FnMut(ProbeFinding<'_>),
+) -> Result<Vec<Address>, Error> {
     let started = Instant::now();
     let port = Port::Number(target.port);
     let query = Query { host: target.host.clone(), port, family: Family::Any };
@@ -110,16 +134,7 @@ pub fn probe(
         left_out,
         took: started.elapsed(),
     }));
-    let reached = reach::all(&addresses, options);
-    reached.iter().for_each(|reached| observe(ProbeFinding::Reached(reached)));
-    let first = reached.iter().find(|reached| reached.outcome.is_connected());
-    let used = first.map(|first| first.address);
-    let silent = first.filter(|first| matches!(first.outcome, Outcome::Silent));
-    let mut probing = Probing { target, options, observe, found: Found::default() };
-    if let Some(silent) = silent {
-        probing.run(silent.address);
-    }
-    Ok(Found { used, reached, ..probing.found })
+    Ok(addresses.into_iter().map(Address::Tcp).collect())
 }
 
 /// Leaves out addresses beyond the limit; returns their number.
@@ -196,7 +211,7 @@ const TABLE: &[Probe] = &[
             true => probing.found.selects_h2(),
             false => probing.may_speak("http"),
         },
-        does: ask(requests::http2, requests::understand_http2, Over::Found, &[ALPN_H2]),
+        does: ask(http2::http2, http2::understand_http2, Over::Found, &[ALPN_H2]),
     },
     Probe {
         name: "websocket",
@@ -240,7 +255,7 @@ struct Probing<'a> {
 }
 
 impl Probing<'_> {
-    fn run(&mut self, address: SocketAddr) {
+    fn run(&mut self, address: &Address) {
         for row in TABLE {
             if self.found.is_final() {
                 return;
@@ -296,13 +311,13 @@ impl Probing<'_> {
         }
     }
 
-    fn connect(&self, address: SocketAddr) -> Result<Wire, Answer> {
+    fn connect(&self, address: &Address) -> Result<Wire, Answer> {
         let ProbeOptions { connect_timeout, timeout, .. } = *self.options;
         let connected = Wire::connect(address, connect_timeout, timeout);
-        connected.map_err(|error| Answer::NotConnected(Outcome::of(&error)))
+        connected.map_err(|error| Answer::NotConnected(Outcome::of(address, &error)))
     }
 
-    fn shake(&self, address: SocketAddr, version: Version) -> Answer {
+    fn shake(&self, address: &Address, version: Version) -> Answer {
         let encryption = &self.options.encryption;
         let alpn: &[&[u8]] = &[ALPN_H2, ALPN_HTTP_1_1];
         let (machine, inspection) = match encryption.inspect(self.target, alpn, &[version]) {
@@ -359,7 +374,7 @@ impl Probing<'_> {
     /// Sends a request over a connection of its own, and reads until the answer is understood.
     fn ask(
         &self,
-        address: SocketAddr,
+        address: &Address,
         request: &Request,
         understand: Understand,
         alpn: Option<&[&[u8]]>,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyport_net::address::Address;
 use anyport_proto::about::About;
 use anyport_tls::client::Presented;
 
@@ -10,7 +11,7 @@ use anyport_tls::client::Presented;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProbeFinding<'a> {
-    /// The name was resolved.
+    /// The name was resolved. A Unix socket has none.
     Resolved(&'a Resolved),
     /// An address was connected to, or not.
     Reached(&'a Reached),
@@ -33,19 +34,19 @@ pub struct Resolved {
 #[derive(Debug, Clone)]
 pub struct Reached {
     /// The address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The result.
     pub outcome: Outcome,
     /// Time until the connection was established.
     pub connect: Option<Duration>,
     /// Time from then on until the server's first byte.
     pub first_byte: Option<Duration>,
-    /// The path, if a connection was established.
+    /// The path, if a connection of TCP was established.
     pub path: Option<PathReport>,
 }
 
 impl Reached {
-    pub(super) const fn failed(address: SocketAddr, outcome: Outcome) -> Self {
+    pub(super) const fn failed(address: Address, outcome: Outcome) -> Self {
         Self { address, outcome, connect: None, first_byte: None, path: None }
     }
 }
@@ -79,6 +80,10 @@ pub enum Outcome {
     NoHost,
     /// This machine does not permit the connection.
     Forbidden,
+    /// The path of a Unix socket names no file.
+    NoFile,
+    /// The path of a Unix socket names another kind of file.
+    NotASocket,
     /// Another error of the system.
     Failed(String),
 }
@@ -101,6 +106,8 @@ impl Outcome {
             Self::NoRoute => "no-route",
             Self::NoHost => "host-unreachable",
             Self::Forbidden => "not-permitted",
+            Self::NoFile => "no-file",
+            Self::NotASocket => "not-a-socket",
             Self::Failed(_) => "failed",
         }
     }
@@ -154,6 +161,8 @@ pub enum Answer {
     Http2 {
         /// Numbers and values.
         settings: Vec<(u16, u32)>,
+        /// The rule of HTTP/2 that the settings or the frames behind them break.
+        fault: Option<String>,
     },
     /// A response to the opening handshake with status 101.
     WebSocket(WebSocketAnswer),
@@ -275,7 +284,7 @@ pub struct Found {
     /// All addresses.
     pub reached: Vec<Reached>,
     /// The address that was probed: the first one that accepts connections.
-    pub used: Option<SocketAddr>,
+    pub used: Option<Address>,
     /// The best response of HTTP/1.1.
     pub http: Option<HttpAnswer>,
     /// The report of an anyport server.
@@ -290,6 +299,8 @@ pub struct Found {
     pub tls_error: Option<String>,
     /// Whether the server speaks HTTP/2.
     pub http2: bool,
+    /// The rule that an answer like HTTP/2 breaks.
+    pub http2_fault: Option<String>,
     /// The WebSocket server at the path.
     pub websocket: Option<WebSocketAnswer>,
     /// The reply to the preface.
@@ -362,6 +373,7 @@ impl Found {
             }
             Answer::NotConnected(outcome) => self.refuses_more = Some(outcome.clone()),
             Answer::TlsAlert => self.is_plain_usable = false,
+            Answer::Http2 { fault: Some(fault), .. } => self.http2_fault = Some(fault.clone()),
             Answer::Http2 { .. } => {
                 self.http2 = true;
                 self.is_plain_usable |= !inside_tls;

@@ -27,7 +27,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    fn new(text: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn new(text: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         let (text, bytes) = (text.into(), bytes.into());
         Self { text, bytes, farewell: Vec::new(), key: None }
     }
@@ -129,47 +129,6 @@ fn field(head: &ResponseHead, name: HeaderName) -> Option<String> {
     Some(redact_text(&value).chars().take(SHOWN).collect())
 }
 
-/// The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 §3.4).
-pub(super) fn http2(_: &Target) -> Option<Request> {
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend_from_slice(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]);
-    let mut request = Request::new("PRI * HTTP/2.0, then SETTINGS", bytes);
-    // GOAWAY, last stream 0, NO_ERROR.
-    request.farewell = vec![0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    Some(request)
-}
-
-pub(super) fn understand_http2(
-    target: &Target,
-    request: &Request,
-    bytes: &[u8],
-    whole: bool,
-) -> Option<Answer> {
-    if let Some(settings) = settings(bytes) {
-        return settings.map(|settings| Answer::Http2 { settings });
-    }
-    understand_http(target, request, bytes, whole)
-}
-
-/// Returns the settings of the SETTINGS frame that `bytes` begin with; `Some(None)` as long as it
-/// is incomplete, and `None` if it is none.
-#[expect(clippy::option_option, reason = "incomplete is not the same as other input")]
-fn settings(bytes: &[u8]) -> Option<Option<Vec<(u16, u32)>>> {
-    let (&[0, high, low, SETTINGS, 0, 0, 0, 0, 0], rest) = bytes.split_first_chunk()? else {
-        return None;
-    };
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    // Six bytes each; few exist.
-    if length % 6 != 0 || length > MAX_SETTINGS {
-        return None;
-    }
-    let pair = |pair: &[u8]| match *pair {
-        [a, b, c, d, e, f] => (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f])),
-        _ => (0, 0),
-    };
-    Some(rest.get(..length).map(|settings| settings.chunks_exact(6).map(pair).collect()))
-}
-
 /// The opening handshake of WebSocket (RFC 6455 §4.1).
 pub(super) fn websocket(target: &Target) -> Option<Request> {
     let key = Key::from_bytes(handshake_key());
@@ -265,12 +224,6 @@ const AGENT: &str = concat!("anyport/", env!("CARGO_PKG_VERSION"));
 
 const FIELDS: [(&str, &str); 1] = [("User-Agent", AGENT)];
 
-/// Type of a SETTINGS frame (RFC 9113 §6.5).
-const SETTINGS: u8 = 4;
-
-/// Maximum size of the settings of a server, in bytes.
-const MAX_SETTINGS: usize = 60 * 6;
-
 /// Maximum size of a report that is parsed, in bytes.
 const LONGEST_REPORT: usize = 16 * 1024;
 
@@ -290,15 +243,6 @@ mod tests {
         let answer = understand_http(&target(), &request, head.as_bytes(), true);
         let Some(Answer::Http(answer)) = answer else { panic!("{answer:?}") };
         assert_eq!((answer.server.unwrap().len(), answer.says.len()), (SHOWN, SHOWN));
-        let frame = |count: u16| {
-            let mut bytes = vec![0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
-            bytes[1..3].copy_from_slice(&(count * 6).to_be_bytes());
-            bytes.extend(vec![0; usize::from(count) * 6]);
-            bytes
-        };
-        assert_eq!(settings(&frame(60)).flatten().map(|settings| settings.len()), Some(60));
-        assert_eq!(settings(&frame(61)), None);
-        assert_eq!(settings(&frame(2)[..10]), Some(None), "incomplete");
     }
 
     #[test]

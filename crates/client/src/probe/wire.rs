@@ -4,9 +4,11 @@
 //! probe sends nothing secret.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use anyport_net::address::Address;
+use anyport_net::unix;
 use anyport_tls::{ClientMachine, TlsError};
 use socket2::SockRef;
 
@@ -51,12 +53,18 @@ impl End {
 impl Wire {
     /// Connects within `connect_timeout`; everything after that has `limit`.
     pub(super) fn connect(
-        address: SocketAddr,
+        address: &Address,
         connect_timeout: Duration,
         limit: Duration,
     ) -> io::Result<Self> {
-        let socket = TcpStream::connect_timeout(&address, connect_timeout)?;
-        let _ = socket.set_nodelay(true);
+        let socket = match address {
+            Address::Tcp(address) => {
+                let socket = TcpStream::connect_timeout(address, connect_timeout)?;
+                let _ = socket.set_nodelay(true);
+                socket
+            }
+            Address::Unix(path) => unix::connect(path, connect_timeout)?,
+        };
         let until = Instant::now() + limit;
         Ok(Self {
             socket,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::diagnosis::{Diagnosis, Limit};
+use crate::diagnosis::{Diagnosis, Direction, Limit};
 use crate::event::{Certificate, Http2Frame, LengthForm, Side, TlsMessage, WebSocketFrame};
 use crate::recorder::Header;
 use crate::sample::Sample;
@@ -138,6 +138,7 @@ pub(crate) fn trace(text: &str, number: u64, nanos: u64, yes: bool) -> Trace {
         diagnosis: Some(Diagnosis {
             main: Limit::RateLimit,
             share: Some(0.25),
+            direction: Some(Direction::Receiving),
             evidence: vec![text.to_owned()],
             advice: yes.then(|| text.to_owned()),
         }),

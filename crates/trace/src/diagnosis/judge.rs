@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::words::advice;
 use super::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes};
 
 /// Returns the main limit of a transfer, its evidence, and what to change.
@@ -288,7 +289,8 @@ impl<'e> Judge<'e> {
         }
         let advice = advice(main, self.evidence).to_owned();
         let evidence = self.evidence_of(main);
-        Diagnosis { main, share: Some(share.min(1.0)), evidence, advice: Some(advice) }
+        let (share, direction) = (Some(share.min(1.0)), Some(self.evidence.direction));
+        Diagnosis { main, share, direction, evidence, advice: Some(advice) }
     }
 
     /// Returns the measurements that show `main`.
@@ -296,6 +298,10 @@ impl<'e> Judge<'e> {
         let Evidence { bytes, elapsed, .. } = self.evidence;
         let mut said = Vec::new();
         let mut say = |what: &str, share: f64| {
+            // 0 % is no evidence, but that nothing was to be sent.
+            if share < 0.005 && main != Limit::Idle {
+                return;
+            }
             said.push(format!("{what} for {:.0} % of the time", share.min(1.0) * 100.0));
         };
         let remote = self.evidence.remote.unwrap_or_default();
@@ -413,50 +419,8 @@ const fn is_of_tcp(main: Limit) -> bool {
     )
 }
 
-/// Returns one sentence on what to change.
-fn advice(main: Limit, evidence: &Evidence) -> &'static str {
-    let receives = evidence.direction == Direction::Receiving;
-    let reports = evidence.remote.is_some();
-    match main {
-        Limit::Sender => "Look at the program that writes the input: this end waited for it.",
-        Limit::Reading => "Read from a faster disk, or send another file meanwhile.",
-        Limit::Hashing => "Use --digest blake3, or --digest none where TLS protects the content.",
-        Limit::ReceiverHashing if receives => "Use --digest blake3, or --digest none under TLS.",
-        Limit::ReceiverHashing => "Use --digest blake3, or give the receiver a faster CPU.",
-        Limit::RateLimit => "Raise --limit-rate, or leave it out.",
-        Limit::Congestion => {
-            "Look for the slowest link and for other traffic on it; on a long path \
-             compare --congestion bbr with cubic."
-        }
-        Limit::Loss => "Look for the link that drops packets; until then try --congestion bbr.",
-        Limit::ReceiveWindow if receives => {
-            "Raise the maximum of net.ipv4.tcp_rmem on this machine."
-        }
-        Limit::ReceiveWindow => "Raise the maximum of net.ipv4.tcp_rmem on the receiver.",
-        Limit::SendBuffer => "Raise the maximum of net.ipv4.tcp_wmem on this machine.",
-        Limit::Receiver if receives => "Look at the program that reads the output.",
-        Limit::Receiver if reports => {
-            "Look at the CPU of the receiver: it neither hashed nor stored."
-        }
-        Limit::Receiver => "Look at the receiver; its reason is not visible from here.",
-        Limit::Storing if receives => "Store on a faster disk.",
-        Limit::Storing => "Look at the disk of the receiver, and at --fsync of its server.",
-        Limit::Tls => {
-            "Use a CPU with AES instructions, or send without TLS inside a trusted network."
-        }
-        Limit::Handshakes => {
-            "Send many files over one connection: name them in one command, or send a directory."
-        }
-        Limit::Idle => "Nothing: the connection waited for input.",
-        Limit::SenderOrPath => {
-            "Look at the sender, and at the path to here; a trace at the sender tells them apart."
-        }
-        Limit::Unknown => "Run it again with more content.",
-    }
-}
-
 fn unknown(evidence: Vec<String>) -> Diagnosis {
-    Diagnosis { main: Limit::Unknown, share: None, evidence, advice: None }
+    Diagnosis { main: Limit::Unknown, share: None, direction: None, evidence, advice: None }
 }
 
 fn share(part: Duration, whole: Duration) -> f64 {

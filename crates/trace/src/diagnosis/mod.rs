@@ -3,6 +3,7 @@
 mod judge;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use judge::diagnosis;
 
@@ -77,6 +78,7 @@ impl Limit {
     }
 }
 
+/// The words for an upload; [`Diagnosis::limit`] knows the direction.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -108,6 +110,9 @@ pub struct Diagnosis {
     /// Its share of the time, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
+    /// The direction of the content, by which an end is named; absent if nothing was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
     /// Measurements that show it, each a short phrase.
     pub evidence: Vec<String>,
     /// One sentence on what to change.
@@ -116,7 +121,8 @@ pub struct Diagnosis {
 }
 
 /// The direction of most content, seen from here.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// We send.
     #[default]

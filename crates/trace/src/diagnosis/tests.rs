@@ -234,3 +234,24 @@ fn names_in_json_are_those_of_the_limits() {
         assert_eq!(limit.as_str(), name);
     }
 }
+
+/// A download has its receiver here, and its sender at the other end.
+#[test]
+fn words_name_the_end_where_the_limit_is() {
+    let took = 9000 * MS;
+    let receiving = || Evidence { direction: Direction::Receiving, ..tcp(0, 0, 0) };
+    for (evidence, limit, advice) in [
+        (Evidence { hashing: took, ..receiving() }, "hashing on this machine", "--digest"),
+        (Evidence { storing: took, ..receiving() }, "on this machine", "a faster disk"),
+        (receiving(), "the server or the path", "of the server"),
+        (Evidence { handshakes: took, ..receiving() }, "handshakes", "Fetch many files"),
+        (Evidence { hashing: took, ..tcp(3, 0, 0) }, "hashing on this machine", "--digest"),
+        (Evidence { handshakes: took, ..tcp(3, 0, 0) }, "handshakes", "Send many files"),
+    ] {
+        let found = diagnosis(&evidence);
+        assert!(found.limit().contains(limit), "{found:?}");
+        assert!(found.advice.as_ref().is_some_and(|text| text.contains(advice)), "{found:?}");
+    }
+    let found = diagnosis(&Evidence { remote: remote(9, 0, 0), ..tcp(10, 0, 0) });
+    assert_eq!(found.limit(), "hashing on the receiver");
+}

@@ -81,6 +81,11 @@ impl Canvas {
         self.write(format_args!(r#"<path class="{class}" d="{data}"/>"#));
     }
 
+    /// The text that a browser shows for the group that begins with it.
+    pub(super) fn tooltip(&mut self, text: &str) {
+        self.write(format_args!("<title>{}</title>", escape(text)));
+    }
+
     /// A line with a head at its end.
     pub(super) fn arrow(&mut self, class: &str, from: Point, to: Point) {
         self.line(class, from, to);

@@ -6,6 +6,7 @@ use anyport_proto::transfer::units::{format_bytes, format_rate};
 
 use super::words::{duration, grouped};
 use crate::event::Time;
+use crate::explain::{self, Explanation};
 use crate::recorder::Trace;
 use crate::sample::Sample;
 
@@ -25,6 +26,7 @@ pub(super) struct Curve {
     /// The name that style sheets use.
     pub(super) class: &'static str,
     unit: Unit,
+    pub(super) explanation: Explanation,
     pub(super) points: Vec<(Time, f64)>,
 }
 
@@ -35,18 +37,30 @@ pub(super) const CLASSES: [&str; 5] = ["rtt", "cwnd", "window", "unread", "rate"
 /// Connections with samples that are shown.
 const CONNECTIONS: usize = 4;
 
-/// A measurement: its name, its class, its unit, and its value in a sample.
-type Kind = (&'static str, &'static str, Unit, Value);
+/// A measurement: its name, its class, its unit, its value in a sample, and its meaning.
+type Kind = (&'static str, &'static str, Unit, Value, Explanation);
 
 /// A value of a sample.
 type Value = fn(&Sample) -> Option<u64>;
 
-const KINDS: [Kind; 4] = [
-    ("round trip", "rtt", Unit::Microseconds, |sample| sample.rtt_us),
-    ("cwnd", "cwnd", Unit::Segments, |sample| sample.cwnd),
-    ("peer's window", "window", Unit::Bytes, |sample| sample.peer_window),
-    ("unread here", "unread", Unit::Bytes, |sample| sample.unread.filter(|unread| *unread > 0)),
-];
+const RTT: Kind =
+    ("round trip", "rtt", Unit::Microseconds, |sample| sample.rtt_us, explain::ROUND_TRIP);
+
+const CWND: Kind =
+    ("cwnd", "cwnd", Unit::Segments, |sample| sample.cwnd, explain::CONGESTION_WINDOW);
+
+const PEER_WINDOW: Kind =
+    ("peer's window", "window", Unit::Bytes, |sample| sample.peer_window, explain::PEER_WINDOW);
+
+const SPACE: Kind =
+    ("receive space", "window", Unit::Bytes, |sample| sample.receive_space, explain::RECEIVE_SPACE);
+
+const UNREAD: Kind = ("unread here", "unread", Unit::Bytes, unread, explain::UNREAD);
+
+/// Unread bytes; a program that has read everything has no curve.
+fn unread(sample: &Sample) -> Option<u64> {
+    sample.unread.filter(|unread| *unread > 0)
+}
 
 /// Returns the curves of each connection that has at least two samples.
 pub(super) fn curves(trace: &Trace) -> Vec<(u32, Vec<Curve>)> {
@@ -56,9 +70,15 @@ pub(super) fn curves(trace: &Trace) -> Vec<(u32, Vec<Curve>)> {
     let of = |number| {
         let samples: Vec<_> =
             trace.samples.iter().filter(|sample| sample.connection == number).collect();
-        let made = KINDS.iter().map(|&(name, class, unit, value)| {
+        // The windows of this end limit what it sends; the server has those of a download.
+        let kinds: &[Kind] = match is_download(&samples) {
+            true => &[RTT, SPACE, UNREAD],
+            false => &[RTT, CWND, PEER_WINDOW, UNREAD],
+        };
+        let made = kinds.iter().map(|&(name, class, unit, value, explanation)| {
             let point = |sample: &&Sample| Some((sample.at, value(sample)? as f64));
-            Curve { name, class, unit, points: samples.iter().filter_map(point).collect() }
+            let points = samples.iter().filter_map(point).collect();
+            Curve { name, class, unit, explanation, points }
         });
         let mut curves: Vec<_> = made.chain([rate(&samples)]).collect();
         curves.retain(|curve| curve.points.len() > 1);
@@ -68,13 +88,27 @@ pub(super) fn curves(trace: &Trace) -> Vec<(u32, Vec<Curve>)> {
     all.take(CONNECTIONS).collect()
 }
 
-/// Rate of acknowledged bytes, or of received ones if they are more.
+/// The value of the last sample that has one.
+fn last(samples: &[&Sample], value: Value) -> u64 {
+    samples.iter().rev().find_map(|sample| value(sample)).unwrap_or(0)
+}
+
+/// Whether more bytes were received than sent, beyond a few lines.
+fn is_download(samples: &[&Sample]) -> bool {
+    let received = last(samples, |sample| sample.received);
+    received >= WORTH && received > last(samples, |sample| sample.acked)
+}
+
+/// Bytes below which the rate is that of a few lines: noise.
+const WORTH: u64 = 1 << 16;
+
+/// Rate of acknowledged bytes, or of received ones in a download.
 fn rate(samples: &[&Sample]) -> Curve {
-    let last = |value: Value| samples.iter().rev().find_map(|sample| value(sample)).unwrap_or(0);
-    let (received, acked): (Value, Value) = (|sample| sample.received, |sample| sample.acked);
-    let value = if last(received) > last(acked) { received } else { acked };
-    // The rate of a few lines is noise.
-    let is_worth = last(value) >= 1 << 16;
+    let (value, explanation): (Value, _) = match is_download(samples) {
+        true => (|sample| sample.received, explain::RECEIVING_RATE),
+        false => (|sample| sample.acked, explain::SENDING_RATE),
+    };
+    let is_worth = last(samples, value) >= WORTH;
     let samples = if is_worth { samples } else { &[] };
     let steps = samples.windows(2).filter_map(|pair| {
         let [before, now] = pair else { return None };
@@ -83,7 +117,8 @@ fn rate(samples: &[&Sample]) -> Curve {
         // Samples at events may be so close that their difference means nothing.
         (took >= Duration::from_micros(500)).then(|| (now.at, bytes as f64 / took.as_secs_f64()))
     });
-    Curve { name: "rate", class: "rate", unit: Unit::Rate, points: steps.collect() }
+    let points = steps.collect();
+    Curve { name: "rate", class: "rate", unit: Unit::Rate, explanation, points }
 }
 
 /// Heights of a sparkline.

@@ -1,6 +1,6 @@
 //! What an event holds beyond its one line: fields, numbers, the bits of a header.
 
-use super::labels::peer;
+use super::labels::{is_cut, peer, whole};
 use super::model::Detail;
 use super::words::grouped;
 use crate::event::{Certificate, WebSocketFrame, What};
@@ -45,7 +45,10 @@ pub(super) fn of(what: &What, is_first: &mut dyn FnMut(&str) -> bool) -> Vec<Det
                 of_certificate(&mut pairs, certificate);
             }
         }
-        What::Head { fields, .. } => {
+        What::Head { start, fields } => {
+            if is_cut(start) {
+                pairs.add("first line", start);
+            }
             for (name, value) in fields.iter().take(FIELDS) {
                 pairs.add(name, value);
             }
@@ -66,9 +69,13 @@ pub(super) fn of(what: &What, is_first: &mut dyn FnMut(&str) -> bool) -> Vec<Det
         What::Http2(frame) if frame.values.len() > 1 && is_first(&frame.kind) => {
             // The label shows the others.
             let is_shown = |name: &str| [":method", ":path", ":status", ":scheme"].contains(&name);
-            let fields = frame.values.iter().filter(|(name, _)| !is_shown(name));
-            for (name, value) in fields.take(FIELDS) {
+            let is_hidden = |(name, value): &&(String, String)| !is_shown(name) || is_cut(value);
+            let fields: Vec<_> = frame.values.iter().filter(is_hidden).collect();
+            for (name, value) in fields.iter().take(FIELDS) {
                 pairs.add(name, value);
+            }
+            if let Some(more @ 1..) = fields.len().checked_sub(FIELDS) {
+                pairs.add("…", &format!("{more} more"));
             }
         }
         _ => {}
@@ -81,7 +88,7 @@ struct Pairs(Vec<Detail>);
 
 impl Pairs {
     fn add(&mut self, name: &str, value: &str) {
-        self.0.push(Detail::Pair(peer(name), peer(value)));
+        self.0.push(Detail::Pair(peer(name), whole(value)));
     }
 
     fn maybe(&mut self, name: &str, value: Option<&str>) {
@@ -129,8 +136,8 @@ fn window(pairs: &mut Pairs, segment: &Segment) {
 
 fn of_syn(pairs: &mut Pairs, syn: &Syn) {
     let segment = &syn.segment;
-    pairs.add("source", &syn.source);
-    pairs.add("destination", &syn.destination);
+    pairs.add("source", &endpoint(&syn.source));
+    pairs.add("destination", &endpoint(&syn.destination));
     let limit = if syn.ip_version == 6 { "hop limit" } else { "TTL" };
     let mut ip = format!("version {}, {limit} {}", syn.ip_version, syn.ttl);
     for flag in &syn.ip_flags {
@@ -146,6 +153,14 @@ fn of_syn(pairs: &mut Pairs, syn: &Syn) {
         pairs.add("option", &option(each));
     }
     pairs.add("bytes", &spaced(&syn.bytes));
+}
+
+/// Address and port; a server that reports a SYN to a client clears the addresses in it.
+fn endpoint(address: &str) -> String {
+    match address.strip_prefix("*:") {
+        Some(port) => format!("port {port}; the server does not report the address"),
+        None => address.to_owned(),
+    }
 }
 
 const fn checksum(checksum: Checksum) -> &'static str {

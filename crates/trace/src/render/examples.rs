@@ -177,6 +177,7 @@ pub(crate) fn websocket() -> Trace {
     script.0.diagnosis = Some(Diagnosis {
         main: Limit::Hashing,
         share: Some(0.61),
+        direction: None,
         evidence: vec![
             text("2.1 ms of 3.4 ms were spent hashing"),
             text("the socket was never full"),
@@ -295,6 +296,7 @@ pub(crate) fn http2() -> Trace {
     script.0.diagnosis = Some(Diagnosis {
         main: Limit::Congestion,
         share: Some(0.7),
+        direction: None,
         evidence: vec![text("98 of 140 ms busy"), text("24 MB/s at a round trip of 12.8 ms")],
         advice: Some(text("The path carries no more: use a shorter one, or compress the files.")),
     });
@@ -378,6 +380,7 @@ pub(crate) fn lossy() -> Trace {
     script.0.diagnosis = Some(Diagnosis {
         main: Limit::Loss,
         share: Some(0.83),
+        direction: None,
         evidence: vec![
             "19 of 3,000 segments were sent again (0.63 %)".to_owned(),
             "the congestion window was halved 18 times".to_owned(),
@@ -423,7 +426,12 @@ pub(crate) fn hostile() -> Trace {
     script.add(11, 0, None, What::Failed { text: text() });
     script.add(12, 0, None, What::Note { text: text() });
     let evidence = vec![text()];
-    script.0.diagnosis =
-        Some(Diagnosis { main: Limit::Unknown, share: None, evidence, advice: Some(text()) });
+    script.0.diagnosis = Some(Diagnosis {
+        main: Limit::Unknown,
+        share: None,
+        direction: None,
+        evidence,
+        advice: Some(text()),
+    });
     script.0
 }

@@ -1,5 +1,6 @@
 //! A trace as a page: the picture, and a table for those who do not see it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use base64::Engine;
@@ -7,13 +8,15 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::canvas::escape;
+use super::curves::curves;
 use super::ladder::ROWS;
 use super::model::{Detail, Row};
 use super::rows::rows;
 use super::style::{page_style, svg_style};
-use super::svg::{run, svg};
+use super::svg::{pieces, run};
 use super::words::{diagnosis_lines, milliseconds};
 use crate::event::{Basis, Side};
+use crate::explain::Explanation;
 use crate::recorder::Trace;
 
 /// Zooms and pans the picture; without it the buttons stay hidden.
@@ -37,11 +40,13 @@ pub fn html(trace: &Trace) -> String {
          <title>{}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n\
          <div class=\"zoom\" hidden=\"\">\n<button type=\"button\">−</button>\n\
          <button type=\"button\">+</button>\n<button type=\"button\">Whole picture</button>\n\
-         </div>\n{}<details open=\"\">\n<summary>The same as a table</summary>\n",
+         </div>\n<div class=\"frame\">\n<div class=\"picture\">\n{}</div>\n</div>\n\
+         <details open=\"\">\n<summary>The same as a table</summary>\n",
         escape(&trace.header.command),
-        svg(trace),
+        pieces(trace),
     );
     table(&mut page, trace);
+    measured(&mut page, trace);
     if let Some(diagnosis) = &trace.diagnosis {
         let lines = diagnosis_lines(diagnosis).iter().map(|line| escape(line)).collect::<Vec<_>>();
         let _ = writeln!(page, "<p>{}</p>", lines.join("<br>\n"));
@@ -94,8 +99,7 @@ fn table_row(page: &mut String, row: &Row, several: bool) {
     let (layer, label) = (row.layer.name(), escape(&row.label_with_time()));
     let _ = write!(page, "<td>{from}</td><td>{layer}</td><td>{basis}</td><td{alarm}>{label}");
     if let Some(explanation) = row.explanation {
-        let (text, reference) = (escape(explanation.text), escape(explanation.reference));
-        let _ = write!(page, "<p>{text} <cite>{reference}</cite></p>");
+        explain(page, explanation);
     }
     let mut pairs = row.details.iter().flat_map(|detail| match detail {
         Detail::Pair(name, value) => vec![(name.clone(), value.clone())],
@@ -114,9 +118,39 @@ fn table_row(page: &mut String, row: &Row, several: bool) {
     page.push_str("</td></tr>\n");
 }
 
+/// The curves below the axis: lowest and highest value, and what they mean.
+fn measured(page: &mut String, trace: &Trace) {
+    let connections = curves(trace);
+    let several = connections.len() > 1;
+    let mut explained = BTreeSet::new();
+    for (number, curves) in &connections {
+        let of = if several { format!(", connection {number}") } else { String::new() };
+        let _ = writeln!(
+            page,
+            "<h2>Measured by the client's kernel{of}</h2>\n<div class=\"wide\">\n<table>\n<tbody>"
+        );
+        for curve in curves {
+            let (low, high) = curve.range();
+            let (name, range) = (escape(curve.name), escape(&curve.show_range(low, high)));
+            let _ = write!(page, "<tr><td>{name}</td><td>{range}");
+            if explained.insert(curve.explanation.text) {
+                explain(page, curve.explanation);
+            }
+            page.push_str("</td></tr>\n");
+        }
+        page.push_str("</tbody>\n</table>\n</div>\n");
+    }
+}
+
+fn explain(page: &mut String, Explanation { text, reference }: Explanation) {
+    let (text, reference) = (escape(text), escape(reference));
+    let _ = write!(page, "<p>{text} <cite>{reference}</cite></p>");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::What;
     use crate::render::examples;
 
     /// The texts between an opening tag and its end.
@@ -165,5 +199,33 @@ mod tests {
         assert!(page.contains("<td>client</td><td>HTTP/2</td><td>observed</td>"));
         assert!(page.contains("<td>client</td><td>TCP</td><td>inferred</td><td>SYN to"));
         assert!(page.len() < 1_000_000);
+    }
+    #[test]
+    fn curves_are_explained_in_the_picture_and_in_a_table() {
+        let page = html(&examples::lossy());
+        for part in ["The time from a segment to its ACK", "Bytes per second that the other end"] {
+            assert_eq!(page.matches(part).count(), 2, "{part}");
+        }
+        assert!(page.contains("<cite>RFC 6298 §2</cite>"));
+    }
+
+    #[test]
+    fn the_table_has_whole_values_and_the_picture_has_them_as_a_tooltip() {
+        let mut trace = examples::websocket();
+        let value = format!("begin{}end", "-".repeat(500));
+        let path = format!("GET /{}.jpg HTTP/1.1", "p".repeat(300));
+        let head = trace.events.iter_mut().find_map(|event| match &mut event.what {
+            What::Head { start, fields } => Some((start, fields)),
+            _ => None,
+        });
+        let (start, fields) = head.unwrap();
+        start.clone_from(&path);
+        fields.push(("X-Long".to_owned(), value.clone()));
+        let page = html(&trace);
+        assert!(page.contains(&format!("<dt>X-Long</dt><dd>{value}</dd>")));
+        assert!(page.contains(&format!("<title>X-Long: {value}</title>")));
+        assert!(page.contains(&format!("<dt>first line</dt><dd>{path}</dd>")));
+        let dashes = |line: &str| line.contains("class=\"mono\"") && line.contains("-end</text>");
+        assert!(page.lines().any(dashes), "the end of the value is shown");
     }
 }

@@ -15,6 +15,9 @@ const MESSAGE: usize = 480;
 /// Characters of another text of a peer.
 const LONGEST: usize = 160;
 
+/// Characters of a value of a peer in the table of a page; fields of 64 KiB are possible.
+const WHOLE: usize = 2000;
+
 /// Returns the label of one event.
 pub(super) fn of_one(event: &Event) -> String {
     match &event.what {
@@ -257,8 +260,14 @@ fn of_http2(frame: &Http2Frame) -> String {
     label
 }
 
+/// The beginning of a payload; what follows it was not recorded, or has no room.
 fn payload_of(payload: Option<&str>) -> String {
-    payload.map(|payload| format!(": {}", peer(payload))).unwrap_or_default()
+    let Some(payload) = payload else { return String::new() };
+    let visible = make_visible(payload);
+    match visible.char_indices().nth(LONGEST) {
+        None => format!(": {visible}"),
+        Some((end, _)) => format!(": {}…", visible.get(..end).unwrap_or_default()),
+    }
 }
 
 /// Text of a peer: visible, and at most so long that one event is no page.
@@ -266,10 +275,46 @@ pub(super) fn peer(text: &str) -> String {
     shortened(text, LONGEST)
 }
 
+/// Text of a peer for where a reader asks for all of it.
+pub(super) fn whole(text: &str) -> String {
+    shortened(text, WHOLE)
+}
+
+/// Returns whether [`peer`] leaves out a part.
+pub(super) fn is_cut(text: &str) -> bool {
+    make_visible(text).chars().nth(LONGEST).is_some()
+}
+
+/// Visible text of at most `length` characters. An ellipsis stands for the middle: paths and
+/// values differ most at their ends.
 pub(super) fn shortened(text: &str, length: usize) -> String {
     let visible = make_visible(text);
-    match visible.char_indices().nth(length) {
-        None => visible.into_owned(),
-        Some((end, _)) => format!("{}…", visible.get(..end).unwrap_or_default()),
+    let characters = visible.chars().count();
+    if characters <= length {
+        return visible.into_owned();
+    }
+    let kept = length.saturating_sub(1);
+    let end = kept / 3;
+    let place = |index| visible.char_indices().nth(index).map_or(visible.len(), |(at, _)| at);
+    let (head, tail) = (place(kept - end), place(characters - end));
+    format!(
+        "{}…{}",
+        visible.get(..head).unwrap_or_default(),
+        visible.get(tail..).unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_its_end() {
+        assert_eq!(shortened("abcdefghijkl", 12), "abcdefghijkl");
+        assert_eq!(shortened("abcdefghijklm", 10), "abcdef…klm");
+        assert_eq!(shortened("가나다라마바사", 4), "가나…사");
+        assert_eq!([0, 1, 2].map(|length| shortened("abc", length)), ["…", "…", "a…"]);
+        let text = "x".repeat(LONGEST);
+        assert!(!is_cut(&text) && is_cut(&format!("{text}x")));
     }
 }

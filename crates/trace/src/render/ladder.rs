@@ -3,6 +3,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::canvas::{Anchor, Canvas, RIGHT};
+use super::labels::peer;
 use super::model::{Detail, Layer, Row};
 use super::words::{cut, duration, milliseconds, wrapped};
 use crate::event::{Basis, Side, What};
@@ -27,56 +28,114 @@ const CHARACTER: f64 = 7.25;
 /// Columns of labels and of details.
 const COLUMNS: usize = 100;
 
-/// Draws the rows.
-pub(super) fn draw(canvas: &mut Canvas, trace: &Trace, rows: &[Row]) {
+/// Columns of names of details: those of the longest common fields fit.
+const NAMES: usize = 34;
+
+/// Draws the rows below what is on `canvas`. Behind a row that ends below `height` a new canvas
+/// begins, so that paper is not cut within a row.
+pub(super) fn draw(mut canvas: Canvas, trace: &Trace, rows: &[Row], height: f64) -> Vec<Canvas> {
     let (local, peer) = addresses(trace);
     canvas.y += 8.0;
-    head(canvas, CLIENT, "client", &local);
-    head(canvas, SERVER, "server", &peer);
+    head(&mut canvas, CLIENT, "client", &local);
+    head(&mut canvas, SERVER, "server", &peer);
     canvas.y += 26.0;
-    let top = canvas.y;
-    canvas.y += 10.0;
-    // The lifelines are below everything else, and their length is known at the end.
-    let place = canvas.body.len();
+    let mut ladder = Ladder::on(canvas);
+    ladder.canvas.y += 10.0;
     let connections = rows.iter().filter_map(|row| row.connection).max().unwrap_or(0);
     let mut last: Option<&Row> = None;
     let mut connection = None;
-    let mut bracket: Option<(Layer, f64)> = None;
-    let total = rows.last().map_or(0.0, |row| row.end.0.as_secs_f64());
+    // A remark is no part of the transfer, and may come long after it.
+    let timed = rows.iter().filter(|row| row.layer != Layer::Note);
+    let total = timed.map(|row| row.end.0.as_secs_f64()).fold(0.0, f64::max);
     for row in rows.iter().take(ROWS) {
+        // Rather between layers, so that none has two brackets.
+        let is_new = ladder.layer.is_none_or(|(layer, _)| layer != row.layer);
+        if ladder.canvas.y > if is_new { height } else { height * 2.0 } {
+            ladder.turn();
+        }
         if connections > 1 && row.connection.is_some() && connection != row.connection {
             connection = row.connection;
-            divider(canvas, &format!("connection {}", row.connection.unwrap_or_default()));
-        } else if let Some(before) = last {
+            let name = format!("connection {}", row.connection.unwrap_or_default());
+            divider(&mut ladder.canvas, &name);
+        } else if let Some(before) = last.filter(|_| row.layer != Layer::Note) {
             let pause = row.at.0.saturating_sub(before.end.0.max(before.at.0));
             if pause.as_secs_f64() > total / 12.0 {
-                divider(canvas, &format!("{} later", duration(pause)));
+                divider(&mut ladder.canvas, &format!("{} later", duration(pause)));
             }
         }
-        if bracket.is_none_or(|(layer, _)| layer != row.layer) {
-            close(canvas, bracket.take());
-            bracket = Some((row.layer, canvas.y));
-            canvas.text(
-                (BRACKET + 8.0, canvas.y + 15.0),
-                &format!("small tag {}", row.layer.class()),
-                Anchor::Start,
-                row.layer.tag(),
-            );
-        }
-        draw_row(canvas, row);
+        ladder.row(row);
         last = Some(row);
     }
-    close(canvas, bracket);
-    canvas.y += 8.0;
-    let mut lines = Canvas::default();
-    lines.line("life", (CLIENT, top), (CLIENT, canvas.y));
-    lines.line("life", (SERVER, top), (SERVER, canvas.y));
-    canvas.body.insert_str(place, &lines.body);
+    ladder.end_layer();
+    ladder.canvas.y += 8.0;
+    ladder.end_lines();
+    let canvas = &mut ladder.canvas;
     canvas.y += 8.0;
     if let Some(more @ 1..) = rows.len().checked_sub(ROWS) {
         let text = format!("{more} further rows are not drawn; the saved trace has them.");
         canvas.text((CLIENT, canvas.y + 10.0), "quiet", Anchor::Start, &text);
         canvas.y += 20.0;
+    }
+    ladder.pages.push(ladder.canvas);
+    ladder.pages
+}
+
+/// The rows on one canvas, and the canvases before it.
+struct Ladder {
+    pages: Vec<Canvas>,
+    canvas: Canvas,
+    /// Where the lifelines begin, and their place in the picture: below everything else.
+    top: f64,
+    place: usize,
+    /// The layer of the last row, and where its bracket begins.
+    layer: Option<(Layer, f64)>,
+}
+
+impl Ladder {
+    fn on(canvas: Canvas) -> Self {
+        let (top, place) = (canvas.y, canvas.body.len());
+        Self { pages: Vec::new(), canvas, top, place, layer: None }
+    }
+
+    /// Continues on a new canvas.
+    fn turn(&mut self) {
+        self.end_layer();
+        self.end_lines();
+        // A picture has whole units of height, so that nothing is between two.
+        self.canvas.y = self.canvas.y.ceil();
+        self.pages.push(std::mem::take(&mut self.canvas));
+        (self.top, self.place) = (0.0, 0);
+    }
+
+    fn row(&mut self, row: &Row) {
+        if self.layer.is_none_or(|(layer, _)| layer != row.layer) {
+            self.end_layer();
+            self.layer = Some((row.layer, self.canvas.y));
+            self.canvas.text(
+                (BRACKET + 8.0, self.canvas.y + 15.0),
+                &format!("small tag {}", row.layer.class()),
+                Anchor::Start,
+                row.layer.tag(),
+            );
+        }
+        draw_row(&mut self.canvas, row);
+    }
+
+    fn end_layer(&mut self) {
+        if let Some((layer, top)) = self.layer.take() {
+            let (top, bottom) = (top + 3.0, (self.canvas.y - 3.0).max(top + 5.0));
+            let data = format!("M{:.1} {top:.1}H{BRACKET}V{bottom:.1}h5", BRACKET + 5.0);
+            self.canvas.path(&format!("{} bracket", layer.class()), &data);
+        }
+    }
+
+    /// Draws the lifelines, whose length is known now.
+    fn end_lines(&mut self) {
+        let mut lines = Canvas::default();
+        for x in [CLIENT, SERVER] {
+            lines.line("life", (x, self.top), (x, self.canvas.y.ceil()));
+        }
+        self.canvas.body.insert_str(self.place, &lines.body);
     }
 }
 
@@ -109,19 +168,10 @@ fn divider(canvas: &mut Canvas, text: &str) {
     canvas.y += 20.0;
 }
 
-fn close(canvas: &mut Canvas, bracket: Option<(Layer, f64)>) {
-    if let Some((layer, top)) = bracket {
-        let (top, bottom) = (top + 3.0, (canvas.y - 3.0).max(top + 5.0));
-        let data = format!("M{:.1} {top:.1}H{BRACKET}V{bottom:.1}h5", BRACKET + 5.0);
-        canvas.path(&format!("{} bracket", layer.class()), &data);
-    }
-}
-
 fn draw_row(canvas: &mut Canvas, row: &Row) {
     canvas.write(format_args!("<g>"));
     if let Some(explanation) = row.explanation {
-        let text = format!("{} ({})", explanation.text, explanation.reference);
-        canvas.write(format_args!("<title>{}</title>", super::canvas::escape(&text)));
+        canvas.tooltip(&explanation.to_string());
     }
     let at = format!("{} ms", milliseconds(row.at));
     canvas.text((BRACKET - 12.0, canvas.y + 15.0), "small number quiet", Anchor::End, &at);
@@ -194,20 +244,28 @@ fn details(canvas: &mut Canvas, details: &[Detail]) {
         Detail::Pair(name, _) => Some(name.width()),
         Detail::Bits(_) => None,
     });
-    let column = names.max().unwrap_or(0).min(28);
+    let column = names.max().unwrap_or(0).min(NAMES);
     let value = x + (column + 2) as f64 * CHARACTER;
-    let space = ((SERVER - 30.0 - value) / CHARACTER) as usize;
+    let space = ((SERVER - 52.0 - value) / CHARACTER) as usize;
     let top = canvas.y;
     let place = canvas.body.len();
     canvas.y += 4.0;
     for detail in details {
         match detail {
             Detail::Pair(name, text) => {
-                let name = cut(name, column);
-                canvas.text((x, canvas.y + 12.0), "mono quiet", Anchor::Start, &name);
-                for line in wrapped(text, space) {
+                let (short, shown) = (cut(name, column), peer(text));
+                let is_cut = short != *name || shown != *text;
+                if is_cut {
+                    canvas.write(format_args!("<g>"));
+                    canvas.tooltip(&format!("{name}: {text}"));
+                }
+                canvas.text((x, canvas.y + 12.0), "mono quiet", Anchor::Start, &short);
+                for line in wrapped(&shown, space) {
                     canvas.y += 15.0;
                     canvas.text((value, canvas.y - 3.0), "mono", Anchor::Start, &line);
+                }
+                if is_cut {
+                    canvas.write(format_args!("</g>"));
                 }
             }
             Detail::Bits(parts) => bits(canvas, x, parts),

@@ -209,7 +209,7 @@ fn layers(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
             &format!("M{x:.1} {:.1}v-6H{end:.1}v6", y + 13.0),
         );
         let took = duration(to.0.saturating_sub(from.0));
-        canvas.text((LEFT - 24.0, y + 12.0), "small quiet", Anchor::End, &took);
+        canvas.text((LEFT - 12.0, y + 12.0), "small quiet", Anchor::End, &took);
         canvas.y += BAR;
     }
     canvas.y += 10.0;
@@ -228,6 +228,8 @@ fn bars(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
         let (x, y) = (scale.x(stream.from), canvas.y);
         let width = (scale.x(stream.to) - x).max(2.0);
         let name = format!("{:>3}  {}", stream.id, cut(&stream.label, 20));
+        canvas.write(format_args!("<g>"));
+        canvas.tooltip(&stream.label);
         canvas.text((MARGIN, y + 11.0), "small", Anchor::Start, &name);
         canvas.rect(&format!("stream{}", index % 8), (x, y + 1.0), (width, 12.0));
         let result = format!("{} {}", format_bytes(stream.bytes), stream.status);
@@ -236,6 +238,7 @@ fn bars(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
             false => (x + width + 6.0, Anchor::Start),
         };
         canvas.text((at, y + 11.0), "small quiet", anchor, &result);
+        canvas.write(format_args!("</g>"));
         canvas.y += 16.0;
     }
     if let Some(more @ 1..) = streams.len().checked_sub(STREAMS) {
@@ -268,6 +271,8 @@ fn curve(canvas: &mut Canvas, curve: &Curve, scale: &Scale) {
     let (low, high) = curve.range();
     let (top, bottom) = (canvas.y + 4.0, canvas.y + CURVE - 8.0);
     let y = |value: f64| bottom - value / high.max(1e-9) * (bottom - top);
+    canvas.write(format_args!("<g>"));
+    canvas.tooltip(&curve.explanation.to_string());
     canvas.text((MARGIN, top + 12.0), "small strong", Anchor::Start, curve.name);
     canvas.text((MARGIN, top + 27.0), "small quiet", Anchor::Start, &curve.show_range(low, high));
     canvas.line("grid", (LEFT, bottom), (RIGHT, bottom));
@@ -294,5 +299,6 @@ fn curve(canvas: &mut Canvas, curve: &Curve, scale: &Scale) {
         canvas.path(&format!("{} area", curve.class), &area);
     }
     canvas.path(&format!("{} curve", curve.class), &data);
+    canvas.write(format_args!("</g>"));
     canvas.y += CURVE;
 }

@@ -171,7 +171,9 @@ impl Builder {
     /// The second and the third step of the handshake must have happened when it is complete.
     fn connected(&mut self, event: &Event) {
         if self.with_syn.contains(&event.connection) {
-            return self.row(event, labels::of_one(event), Vec::new());
+            self.row(event, labels::of_one(event), Vec::new());
+            // Behind the segments that it follows from.
+            return self.last(|row| row.at = row.end);
         }
         let details = details::of(&event.what, &mut |_| true);
         let (server, client) = (Some(Side::Server), Some(Side::Client));

@@ -1,7 +1,7 @@
 //! The axis of time: handshakes and ends have room even beside a long transfer.
 
 use super::words::duration;
-use crate::event::{Time, What};
+use crate::event::{Event, Time, What};
 use crate::recorder::Trace;
 use std::time::Duration;
 
@@ -26,17 +26,28 @@ pub(super) struct Scale {
 /// Smallest shares of the setup, the transfer and the end.
 const SHARES: [f64; 3] = [0.25, 0.3, 0.12];
 
+/// Largest share of the setup and of the end: beside them a short transfer has room too.
+const MOST: f64 = 0.35;
+
 impl Scale {
     pub(super) fn of(trace: &Trace, (left, right): (f64, f64)) -> Self {
+        // A remark is no part of the transfer: that of the capture comes long after its end.
+        let is_timed = |event: &&Event| !matches!(event.what, What::Note { .. });
         let times = || {
-            let events = trace.events.iter().flat_map(|event| [seconds(event.at), end(event)]);
+            let events = trace.events.iter().filter(is_timed);
+            let events = events.flat_map(|event| [seconds(event.at), end(event)]);
             events.chain(trace.samples.iter().map(|sample| seconds(sample.at)))
         };
         let (first, last) = bounds(times()).unwrap_or((0.0, 1.0));
         let content = trace.events.iter().filter(|event| is_content(&event.what));
         let content = bounds(content.flat_map(|event| [seconds(event.at), end(event)]));
         let last = last.max(first + 1e-6);
-        let (from, to) = content.map_or((first, last), |(from, to)| (from, to.max(from)));
+        let (from, mut to) = content.map_or((first, last), |(from, to)| (from, to.max(from)));
+        // Content of one piece has no duration: the transfer lasts until what follows it.
+        if to <= from {
+            let later = times().filter(|at| *at > from);
+            to = later.fold(last, f64::min);
+        }
         let names = ["setup", "transfer", "end"];
         let times = [(first, from), (from, to), (to, last)];
         let mut shares = [0.0; 3];
@@ -44,6 +55,10 @@ impl Scale {
             if to > from {
                 *share = ((to - from) / (last - first)).max(least);
             }
+        }
+        if shares[1] > 0.0 {
+            shares[0] = shares[0].min(MOST);
+            shares[2] = shares[2].min(MOST);
         }
         let total: f64 = shares.iter().sum();
         let mut x = left;
@@ -128,7 +143,7 @@ fn seconds(at: Time) -> f64 {
     at.0.as_secs_f64()
 }
 
-fn end(event: &crate::event::Event) -> f64 {
+fn end(event: &Event) -> f64 {
     seconds(event.at) + seconds(event.took.unwrap_or_default())
 }
 
@@ -166,5 +181,25 @@ mod tests {
         }
         let empty = Scale::of(&Trace::default(), (0.0, 1.0));
         assert!(empty.x(Time::default()).is_finite());
+    }
+    /// A handshake of 9 ms, 7 bytes within a moment, and a remark long after it.
+    #[test]
+    fn a_short_transfer_has_room_beside_its_handshake() {
+        let mut trace = examples::websocket();
+        trace.samples.clear();
+        trace.events.retain(|event| !matches!(event.what, What::Frame(_)));
+        let event = |us, what| {
+            let at = Time(Duration::from_micros(us));
+            Event { at, took: None, what, ..trace.events[0].clone() }
+        };
+        let content = What::Content { bytes: 7, payload: None };
+        let note = What::Note { text: "captured 9 segments".to_owned() };
+        trace.events.extend([event(9_000, content), event(9_400, What::Fin), event(90_000, note)]);
+        let scale = Scale::of(&trace, (0.0, 1000.0));
+        let names: Vec<_> = scale.pieces.iter().map(|piece| piece.name).collect();
+        assert_eq!(names, ["setup", "transfer"]);
+        let (setup, transfer) = (scale.pieces[0], scale.pieces[1]);
+        assert!(setup.x.1 - setup.x.0 < 600.0, "{scale:?}");
+        assert!((transfer.to - 0.0094).abs() < 1e-9, "{scale:?}");
     }
 }

@@ -95,8 +95,8 @@ body{margin:0;background:var(--page);color:var(--text);font:1rem/1.5 system-ui,s
 font-variant-numeric:tabular-nums}\
 main{max-width:70rem;margin:0 auto;padding:1rem}\
 svg{display:block;width:100%;height:auto}\
-.zoom{position:sticky;top:0;display:flex;gap:.25rem;justify-content:flex-end;z-index:1;\
-height:0}\
+.frame,.wide{overflow-x:auto}.picture{min-width:44rem}\
+.zoom{position:sticky;top:.25rem;display:flex;gap:.25rem;justify-content:flex-end;z-index:1}\
 [hidden]{display:none!important}\
 button{min-height:2rem;min-width:2.25rem;padding:0 .7rem;font:inherit;font-size:.875rem;\
 color:var(--text);background:var(--page);border:1px solid var(--line);border-radius:.5rem;\
@@ -104,13 +104,12 @@ cursor:pointer}button:hover{background:var(--soft)}\
 :focus-visible{outline:2px solid var(--text);outline-offset:2px}\
 h2{font-size:1.0625rem;font-weight:600;margin:2rem 0 .75rem}\
 summary{cursor:pointer;font-size:1.0625rem;font-weight:600;margin:1.5rem 0 .75rem}\
-.wide{overflow-x:auto}\
 table{width:100%;border-collapse:collapse;font-size:.875rem}\
 th{padding:.25rem .6rem;text-align:left;color:var(--muted);font-weight:500;\
 border-bottom:1px solid var(--line);white-space:nowrap}\
 td{padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:baseline;\
 overflow-wrap:anywhere}\
-td:first-child{text-align:right;white-space:nowrap}\
+td:not(:last-child){white-space:nowrap}td:first-child{text-align:right}\
 td p{margin:.25rem 0 0;color:var(--muted);max-width:44rem}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:.25rem 0 0;\
 font:.8125rem/1.5 ui-monospace,'SF Mono',Menlo,Consolas,monospace}\
@@ -118,7 +117,8 @@ dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}\
 .alarm{color:var(--danger)}\
 footer{margin:1.5rem 0;color:var(--muted);font-size:.875rem}\
 @media print{.zoom{display:none!important}main{max-width:none;padding:0}\
-tr,svg g{break-inside:avoid}td p{color:inherit}}";
+.frame,.wide{overflow:visible}.picture{min-width:0;width:auto!important}\
+svg,tr{break-inside:avoid}summary,h2{break-after:avoid}td p{color:inherit}}";
 
 /// Returns the style of a page.
 pub(super) fn page_style() -> String {

@@ -16,6 +16,9 @@ const STEPS: usize = 8;
 /// Events that repeat each other are folded if they are more than this.
 const RUN: usize = 40;
 
+/// Lines of the command; the title of the file has all of it.
+const TITLE: usize = 3;
+
 /// How many events one row stands for at most.
 pub(super) fn run(trace: &Trace) -> usize {
     (trace.events.len() / STEPS).max(RUN)
@@ -23,28 +26,61 @@ pub(super) fn run(trace: &Trace) -> usize {
 
 /// Returns the trace as a picture, a file of its own.
 pub fn svg(trace: &Trace) -> String {
+    let mut pictures = draw(trace, f64::INFINITY);
+    let Canvas { body, y } = pictures.pop().unwrap_or_default();
+    let height = y + MARGIN;
+    let paper = format!("<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height:.0}\"/>\n{body}");
+    titled(trace, &paper, height)
+}
+
+/// Returns the trace as pictures one below the other, for a page that may be printed.
+pub(super) fn pieces(trace: &Trace) -> String {
+    let mut pictures = draw(trace, PIECE).into_iter();
+    let first = pictures.next().unwrap_or_default();
+    let mut out = titled(trace, &first.body, first.y.ceil());
+    for Canvas { body, y } in pictures {
+        out.push_str(&format!(
+            "<svg viewBox=\"0 0 {WIDTH} {:.0}\" aria-hidden=\"true\">\n{body}</svg>\n",
+            y.ceil()
+        ));
+    }
+    out
+}
+
+/// Height behind which a piece of a picture ends, in user units: a quarter of a page.
+const PIECE: f64 = 350.0;
+
+fn draw(trace: &Trace, height: f64) -> Vec<Canvas> {
     let mut canvas = Canvas { y: 44.0, ..Canvas::default() };
     title(&mut canvas, trace);
     diagnosis(&mut canvas, trace);
     legend(&mut canvas, trace);
     overview::draw(&mut canvas, trace);
     heading(&mut canvas, "Step by step");
-    ladder::draw(&mut canvas, trace, &rows(trace, run(trace)));
-    let height = canvas.y + MARGIN;
+    ladder::draw(canvas, trace, &rows(trace, run(trace)), height)
+}
+
+/// An element with the name of the trace and the style.
+fn titled(trace: &Trace, body: &str, height: f64) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
          width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\" aria-labelledby=\"picture\">\n\
          <title id=\"picture\">Trace of a connection: {}</title>\n\
-         <style>{}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height:.0}\"/>\n\
-         {}</svg>\n",
+         <style>{}</style>\n{body}</svg>\n",
         super::canvas::escape(&trace.header.command),
         svg_style(),
-        canvas.body
     )
 }
 
 fn title(canvas: &mut Canvas, trace: &Trace) {
-    for line in wrapped(&trace.header.command, 84).iter().take(3) {
+    let mut lines = wrapped(&trace.header.command, 84);
+    if lines.len() > TITLE {
+        lines.truncate(TITLE);
+        if let Some(last) = lines.last_mut() {
+            last.push_str(" …");
+        }
+    }
+    for line in &lines {
         canvas.text((MARGIN, canvas.y), "title", Anchor::Start, line);
         canvas.y += 26.0;
     }

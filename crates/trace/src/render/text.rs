@@ -1,10 +1,13 @@
 //! A trace on a terminal: two columns, one line for each row.
 
+use std::collections::BTreeSet;
+
 use anyport_proto::transfer::units::format_bytes;
 use anyport_proto::visible::make_visible;
 use unicode_width::UnicodeWidthStr;
 
 use super::curves::{Curve, curves};
+use super::labels::peer;
 use super::model::{Detail, Layer, Row};
 use super::rows::rows;
 use super::streams::{Stream, streams};
@@ -48,13 +51,12 @@ pub fn text(trace: &Trace, options: &TextOptions) -> String {
         }
         page.row(row);
         if let Some(explanation) = row.explanation.filter(|_| options.explain) {
-            let text = format!("{} ({})", explanation.text, explanation.reference);
-            page.explanation(&text);
+            page.explanation(&explanation.to_string());
         }
     }
     page.pair_line("", &" ".repeat(page.inner()), Style::Plain);
     page.streams(&streams(trace));
-    page.samples(trace);
+    page.samples(trace, options.explain);
     page.close(trace);
     page.out
 }
@@ -176,13 +178,13 @@ impl Page {
             Detail::Pair(name, _) => Some(name.width()),
             Detail::Bits(_) => None,
         });
-        let column = names.max().unwrap_or(0).min(30);
+        let column = names.max().unwrap_or(0).min((self.inner() * 2 / 5).max(30));
         for detail in details {
             match detail {
                 Detail::Pair(name, value) => {
                     let space = self.inner().saturating_sub(column + 6);
-                    let name = padded(name, column);
-                    for (index, line) in wrapped(value, space).iter().enumerate() {
+                    let (name, value) = (padded(name, column), peer(value));
+                    for (index, line) in wrapped(&value, space).iter().enumerate() {
                         let name = if index == 0 { &name } else { &" ".repeat(column) };
                         self.pair_line("", &format!("    {name}  {line}"), Style::Dim);
                     }
@@ -211,6 +213,14 @@ impl Page {
         for (index, line) in wrapped(text, self.inner() - 7).iter().enumerate() {
             let mark = if index == 0 { "»" } else { " " };
             self.pair_line("", &format!("    {mark} {line}"), Style::Plain);
+        }
+    }
+
+    /// Lines below a curve, where there is no lifeline.
+    fn explanation_of_curve(&mut self, text: &str) {
+        for (index, line) in wrapped(text, self.width - 20).iter().enumerate() {
+            let mark = if index == 0 { "»" } else { " " };
+            self.line(&format!("{:>16}  {line}", mark), Style::Plain);
         }
     }
 
@@ -251,8 +261,9 @@ impl Page {
         }
     }
 
-    fn samples(&mut self, trace: &Trace) {
+    fn samples(&mut self, trace: &Trace, explain: bool) {
         let columns = self.width - 44;
+        let mut explained = BTreeSet::new();
         for (number, curves) in curves(trace) {
             let Some((from, to)) = Curve::span(&curves) else { continue };
             self.out.push('\n');
@@ -265,6 +276,9 @@ impl Page {
                 self.span(&format!("{:>16}  ", curve.name), Style::Plain);
                 self.span(&padded(&line, columns), Style::Layer(Layer::Tcp));
                 self.line(&format!("  {}", curve.show_range(low, high)), Style::Plain);
+                if explain && explained.insert(curve.explanation.text) {
+                    self.explanation_of_curve(&curve.explanation.to_string());
+                }
             }
             let retransmits = trace.samples.iter().rev();
             let mut last = retransmits.filter(|sample| sample.connection == number);
@@ -297,6 +311,7 @@ mod tests {
     use super::*;
     use crate::event::What;
     use crate::render::examples;
+    use crate::sample::Sample;
 
     fn all() -> [Trace; 4] {
         use examples::{hostile, http2, lossy, websocket};
@@ -382,5 +397,58 @@ mod tests {
         let text = text(&examples::lossy(), &options);
         assert_eq!(text.matches("SYN: the client asks").count(), 1, "{text}");
         assert_eq!(text.matches("These bytes were sent before").count(), 1, "{text}");
+    }
+    #[test]
+    fn each_curve_is_explained_once_and_only_on_request() {
+        let mut trace = examples::lossy();
+        let second = trace.samples.iter().map(|sample| Sample { connection: 2, ..*sample });
+        trace.samples.extend(second.collect::<Vec<_>>());
+        let text = |explain| text(&trace, &TextOptions { width: 100, color: false, explain });
+        let explained = text(true);
+        for part in [
+            "»  The time from a segment to its ACK",
+            "»  How many segments the sender may have on the way.",
+            "»  The receive window of the other end",
+            "»  Bytes per second that the other end acknowledged.",
+            "(RFC 6298 §2)",
+            "(RFC 5681 §3.1)",
+            "(RFC 9293 §3.8.6)",
+        ] {
+            assert_eq!(explained.matches(part).count(), 1, "{part}\n{explained}");
+        }
+        assert!(!text(false).contains('»'));
+    }
+
+    /// The windows of the client limit what it sends, which is almost nothing.
+    #[test]
+    fn a_download_shows_the_curves_of_its_receiver() {
+        let mut trace = examples::lossy();
+        for sample in &mut trace.samples {
+            sample.received = sample.acked.replace(300);
+            sample.receive_space = Some(65_536);
+        }
+        let text = text(&trace, &TextOptions { width: 100, color: false, explain: true });
+        for part in ["receive space", "Bytes per second that arrived here"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        for part in ["cwnd", "peer's window"] {
+            assert!(!text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_value_keeps_its_end() {
+        let mut trace = examples::websocket();
+        let value = format!("begin{}end", "-".repeat(500));
+        for event in &mut trace.events {
+            if let What::Head { fields, .. } = &mut event.what {
+                fields.push(("X-Long".to_owned(), value.clone()));
+            }
+        }
+        let text = text(&trace, &TextOptions { width: 100, color: false, explain: false });
+        assert!(
+            text.contains("X-Long") && text.contains("at the end") && text.contains('…'),
+            "{text}"
+        );
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn date(began: f64) -> String {
 pub(super) fn diagnosis_lines(diagnosis: &Diagnosis) -> Vec<String> {
     let share = diagnosis.share.map(|share| format!(", {:.0} % of the time", share * 100.0));
     let share = share.filter(|_| diagnosis.main != Limit::Unknown).unwrap_or_default();
-    let mut lines = vec![format!("Main limit: {}{share}.", diagnosis.main)];
+    let mut lines = vec![format!("Main limit: {}{share}.", diagnosis.limit())];
     if !diagnosis.evidence.is_empty() {
         let evidence = make_visible(&diagnosis.evidence.join("; ")).into_owned();
         lines.push(format!("Evidence: {}.", evidence.trim_end_matches('.')));
@@ -90,19 +90,25 @@ pub(super) fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(missing))
 }
 
-/// Returns `text`, cut to this number of columns.
+/// Returns `text` in at most this number of columns, with an ellipsis for its middle.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
-    let mut used = 1;
+    let kept = columns.saturating_sub(1);
+    let end = kept / 3;
+    let tail: String = first(text.chars().rev(), end).chars().rev().collect();
+    format!("{}…{tail}", first(text.chars(), kept - end))
+}
+
+/// The first characters that fit.
+fn first(characters: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut used = 0;
     let fits = |character: &char| {
         used += character.width().unwrap_or(0);
         used <= columns
     };
-    let mut cut: String = text.chars().take_while(fits).collect();
-    cut.push('…');
-    cut
+    characters.take_while(fits).collect()
 }
 
 /// Parts of a text behind which a line may be broken: at spaces, and at commas of lists.
@@ -175,7 +181,8 @@ mod tests {
         assert_eq!(wrapped("", 4), [""]);
         assert_eq!(wrapped("{\"a\":1,\"b\":2} 12,345", 8), ["{\"a\":1,", "\"b\":2}", "12,345"]);
         assert_eq!(wrapped("가나다라", 4), ["가나", "다라"]);
-        assert_eq!(padded("abcdef", 4), "abc…");
-        assert_eq!(padded("가나다", 5), "가나…");
+        assert_eq!(padded("abcdef", 4), "ab…f");
+        assert_eq!(cut("PUT /photos/2026/a-long-name-0012.jpg", 20), "PUT /photos/2…12.jpg");
+        assert_eq!(padded("가나다라", 5), "가…  ");
     }
 }

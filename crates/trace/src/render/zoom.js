@@ -1,55 +1,41 @@
 "use strict";
-const picture = document.querySelector("svg");
-const whole = picture.getAttribute("viewBox").split(" ").map(Number);
+const frame = document.querySelector(".frame");
+const picture = frame.firstElementChild;
 const [out, near, all] = document.querySelectorAll(".zoom button");
-let view = whole.slice();
-function show(next) {
-  const width = Math.min(whole[2], Math.max(whole[2] / 40, next[2]));
-  const height = width * whole[3] / whole[2];
-  view = [
-    Math.min(whole[2] - width, Math.max(0, next[0])),
-    Math.min(whole[3] - height, Math.max(0, next[1])),
-    width,
-    height,
-  ];
-  picture.setAttribute("viewBox", view.join(" "));
-  all.hidden = width === whole[2];
-}
+let scale = 1;
+/* The point under x, y of the window stays there. */
 function zoom(factor, x, y) {
-  const [px, py] = [view[0] + x * view[2], view[1] + y * view[3]];
-  const [width, height] = [view[2] * factor, view[3] * factor];
-  show([px - x * width, py - y * height, width, height]);
-}
-function place(event) {
-  const box = picture.getBoundingClientRect();
-  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  const before = picture.getBoundingClientRect();
+  const whole = before.width / scale;
+  scale = Math.min(8, Math.max(1, scale * factor));
+  picture.style.width = scale === 1 ? "" : `${whole * scale}px`;
+  const after = picture.getBoundingClientRect();
+  frame.scrollLeft += after.left - x + (x - before.left) * after.width / before.width;
+  scrollBy(0, after.top - y + (y - before.top) * after.height / before.height);
+  all.hidden = scale === 1;
 }
 /* The middle of the part of the picture that is on the screen. */
 function middle() {
   const box = picture.getBoundingClientRect();
+  const edge = frame.getBoundingClientRect();
   const [top, bottom] = [Math.max(0, box.top), Math.min(innerHeight, box.bottom)];
-  return [0.5, ((top + bottom) / 2 - box.top) / box.height];
+  return [edge.left + edge.width / 2, (top + bottom) / 2];
 }
-out.addEventListener("click", () => zoom(1.5, ...middle()));
-near.addEventListener("click", () => zoom(1 / 1.5, ...middle()));
-all.addEventListener("click", () => show(whole));
+out.addEventListener("click", () => zoom(1 / 1.5, ...middle()));
+near.addEventListener("click", () => zoom(1.5, ...middle()));
+all.addEventListener("click", () => zoom(0, ...middle()));
 out.setAttribute("aria-label", "Zoom out");
 near.setAttribute("aria-label", "Zoom in");
-picture.addEventListener("wheel", (event) => {
+frame.addEventListener("wheel", (event) => {
   if (event.ctrlKey) {
     event.preventDefault();
-    zoom(Math.exp(event.deltaY / 300), ...place(event));
+    zoom(Math.exp(-event.deltaY / 300), event.clientX, event.clientY);
   }
 }, { passive: false });
-picture.addEventListener("pointermove", (event) => {
-  if (event.buttons === 1 && view[2] < whole[2]) {
-    const box = picture.getBoundingClientRect();
-    show([
-      view[0] - event.movementX * view[2] / box.width,
-      view[1] - event.movementY * view[3] / box.height,
-      view[2],
-      view[3],
-    ]);
+frame.addEventListener("pointermove", (event) => {
+  if (event.buttons === 1 && event.pointerType === "mouse" && scale > 1) {
+    frame.scrollLeft -= event.movementX;
+    scrollBy(0, -event.movementY);
   }
 });
 all.hidden = true;

@@ -1,13 +1,14 @@
 //! What a port is, in one or two sentences, and the command that can use it.
 
-use anyport_client::{Outcome, ProbeResult, Scheme, Target};
+use std::path::Path;
+
+use anyport_client::{Outcome, ProbeResult, Reached, Scheme, Target};
 use anyport_console::Exit;
 use anyport_console::values::size_text;
-use anyport_net::resolve::address_text;
 use anyport_proto::about::About;
 use anyport_proto::visible::make_visible;
 
-use super::words::{mqtt_words, quoted, trust_hint};
+use super::words::{accepted, mqtt_words, quoted, trust_hint};
 
 /// The result of a probe.
 pub(super) struct Conclusion {
@@ -23,9 +24,9 @@ pub(super) struct Conclusion {
 impl Conclusion {
     /// Draws the conclusion from all findings. `has_scheme`: the user named a protocol.
     pub(super) fn of(found: &ProbeResult, target: &Target, has_scheme: bool) -> Self {
-        let Some(used) = found.used else { return unreachable(found, target) };
-        let address = address_text(used);
-        let first = found.reached.iter().find(|reached| reached.address == used);
+        let Some(used) = &found.used else { return unreachable(found, target) };
+        let address = used.text();
+        let first = found.reached.iter().find(|reached| reached.address == *used);
         let (says, hint) = match first.map(|first| &first.outcome) {
             Some(Outcome::Speaks { name, greeting, .. }) => {
                 return speaker(*name, greeting, target, &address);
@@ -66,7 +67,8 @@ impl Conclusion {
             self.exit = Exit::Untrusted;
             return self;
         }
-        let is_under_tls = target.encrypted || found.inside_tls;
+        let is_only_tls = self.speaks == ["tls"];
+        let is_under_tls = target.encrypted || found.inside_tls || is_only_tls;
         let presented = found.tls.as_ref().filter(|_| is_under_tls);
         let presented = presented.and_then(|tls| tls.presented.as_ref());
         if let Some((presented, Err(untrusted))) = presented.map(|seen| (seen, &seen.trust)) {
@@ -114,7 +116,9 @@ impl Conclusion {
 fn unreachable(found: &ProbeResult, target: &Target) -> Conclusion {
     let has = |outcome: &Outcome| found.reached.iter().any(|reached| reached.outcome == *outcome);
     let place = target.address();
-    let (says, hint) = if has(&Outcome::Refused) {
+    let (says, hint) = if let Some(socket) = &target.socket {
+        unconnected(&found.reached, &place, socket)
+    } else if has(&Outcome::Refused) {
         let other = match target.port == anyport_client::DEFAULT_PORT {
             true => "start the server there (anyport serve DIR), or check the port".to_owned(),
             false => format!(
@@ -147,6 +151,36 @@ fn unreachable(found: &ProbeResult, target: &Target) -> Conclusion {
     Conclusion { speaks: Vec::new(), says, hint: Some(hint), exit: Exit::Unreachable }
 }
 
+/// The sentence and the hint for a Unix socket that accepts no connection.
+fn unconnected(reached: &[Reached], place: &str, socket: &Path) -> (String, String) {
+    let path = socket.display();
+    match reached.first().map(|reached| &reached.outcome) {
+        Some(Outcome::Refused) => (
+            format!("Nothing listens on {place}: the program that made the socket has ended."),
+            format!("start the server again; with anyport: anyport serve DIR --bind {place}"),
+        ),
+        Some(Outcome::Forbidden) => (
+            format!("This user may not connect to {place}."),
+            format!(
+                "connecting needs the permission to write to the socket, and to enter its \
+                 directories: ls -l {path}"
+            ),
+        ),
+        Some(Outcome::NoFile) => (
+            format!("There is no file {path}."),
+            "check the path; a server makes the socket when it starts".to_owned(),
+        ),
+        Some(Outcome::NotASocket) => {
+            (format!("{path} is not a socket."), "check the path".to_owned())
+        }
+        Some(Outcome::TimedOut) => (
+            format!("{place} accepts no further connection: its queue is full."),
+            "check whether the server hangs, or is stopped".to_owned(),
+        ),
+        _ => (format!("{place} cannot be connected to."), "check the path".to_owned()),
+    }
+}
+
 /// The conclusion about a server that speaks first.
 fn speaker(
     name: Option<&'static str>,
@@ -165,12 +199,26 @@ fn speaker(
 
 fn by_hand(name: Option<&str>, target: &Target) -> String {
     let Target { host, port, .. } = target;
+    let cat = url(target, "tcp", "");
     match name {
-        Some("SSH") => format!("use ssh -p {port} {host}"),
-        Some("echo") => format!("use anyport cat tcp://{}", target.authority()),
-        Some("FTP") => format!("use curl ftp://{}/", target.authority()),
-        Some("rsync") => format!("use rsync rsync://{}/", target.authority()),
-        _ => format!("use anyport cat tcp://{} to type its commands", target.authority()),
+        Some("echo") => format!("use anyport cat {cat}"),
+        Some("SSH") if target.socket.is_none() => format!("use ssh -p {port} {host}"),
+        Some("FTP") if target.socket.is_none() => format!("use curl ftp://{}/", target.authority()),
+        Some("rsync") if target.socket.is_none() => {
+            format!("use rsync rsync://{}/", target.authority())
+        }
+        _ => format!("use anyport cat {cat} to type its commands"),
+    }
+}
+
+/// Returns what a command needs to use the server: a URL, or the Unix socket with it.
+fn url(target: &Target, scheme: &str, path: &str) -> String {
+    match &target.socket {
+        None => format!("{scheme}://{}{path}", target.authority()),
+        Some(socket) if scheme == "tcp" => format!("unix:{}", socket.display()),
+        Some(socket) => {
+            format!("{scheme}://{}{path} --unix-socket {}", target.host, socket.display())
+        }
     }
 }
 
@@ -197,13 +245,15 @@ fn speaks(found: &ProbeResult) -> Vec<String> {
         (found.mqtt.is_some(), "mqtt"),
     ];
     let words = words.into_iter().filter(|(is_spoken, _)| *is_spoken).map(|(_, word)| word);
+    // No probe sends these: the server reports them.
+    let about = found.about.as_ref().filter(|about| about.service == "any");
+    let reported = ["raw", "frames"].into_iter().filter(|name| about.is_some_and(|a| a.has(name)));
     let inside = found.tls.as_ref().and_then(|tls| tls.protocol);
-    words.chain(found.other).chain(inside).map(str::to_owned).collect()
+    words.chain(reported).chain(found.other).chain(inside).map(str::to_owned).collect()
 }
 
 /// Returns what the port is, and the command that can use it.
 fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Option<String>) {
-    let authority = target.authority();
     let tls = found.inside_tls;
     let scheme = |plain: &'static str, encrypted: &'static str| if tls { encrypted } else { plain };
     if let Some(greeting) = found.tls.as_ref().filter(|tls| !tls.greeting.is_empty()) {
@@ -214,7 +264,8 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
                 format!("{address} speaks first under TLS, in an unknown protocol: {said}.")
             }
         };
-        return (says, Some(format!("use anyport cat tls://{authority} to type its commands")));
+        let url = url(target, "tls", "");
+        return (says, Some(format!("use anyport cat {url} to type its commands")));
     }
     if found.needs_certificate {
         let versions = found.versions.join(" and ");
@@ -233,10 +284,8 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
             false => "",
         };
         let says = format!("{address} is an anyport server{token}.");
-        return (
-            says,
-            Some(format!("use anyport send FILE {}://{authority}", scheme("tcp", "tls"))),
-        );
+        let url = url(target, scheme("tcp", "tls"), "");
+        return (says, Some(format!("use anyport send FILE {url}")));
     }
     if let Some(code) = found.mqtt {
         return (format!("{address} is an MQTT broker: {}.", mqtt_words(code)), None);
@@ -250,7 +299,7 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
         let server = answer.server.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
         let says =
             format!("{address} is a WebSocket server{server} at {}{}.", target.path, over(tls));
-        let url = format!("{}://{authority}{}", scheme("ws", "wss"), target.path);
+        let url = url(target, scheme("ws", "wss"), &target.path);
         return (says, Some(format!("use anyport cat {url}")));
     }
     if found.http.is_some() || found.http2 {
@@ -262,10 +311,11 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
             _ => "HTTP/2 only",
         };
         let says = format!("{address} is a web server{server}: {versions}{}.", over(tls));
-        let url = format!("{}://{authority}{}", scheme("http", "https"), target.path);
+        let url = url(target, scheme("http", "https"), &target.path);
+        let browser = if target.socket.is_none() { ", or a browser" } else { "" };
         // Without TLS, neither anyport nor browsers begin with HTTP/2.
         let hint = match found.http.is_some() || tls {
-            true => format!("use anyport get {url} -o FILE, or a browser"),
+            true => format!("use anyport get {url} -o FILE{browser}"),
             false => format!("use curl --http2-prior-knowledge {url}"),
         };
         return (says, Some(hint));
@@ -273,31 +323,38 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
     if let Some(versions) = found.tls.as_ref().map(|_| found.versions.join(" and ")) {
         let says =
             format!("{address} speaks {versions}, and inside it none of the probed protocols.");
-        return (says, Some(format!("use anyport cat tls://{authority} to type its commands")));
+        let url = url(target, "tls", "");
+        return (says, Some(format!("use anyport cat {url} to type its commands")));
     }
     if let Some(reason) = &found.tls_fault {
         return (format!("{address} speaks TLS, but refuses the handshake: {reason}."), None);
+    }
+    if let Some(fault) = &found.http2_fault {
+        let says = format!(
+            "{address} answers the preface of HTTP/2 with SETTINGS, then breaks the protocol: \
+             {fault}."
+        );
+        return (says, Some("see the log of the server".to_owned()));
     }
     if found.refuses_more.is_some() {
         let says = format!(
             "{address} accepted one connection and no other: a program such as nc -l without -k, \
              or one that ended."
         );
-        return (
-            says,
-            Some(format!("start it again, and use anyport send --plain FILE tcp://{authority}")),
-        );
+        let url = url(target, "tcp", "");
+        return (says, Some(format!("start it again, and use anyport send --plain FILE {url}")));
     }
     if found.is_unknown {
         let says = format!("{address} answers in a protocol that probe does not know.");
-        return (says, Some(format!("use anyport cat tcp://{authority} to type its commands")));
+        return (says, Some(by_hand(None, target)));
     }
     if found.is_silent {
         let says = format!(
             "{address} accepts connections, and answers nothing: it receives raw bytes as nc -l, \
              or speaks a protocol that probe does not know."
         );
-        return (says, Some(format!("use anyport send --plain FILE tcp://{authority}")));
+        let url = url(target, "tcp", "");
+        return (says, Some(format!("use anyport send --plain FILE {url}")));
     }
     let says = format!("{address} closes the connection after each request without an answer.");
     (
@@ -307,15 +364,13 @@ fn spoken(found: &ProbeResult, target: &Target, address: &str) -> (String, Optio
 }
 
 fn anyport(about: &About, target: &Target, address: &str, tls: bool) -> (String, Option<String>) {
-    let authority = target.authority();
     let version = &about.version;
     if about.service != "any" {
         let says = format!("{address} is the {} service of anyport {version}.", about.service);
-        return (says, Some(format!("use curl http://{authority}/")));
+        return (says, Some(format!("use curl {}", url(target, "http", "/"))));
     }
     let names = [("raw", "tcp"), ("http", "http"), ("ws", "ws"), ("frames", "frames")];
-    let schemes: Vec<_> = names.into_iter().filter(|(name, _)| about.has(name)).collect();
-    let words: Vec<_> = schemes.iter().map(|(_, scheme)| *scheme).collect();
+    let scheme = names.into_iter().find(|(name, _)| about.has(name)).map(|(_, scheme)| scheme);
     let under = match (about.tls.as_str(), tls) {
         ("off", _) => "without TLS",
         ("required", _) | (_, true) => "under TLS",
@@ -325,19 +380,19 @@ fn anyport(about: &About, target: &Target, address: &str, tls: bool) -> (String,
     let size = about.limits.max_size;
     let size = size.map(|size| format!("; files of at most {}", size_text(size)));
     let says = format!(
-        "{address} is anyport {version}: files over {} {under}; {token}{}.",
-        words.join(", "),
+        "{address} is anyport {version}. It accepts {}, {under}; {token}{}.",
+        accepted(about),
         size.unwrap_or_default()
     );
-    let scheme = match (words.first(), tls) {
-        (Some(&"tcp") | None, false) => String::new(),
-        (Some(&"tcp") | None, true) => "tls://".to_owned(),
-        (Some(&"frames"), true) => "frames+tls://".to_owned(),
-        (Some(name), true) => format!("{name}s://"),
-        (Some(name), false) => format!("{name}://"),
+    let place = match (scheme.unwrap_or("tcp"), tls) {
+        ("tcp", false) if target.socket.is_none() => target.authority(),
+        (name, false) => url(target, name, ""),
+        ("tcp", true) => url(target, "tls", ""),
+        ("frames", true) => url(target, "frames+tls", ""),
+        (name, true) => url(target, &format!("{name}s"), ""),
     };
     let token = if about.token { " --token-file FILE" } else { "" };
-    (says, Some(format!("use anyport send FILE {scheme}{authority}{token}")))
+    (says, Some(format!("use anyport send FILE {place}{token}")))
 }
 
 fn over(tls: bool) -> &'static str {

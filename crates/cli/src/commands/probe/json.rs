@@ -3,6 +3,7 @@
 use anyport_client::{
     Answer, HttpAnswer, Outcome, ProbeFinding, ProbeResult, Probed, Reached, TlsAnswer,
 };
+use anyport_net::address::Address;
 use anyport_net::resolve::address_text;
 use serde_json::{Value, json};
 
@@ -28,7 +29,7 @@ pub(super) fn finding(finding: &ProbeFinding<'_>) -> Value {
 fn reached(reached: &Reached) -> Value {
     let Reached { address, outcome, connect, first_byte, path } = reached;
     let mut event = json!({
-        "event": "address", "address": address_text(*address), "outcome": outcome.as_str(),
+        "event": "address", "address": address.text(), "outcome": outcome.as_str(),
     });
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -77,10 +78,11 @@ fn details(answer: &Answer) -> (&'static str, Value) {
         Answer::TlsRefused(reason) => ("tls-refused", json!({ "error": reason })),
         Answer::TlsVersionRefused => ("tls-version-refused", Value::Null),
         Answer::TlsAlert => ("tls-alert", Value::Null),
-        Answer::Http2 { settings } => {
+        Answer::Http2 { settings, fault } => {
             let settings =
                 settings.iter().map(|(number, value)| (number.to_string(), json!(value)));
-            ("http2", json!({ "settings": settings.collect::<serde_json::Map<_, _>>() }))
+            let settings = settings.collect::<serde_json::Map<_, _>>();
+            ("http2", json!({ "settings": settings, "error": fault }))
         }
         Answer::WebSocket(answer) => (
             "websocket",
@@ -145,7 +147,8 @@ fn tls(answer: &TlsAnswer) -> Value {
 /// Returns the last object.
 pub(super) fn result(found: &ProbeResult, conclusion: &Conclusion) -> Value {
     json!({
-        "event": "result", "address": found.used.map(address_text), "speaks": conclusion.speaks,
+        "event": "result", "address": found.used.as_ref().map(Address::text),
+        "speaks": conclusion.speaks,
         "inside_tls": found.inside_tls, "tls_versions": found.versions, "anyport": found.about,
         "text": conclusion.says, "hint": conclusion.hint, "exit": conclusion.exit as u8,
     })

@@ -7,7 +7,7 @@ mod words;
 use std::env;
 use std::io::ErrorKind;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use anyport_client::{ProbeOptions, Proxies, Target, probe, without_secrets};
 use anyport_console::{Exit, Failure, json_to_stdout, lines_to_stdout, reason, to_stderr};
 
@@ -17,10 +17,9 @@ use crate::{access, flags, trust};
 
 pub(crate) fn run(flags: &flags::Probe) -> Result<Exit, Failure> {
     let hint = "use HOST:PORT, or a URL such as https://HOST/";
-    let target: Target = flags.url.parse().map_err(|error| access::bad_target(error, hint))?;
-    if target.socket.is_some() {
-        let error = anyhow!("{target} is a Unix socket, and probe connects to TCP ports");
-        return Err(Failure::new(Exit::Usage, error).with_hint("use anyport cat, or curl"));
+    let mut target: Target = flags.url.parse().map_err(|error| access::bad_target(error, hint))?;
+    if flags.unix_socket.is_some() {
+        target.socket.clone_from(&flags.unix_socket);
     }
     let given = target;
     let target = without_secrets(&given);
@@ -76,6 +75,9 @@ pub(crate) fn run(flags: &flags::Probe) -> Result<Exit, Failure> {
 
 /// Returns the proxy of the environment that the other commands would use.
 fn proxy(target: &Target) -> Option<String> {
+    if target.socket.is_some() {
+        return None;
+    }
     let proxies = Proxies::from_environment(|name| env::var(name).ok());
     match proxies.of(target) {
         Ok(proxy) => proxy.map(|proxy| proxy.to_string()),

@@ -6,7 +6,8 @@ use anyport_client::{
     Answer, HttpAnswer, Outcome, PathReport, ProbeFinding, ProbeOptions, Probed, Reached, Resolved,
     Target, TlsAnswer,
 };
-use anyport_net::resolve::address_text;
+use anyport_net::address::Address;
+use anyport_proto::about::About;
 use anyport_proto::visible::make_visible;
 use anyport_tls::client::{Presented, TrustedBy};
 use anyport_tls::{Fingerprint, Untrusted};
@@ -40,7 +41,11 @@ impl Words<'_> {
         let Probed { name, inside_tls, sent, took, answer } = probed;
         let place = if *inside_tls { " inside TLS" } else { "" };
         let mut text = format!("sent{place}: {}\n", make_visible(sent));
-        let took = milliseconds(*took);
+        // The handshake, without the silence behind it for a greeting.
+        let took = milliseconds(match answer {
+            Answer::Tls(tls) => tls.took,
+            _ => *took,
+        });
         let lines = match answer {
             Answer::Other(bytes) if name.starts_with("tls") => {
                 let line = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -84,9 +89,9 @@ fn reached(reached: &Reached, options: &ProbeOptions) -> String {
     let connected = connect.map(|took| format!("connected in {}; ", milliseconds(took)));
     let mut text = format!(
         "  {}  {}{}\n",
-        address_text(*address),
+        address.text(),
         connected.unwrap_or_default(),
-        outcome_words(outcome, options.connect_timeout)
+        outcome_words(address, outcome, options.connect_timeout)
     );
     if let Outcome::Speaks { greeting, .. } = outcome {
         let after = first_byte.map(|took| format!(" after {}", milliseconds(took)));
@@ -103,8 +108,19 @@ fn reached(reached: &Reached, options: &ProbeOptions) -> String {
 }
 
 /// Returns what happened at an address, and what that means.
-pub(super) fn outcome_words(outcome: &Outcome, connect_timeout: Duration) -> String {
+fn outcome_words(address: &Address, outcome: &Outcome, connect_timeout: Duration) -> String {
     match outcome {
+        Outcome::Refused if address.ip().is_none() => {
+            "connection refused: the program that made this socket has ended".to_owned()
+        }
+        Outcome::TimedOut if address.ip().is_none() => format!(
+            "not accepted within {connect_timeout:?}: the program accepts no further connection"
+        ),
+        Outcome::Forbidden if address.ip().is_none() => {
+            "permission denied: the socket, or its directory, is for other users".to_owned()
+        }
+        Outcome::NoFile => "no such file: no program has made this socket".to_owned(),
+        Outcome::NotASocket => "not a socket: the path names another kind of file".to_owned(),
         Outcome::Silent => "the server waits for the client".to_owned(),
         Outcome::Speaks { name: Some(name), .. } => format!("the server speaks first: {name}"),
         Outcome::Speaks { name: None, .. } => {
@@ -149,7 +165,10 @@ fn answer_lines(answer: &Answer) -> Vec<String> {
         }
         Answer::TlsRefused(reason) => format!("TLS, but the handshake failed: {reason}"),
         Answer::TlsAlert => "a TLS alert: the port expects TLS".to_owned(),
-        Answer::Http2 { settings } => {
+        Answer::Http2 { fault: Some(fault), .. } => {
+            format!("the preface of HTTP/2, then it breaks the protocol: {fault}")
+        }
+        Answer::Http2 { settings, .. } => {
             let settings = settings.iter().map(|(number, value)| setting(*number, *value));
             let settings: Vec<_> = settings.collect();
             format!("HTTP/2, with {}", listed(&settings, "default settings"))
@@ -198,14 +217,35 @@ fn http_lines(answer: &HttpAnswer) -> Vec<String> {
         let idle = limits.idle_timeout.map(|idle| format!("idle timeout {idle} s"));
         let limits: Vec<_> = [size, head, idle].into_iter().flatten().collect();
         let token = if about.token { "required" } else { "not required" };
-        let protocols = about.protocols.join(", ");
+        let accepts = match about.service.as_str() {
+            "any" => format!("accepts {}", accepted(about)),
+            service => format!("is its {service} service"),
+        };
         lines.push(format!(
-            "anyport {}: {protocols}; TLS {}; token {token}",
+            "anyport {} reports that it {accepts}; TLS {}; token {token}",
             about.version, about.tls
         ));
         lines.push(format!("limits: {}", listed(&limits, "none reported")));
     }
     lines
+}
+
+/// Returns the protocols that an anyport server reports, in words. No probe sends raw bytes or bare
+/// frames: a server would store them.
+pub(super) fn accepted(about: &About) -> String {
+    let names = [
+        ("raw", "raw bytes"),
+        ("http", "HTTP"),
+        ("ws", "WebSocket"),
+        ("frames", "bare WebSocket frames"),
+    ];
+    let names = names.into_iter().filter(|(name, _)| about.has(name)).map(|(_, name)| name);
+    let names: Vec<_> = names.collect();
+    match names.as_slice() {
+        [] => "none of the protocols".to_owned(),
+        [one] => (*one).to_owned(),
+        [all @ .., last] => format!("{} and {last}", all.join(", ")),
+    }
 }
 
 fn tls_lines(answer: &TlsAnswer) -> Vec<String> {
