@@ -212,7 +212,7 @@ fn h2_6_a_pipe_joins_streams_of_any_version() {
     // An interrupted sender resets the stream of its receiver.
     let pipe_receiver = Running::start(take("--http2-prior-knowledge"), None);
     let mut pipe_sender = anyport_testkit::harness::wire::connect(server.port());
-    std::io::Write::write_all(&mut pipe_sender, b"ANYPORT/1 PIPE key size=10\nhalf").unwrap();
+    Write::write_all(&mut pipe_sender, b"ANYPORT/1 PIPE key size=10\nhalf").unwrap();
     drop(pipe_sender);
     assert_ne!(pipe_receiver.outcome().code, Some(0));
     // A waiting client is notified that the server stops.
