@@ -221,8 +221,12 @@ mod tests {
         let (start, fields) = head.unwrap();
         start.clone_from(&path);
         fields.push(("X-Long".to_owned(), value.clone()));
+        fields.push(("X-Longest".to_owned(), format!("{}end", "=".repeat(60_000))));
         let page = html(&trace);
         assert!(page.contains(&format!("<dt>X-Long</dt><dd>{value}</dd>")));
+        assert!(
+            page.contains("=…=") && !page.contains(&"=".repeat(2000)) && page.contains("=end<")
+        );
         assert!(page.contains(&format!("<title>X-Long: {value}</title>")));
         assert!(page.contains(&format!("<dt>first line</dt><dd>{path}</dd>")));
         let dashes = |line: &str| line.contains("class=\"mono\"") && line.contains("-end</text>");

@@ -115,6 +115,10 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:.25rem 0
 font:.8125rem/1.5 ui-monospace,'SF Mono',Menlo,Consolas,monospace}\
 dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}\
 .alarm{color:var(--danger)}\
+@media screen and (max-width:44rem){thead{display:none}\
+tr{display:block;padding:.4rem 0;border-bottom:1px solid var(--line)}\
+td,td:first-child{display:inline-block;padding:0 .75rem 0 0;border:0;text-align:left}\
+td:last-child{display:block}td:not(:last-child){color:var(--muted)}}\
 footer{margin:1.5rem 0;color:var(--muted);font-size:.875rem}\
 @media print{.zoom{display:none!important}main{max-width:none;padding:0}\
 .frame,.wide{overflow:visible}.picture{min-width:0;width:auto!important}\
@@ -155,5 +159,16 @@ mod tests {
         for name in names {
             assert!(COLOURS.iter().any(|(known, ..)| *known == name), "{name}");
         }
+    }
+    /// A phone has no room for five columns; paper and a wide window keep them.
+    #[test]
+    fn a_row_of_the_table_is_a_block_on_a_narrow_screen_only() {
+        let style = page_style();
+        let narrow = style.split("@media screen and (max-width:44rem){").nth(1).unwrap();
+        let narrow = narrow.split("}}").next().unwrap();
+        assert!(
+            narrow.contains("tr{display:block") && narrow.contains("td:last-child{display:block")
+        );
+        assert_eq!(style.matches("tr{display:block").count(), 1);
     }
 }
