@@ -8,7 +8,7 @@ use anyport_trace::Recorder;
 
 use crate::content::{Identity, Source};
 use crate::error::{Consequence, Error, ErrorKind, ErrorOrigin, Transferred};
-use crate::trace::lost;
+use crate::trace::failed;
 
 /// The attempts to transfer one file, or to stay in one room.
 pub(crate) struct Attempts {
@@ -114,7 +114,7 @@ impl Attempts {
             let is_gone = consequence.origin == ErrorOrigin::Unreachable;
             return Err(self.interrupted.take().filter(|_| is_gone).unwrap_or(error));
         };
-        lost(self.trace.as_ref(), &error);
+        failed(self.trace.as_ref(), &error);
         report(&error, delay)?;
         std::thread::sleep(delay);
         if consequence.origin == ErrorOrigin::Interrupted {

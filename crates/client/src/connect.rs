@@ -7,7 +7,7 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use anyport_net::address::Address;
@@ -84,12 +84,32 @@ pub(crate) struct Connection {
 
 /// A second handle of a connection's socket: its time limits and its TCP statistics.
 pub(crate) struct Socket {
-    handle: Option<TcpStream>,
+    handle: Option<Arc<TcpStream>>,
     /// The congestion control in use.
     pub(crate) congestion: String,
     /// When it began to be opened, until the first transfer takes it.
     began: Mutex<Option<Instant>>,
     tls: Option<TlsTime>,
+}
+
+/// What a connection counts, for as long as it is open.
+#[derive(Clone)]
+pub(crate) struct Counters {
+    handle: Weak<TcpStream>,
+    tls: Option<TlsTime>,
+}
+
+impl Counters {
+    /// Returns the kernel's statistics of the connection; empty if it has none, or is closed.
+    pub(crate) fn tcp(&self) -> TcpInfo {
+        let handle = self.handle.upgrade();
+        handle.and_then(|socket| TcpInfo::of(&*socket).ok()).unwrap_or_default()
+    }
+
+    /// Returns the time that TLS took so far.
+    pub(crate) fn tls(&self) -> Duration {
+        self.tls.as_ref().map(TlsTime::total).unwrap_or_default()
+    }
 }
 
 /// Connects to `target`. Reads and writes are limited by `connect_timeout` until
@@ -107,7 +127,7 @@ pub(crate) fn connect(target: &Target, options: &ConnectOptions) -> Result<Conne
     if let Some(traced) = &traced {
         traced.connected(&stream, peer.to_string(), &congestion);
     }
-    let handle = stream.try_clone().ok();
+    let handle = stream.try_clone().ok().map(Arc::new);
     let (alpn, encryption) = (alpn(target.scheme), &options.encryption);
     let stream = Stream::open(stream, peer, target, alpn, encryption, traced)?;
     let (began, tls) = (Mutex::new(Some(began)), stream.tls_time());
@@ -173,9 +193,10 @@ impl Socket {
         }
     }
 
-    /// Returns the kernel's statistics of the connection; empty if it has none.
-    pub(crate) fn tcp(&self) -> TcpInfo {
-        self.handle.as_ref().and_then(|socket| TcpInfo::of(socket).ok()).unwrap_or_default()
+    /// Returns what the connection counts.
+    pub(crate) fn counters(&self) -> Counters {
+        let handle = self.handle.as_ref().map(Arc::downgrade).unwrap_or_default();
+        Counters { handle, tls: self.tls.clone() }
     }
 
     /// Returns when it began to be opened, once: its first transfer includes that time.
@@ -183,14 +204,10 @@ impl Socket {
         self.began.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Returns the time that TLS took so far.
-    pub(crate) fn tls(&self) -> Duration {
-        self.tls.as_ref().map(TlsTime::total).unwrap_or_default()
-    }
-
     /// Returns the part of the statistics that a sender reports.
     pub(crate) fn seen(&self) -> TcpSeen {
-        let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } = self.tcp();
+        let tcp = self.counters().tcp();
+        let TcpInfo { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate, .. } = tcp;
         TcpSeen { rtt_us, rcv_rtt_us, retransmits, cwnd, delivery_rate }
     }
 }

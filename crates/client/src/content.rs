@@ -24,7 +24,7 @@ use anyport_proto::transfer::offer::Offer;
 use crate::aside::Aside;
 use crate::error::{Error, ErrorKind, Stopped};
 pub use crate::open_error::OpenError;
-use crate::spent::Spent;
+use crate::spent::{SoFar, Spent};
 
 /// A file to send: examined first, and opened when its turn comes.
 #[derive(Debug, Clone)]
@@ -111,6 +111,7 @@ impl Source {
             grown: false,
             ctime,
             spent: Spent::default(),
+            so_far: SoFar::default(),
             pace: None,
         })
     }
@@ -254,6 +255,7 @@ pub(crate) struct Content {
     /// could have the same time.
     ctime: Option<(i64, i64)>,
     spent: Spent,
+    so_far: SoFar,
     pace: Option<Pace>,
 }
 
@@ -316,6 +318,11 @@ impl Content {
     /// Returns the time that it took so far.
     pub(crate) const fn spent(&self) -> Spent {
         Spent { is_stream: self.size.is_none(), ..self.spent }
+    }
+
+    /// Returns what was read at any later time, and the time that it took.
+    pub(crate) fn so_far(&self) -> SoFar {
+        self.so_far.clone()
     }
 
     /// Continues at `offset`, because the server has the content before it. The whole file is then
@@ -441,11 +448,13 @@ impl Content {
     /// Waits until more than the `moved` bytes are due.
     fn pause(&mut self, moved: u64) {
         self.spent.last = Some(Instant::now());
-        let Some(pace) = &mut self.pace else { return };
-        pace.moved(moved);
-        let began = Instant::now();
-        std::thread::sleep(pace.pause());
-        self.spent.pausing += began.elapsed();
+        if let Some(pace) = &mut self.pace {
+            pace.moved(moved);
+            let began = Instant::now();
+            std::thread::sleep(pace.pause());
+            self.spent.pausing += began.elapsed();
+        }
+        self.so_far.set(self.bytes, self.spent());
     }
 
     /// Fills `buffer`, which must not exceed the rest of the announced size.

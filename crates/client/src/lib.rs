@@ -22,6 +22,7 @@ mod send;
 mod shares;
 mod spent;
 mod stream;
+mod syn;
 mod target;
 mod trace;
 mod walk;

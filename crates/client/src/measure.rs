@@ -8,14 +8,22 @@ use std::time::{Duration, Instant};
 
 use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_trace::{Diagnosis, Direction, Evidence, Limit, Recorder, Remote, TcpTimes, diagnosis};
+use anyport_trace::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes, UnderWay, diagnosis};
 
-use crate::connect::{ConnectOptions, Socket};
-use crate::spent::Spent;
+use crate::connect::{ConnectOptions, Counters, Socket};
+use crate::spent::{Intake, Spent, Work};
 
-/// A transfer that is being measured.
-#[derive(Debug, Clone, Copy)]
+/// A transfer that is being measured. If it does not complete, a trace has what was measured so
+/// far.
+#[derive(Debug)]
 pub(crate) struct Measuring {
+    start: Start,
+    under_way: Option<UnderWay>,
+}
+
+/// A transfer at its beginning.
+#[derive(Debug, Clone, Copy)]
+struct Start {
     /// Its first step.
     began: Instant,
     /// When its connection was open.
@@ -34,8 +42,8 @@ struct State {
 }
 
 impl State {
-    fn of(socket: &Socket) -> Self {
-        Self { tcp: socket.tcp(), tls: socket.tls() }
+    fn of(counters: &Counters) -> Self {
+        Self { tcp: counters.tcp(), tls: counters.tls() }
     }
 }
 
@@ -43,32 +51,92 @@ impl Measuring {
     /// Begins with a connection that is open. Its first transfer includes the time of opening it.
     pub(crate) fn begin(socket: &Socket) -> Self {
         let began = socket.take_began().unwrap_or_else(Instant::now);
-        let opened = Instant::now();
-        Self { began, opened, before: State::of(socket), earlier: Spent::default() }
+        let (opened, before) = (Instant::now(), State::of(&socket.counters()));
+        let start = Start { began, opened, before, earlier: Spent::default() };
+        Self { start, under_way: None }
     }
 
     /// Includes the time of hashing the content in advance.
-    pub(crate) fn after(self, hashed: Option<Spent>) -> Self {
-        Self { earlier: hashed.unwrap_or_default(), ..self }
+    pub(crate) fn after(mut self, hashed: Option<Spent>) -> Self {
+        self.start.earlier = hashed.unwrap_or_default();
+        self
     }
 
-    /// Returns the measurements of an interactive connection, whose bytes the kernel counts.
-    fn both(&self, socket: &Socket) -> Evidence {
-        let moved = |tcp: &TcpInfo| tcp.acked.unwrap_or(0) + tcp.received.unwrap_or(0);
-        let bytes = moved(&socket.tcp()).saturating_sub(moved(&self.before.tcp));
-        self.evidence(Direction::Both, socket, bytes, self.opened)
+    /// Measures what is sent also if it does not complete: `so_far` returns the bytes and their
+    /// time.
+    pub(crate) fn sends(
+        mut self,
+        connect: &ConnectOptions,
+        socket: &Socket,
+        so_far: impl Fn() -> (u64, Spent) + Send + 'static,
+    ) -> Self {
+        let (start, counters) = (self.start, socket.counters());
+        let measure = move || {
+            let (bytes, spent) = so_far();
+            start.sent(&counters, bytes, &spent, None)
+        };
+        self.under_way = connect.trace.as_ref().map(|trace| trace.under_way(measure));
+        self
+    }
+
+    /// Measures what is received also if it does not complete. `is_stream`: whether the output is
+    /// no file.
+    pub(crate) fn receives(
+        mut self,
+        connect: &ConnectOptions,
+        socket: &Socket,
+        intake: &Intake,
+        is_stream: bool,
+    ) -> Self {
+        let (start, counters, intake) = (self.start, socket.counters(), intake.clone());
+        let first = Instant::now();
+        let measure = move || start.received(&counters, first, intake.get(), is_stream);
+        self.under_way = connect.trace.as_ref().map(|trace| trace.under_way(measure));
+        self
     }
 
     /// Returns the measurements of content that was sent, after its receipt.
     pub(crate) fn sent(
-        &self,
+        self,
         socket: &Socket,
         bytes: u64,
         spent: &Spent,
         receipt: Option<&Receipt>,
     ) -> Evidence {
+        self.under_way.into_iter().for_each(UnderWay::complete);
+        self.start.sent(&socket.counters(), bytes, spent, receipt)
+    }
+
+    /// Returns the measurements of content that was received from `first` on.
+    pub(crate) fn received(
+        self,
+        socket: &Socket,
+        first: Instant,
+        work: Work,
+        is_stream: bool,
+    ) -> Evidence {
+        self.under_way.into_iter().for_each(UnderWay::complete);
+        self.start.received(&socket.counters(), first, work, is_stream)
+    }
+}
+
+impl Start {
+    /// Returns the measurements of an interactive connection, whose bytes the kernel counts.
+    fn both(&self, counters: &Counters) -> Evidence {
+        let moved = |tcp: &TcpInfo| tcp.acked.unwrap_or(0) + tcp.received.unwrap_or(0);
+        let bytes = moved(&counters.tcp()).saturating_sub(moved(&self.before.tcp));
+        self.evidence(Direction::Both, counters, bytes, self.opened)
+    }
+
+    fn sent(
+        &self,
+        counters: &Counters,
+        bytes: u64,
+        spent: &Spent,
+        receipt: Option<&Receipt>,
+    ) -> Evidence {
         let first = spent.first.unwrap_or(self.began);
-        let evidence = self.evidence(Direction::Sending, socket, bytes, first);
+        let evidence = self.evidence(Direction::Sending, counters, bytes, first);
         let Spent { reading, hashing, .. } = self.earlier;
         Evidence {
             elapsed: evidence.elapsed + reading + hashing,
@@ -83,19 +151,26 @@ impl Measuring {
         }
     }
 
-    /// Returns the measurements of content that was received; those of the local work are added.
-    pub(crate) fn received(&self, socket: &Socket, bytes: u64, first: Instant) -> Evidence {
-        self.evidence(Direction::Receiving, socket, bytes, first)
+    fn received(
+        &self,
+        counters: &Counters,
+        first: Instant,
+        work: Work,
+        output_is_stream: bool,
+    ) -> Evidence {
+        let Work { bytes, hashing, storing, pausing } = work;
+        let evidence = self.evidence(Direction::Receiving, counters, bytes, first);
+        Evidence { hashing, storing, pausing, output_is_stream, ..evidence }
     }
 
     fn evidence(
         &self,
         direction: Direction,
-        socket: &Socket,
+        counters: &Counters,
         bytes: u64,
         first: Instant,
     ) -> Evidence {
-        let now = State::of(socket);
+        let now = State::of(counters);
         Evidence {
             direction,
             transfers: 1,
@@ -111,29 +186,25 @@ impl Measuring {
 
 /// An interactive connection of a trace. Its measurements are added when it is dropped.
 pub(crate) struct Interactive {
-    trace: Recorder,
-    measuring: Measuring,
-    socket: Socket,
+    /// Before the socket, which it reads when it is dropped.
+    _under_way: UnderWay,
+    _socket: Socket,
 }
 
 impl Interactive {
     /// Begins behind the handshakes; `None` without a trace.
     pub(crate) fn begin(connect: &ConnectOptions, socket: Socket) -> Option<Self> {
-        let trace = connect.trace.clone()?;
-        Some(Self { trace, measuring: Measuring::begin(&socket), socket })
-    }
-}
-
-impl Drop for Interactive {
-    fn drop(&mut self) {
-        self.trace.measured(self.measuring.both(&self.socket));
+        let trace = connect.trace.as_ref()?;
+        let (start, counters) = (Measuring::begin(&socket).start, socket.counters());
+        let under_way = trace.under_way(move || start.both(&counters));
+        Some(Self { _under_way: under_way, _socket: socket })
     }
 }
 
 /// Adds `evidence` to the trace. Returns the diagnosis of a slow transfer whose limit is known.
-pub(crate) fn diagnosed(connect: &ConnectOptions, evidence: Evidence) -> Option<Diagnosis> {
+pub(crate) fn diagnosed(connect: &ConnectOptions, evidence: &Evidence) -> Option<Diagnosis> {
     let slow = (evidence.elapsed >= WORTH_ASKING && evidence.tcp.is_some())
-        .then(|| diagnosis(&evidence))
+        .then(|| diagnosis(evidence))
         .filter(|found| found.main != Limit::Unknown);
     if let Some(trace) = &connect.trace {
         trace.measured(evidence);

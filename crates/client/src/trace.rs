@@ -106,6 +106,11 @@ impl Traced {
         self.add(Side::Client, What::AttemptFailed { address, reason: reason(error) });
     }
 
+    /// The server is about to be asked for the SYN; the trace says if it reports none.
+    pub(crate) fn asks_for_syn(&self) {
+        self.0.tap.asks_for_syn();
+    }
+
     pub(crate) fn note(&self, text: String) {
         self.add(Side::Client, What::Note { text });
     }
@@ -201,8 +206,8 @@ impl Drop for Inner {
     }
 }
 
-/// Records that `error` ended a connection, which another one replaces.
-pub(crate) fn lost(recorder: Option<&Recorder>, error: &Error) {
+/// Records an error after which the command continues: with another connection or another file.
+pub(crate) fn failed(recorder: Option<&Recorder>, error: &Error) {
     if let Some(recorder) = recorder {
         let what = What::Failed { text: reason(error) };
         recorder.add(None, Some(Side::Client), Basis::Observed, what);

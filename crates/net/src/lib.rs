@@ -16,6 +16,7 @@ pub mod reactor;
 pub mod resolve;
 pub mod saved_syn;
 pub mod shared;
+pub mod signals;
 pub mod tcp_info;
 pub mod unix;
 pub mod waiting;

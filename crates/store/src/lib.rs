@@ -33,7 +33,7 @@ pub use directory::{Directory, SavedUpload, Settings};
 pub use hidden::set_modified;
 pub use key::{SourceKey, TransferKey, VersionKey};
 pub use listing::{ListError, Listing};
-pub use local::{LocalError, LocalFile, check_name, check_replaceable, present};
+pub use local::{LocalError, LocalFile, Published, check_name, check_replaceable, present};
 pub use memory::{Memory, Reserve};
 pub use names::not_distinguished;
 pub use partial::PartialFile;

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
 
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_name::{FileName, escaped};
@@ -31,6 +32,15 @@ use crate::{beneath, hashing};
 pub struct LocalFile {
     hidden: Hidden,
     target: PathBuf,
+}
+
+/// A file that was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its path.
+    pub path: PathBuf,
+    /// The time in which the disk was waited for: fsync of the file and of its directory.
+    pub syncing: Duration,
 }
 
 /// The reason why a file cannot be stored at a local path.
@@ -158,7 +168,7 @@ impl LocalFile {
         }
     }
 
-    /// Makes the file durable and visible, with these permissions and time; returns its path.
+    /// Makes the file durable and visible, with these permissions and time.
     ///
     /// # Errors
     /// The name is taken and `on_exists` does not allow another one, or the error of the file
@@ -168,19 +178,23 @@ impl LocalFile {
         mode: Option<u32>,
         mtime: Option<FileTime>,
         on_exists: OnExists,
-    ) -> Result<PathBuf, LocalError> {
+    ) -> Result<Published, LocalError> {
         let file = &self.hidden.file;
         let set = mode.map_or(Ok(()), |mode| set_mode(file, mode));
         warn_once(&MODES, "cannot set the permissions of received files", set);
         let set = mtime.map_or(Ok(()), |mtime| set_modified(file, mtime));
         warn_once(&TIMES, "cannot set the times of received files", set);
+        let began = Instant::now();
         disk::sync(file).map_err(|error| self.failed("sync", error))?;
-        let published = self.rename(on_exists)?;
+        let mut syncing = began.elapsed();
+        let path = self.rename(on_exists)?;
+        let began = Instant::now();
         // The file is complete and has its name, so an error is none of the transfer.
         let synced = readable(&self.hidden.directory).and_then(disk::sync).map(drop);
         let consequence = "cannot sync the directory: received files may be lost in a crash";
         warn_once(&SYNCS, consequence, synced);
-        Ok(published)
+        syncing += began.elapsed();
+        Ok(Published { path, syncing })
     }
 
     fn rename(&self, on_exists: OnExists) -> Result<PathBuf, LocalError> {
@@ -335,7 +349,9 @@ mod tests {
             };
             part(b"given up").discard();
             assert_eq!(names(folder.path()), [""; 0]);
-            let published = |content, on_exists| part(content).publish(None, None, on_exists);
+            let published = |content, on_exists| {
+                part(content).publish(None, None, on_exists).map(|published| published.path)
+            };
             assert_eq!(published(b"first", OnExists::Error).unwrap(), target);
             let refused = published(b"second", OnExists::Error);
             assert!(matches!(refused, Err(LocalError::Exists(_))), "{refused:?}");

@@ -41,13 +41,13 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "net",
-        "capture saved_syn blocking unix congestion keepalive linger pace prefixed queues resolve \
-         address path shared tcp_info waiting copy dial listen reactor",
+        "capture saved_syn signals blocking unix congestion keepalive linger pace prefixed queues \
+         resolve address path shared tcp_info waiting copy dial listen reactor",
     ),
     (
         "trace",
-        "segment event sample diagnosis redact recorder codec syn decode pcap tcp tap explain \
-         render",
+        "segment event sample diagnosis redact kept recorder codec syn decode pcap tcp tap \
+         explain render",
     ),
     ("tls", "fingerprint known_hosts machine stream untrusted certificate identity client server"),
     (
@@ -58,8 +58,8 @@ const MODULES: [(&str, &str); 12] = [
     ),
     (
         "client",
-        "aside target keys proxy error capture trace async_stream stream spent open_error content \
-         connect measure attempts walk channel http send download chat cat shares probe",
+        "aside target keys proxy error capture trace async_stream stream syn spent open_error \
+         content connect measure attempts walk channel http send download chat cat shares probe",
     ),
     ("console", "values choices exit failure print"),
     (

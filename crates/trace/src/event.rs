@@ -202,6 +202,25 @@ pub enum What {
         /// The error.
         text: String,
     },
+    /// Work of the end that records, which explains a pause: the file was hashed.
+    Hashed {
+        /// Bytes that were hashed.
+        bytes: u64,
+    },
+    /// The received file was stored: written out, renamed and synced to disk.
+    Stored {
+        /// Size of the file.
+        bytes: u64,
+        /// The part of the time in which the disk was waited for (fsync).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sync: Option<Time>,
+    },
+    /// Events that the trace leaves out, as there are more than [`crate::Limits::events`]: those
+    /// before and after them are kept.
+    Gap {
+        /// How many.
+        events: u64,
+    },
     /// A remark about the trace: what it lacks, and why.
     Note {
         /// One sentence.

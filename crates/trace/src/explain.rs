@@ -140,6 +140,21 @@ pub(crate) fn explain(what: &What) -> Explanation {
             "The command or the connection ended here. What is retried and what is kept depends on \
              the kind of error.",
         ),
+        What::Hashed { .. } => says(
+            "docs/RESUME.md",
+            "Content of an earlier attempt was hashed together with the rest, so the digest is \
+             that of the whole file.",
+        ),
+        What::Stored { .. } => says(
+            "fsync(2)",
+            "The file got its name, and fsync waited until the disk has it: after a crash of this \
+             machine it is still whole.",
+        ),
+        What::Gap { .. } => says(
+            "docs/trace.md",
+            "The trace keeps the first half and the latest half of its events; --events keeps \
+             more.",
+        ),
         What::Note { .. } => {
             says("docs/trace.md", "A remark about the trace itself: what it lacks, and why.")
         }

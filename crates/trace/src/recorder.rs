@@ -1,20 +1,24 @@
 //! The recorder of a trace, and its taps at connections.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnosis::{Diagnosis, Evidence, diagnosis};
-use crate::event::{Basis, Event, Side, Time, TlsMessage, What};
+use crate::diagnosis::{Diagnosis, Direction, Ended, Evidence, concluded, diagnosis};
+use crate::event::{Basis, Event, Side, Time, What};
+use crate::kept::{Kept, Room};
 use crate::redact::Secrets;
 use crate::sample::Sample;
 
 /// Limits of a trace.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Maximum number of events, of 2 KiB on average; further ones are counted only.
+    /// Maximum number of events, of 2 KiB on average.
+    ///
+    /// Of more, the first and the latest ones are kept, and those between them are counted.
     pub events: usize,
     /// Maximum number of samples; when they are full, every other one is removed.
     pub samples: usize,
@@ -73,19 +77,60 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     trace: Trace,
+    events: Kept,
     /// Captured segments, apart from the other events, which cannot displace them.
     segments: Vec<Event>,
     connections: u32,
     /// The sum of all transfers.
     evidence: Option<Evidence>,
+    /// Whether one of them is complete.
+    is_any_complete: bool,
+    /// What was measured so far of transfers under way, by their numbers.
+    under_way: BTreeMap<u64, SoFar>,
+    transfers: u64,
+    /// How the command ended, if it did not complete, and in words.
+    ended: Option<(Ended, String)>,
     /// Connections whose client asked for its SYN, which the server did not report yet.
     syns: Vec<u32>,
     secrets: Secrets,
     sampled: BTreeMap<u32, Sampled>,
     /// How often samples were thinned.
     halvings: u32,
-    /// Memory of the events, without those of segments.
-    bytes: usize,
+}
+
+/// Returns what was measured so far of a transfer.
+struct SoFar(Box<dyn Fn() -> Evidence + Send>);
+
+impl fmt::Debug for SoFar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SoFar")
+    }
+}
+
+/// A transfer under way.
+///
+/// Dropped before [`Self::complete`], what was measured so far counts; so it does if the trace ends
+/// before.
+#[derive(Debug)]
+pub struct UnderWay {
+    recorder: Recorder,
+    number: u64,
+}
+
+impl UnderWay {
+    /// Ends a complete transfer, whose measurements are added by [`Recorder::measured`].
+    pub fn complete(self) {
+        self.recorder.state().under_way.remove(&self.number);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let so_far = self.recorder.state().under_way.remove(&self.number);
+        if let Some(SoFar(measure)) = so_far {
+            self.recorder.add_part(&measure());
+        }
+    }
 }
 
 /// The samples of a connection.
@@ -132,40 +177,46 @@ impl Recorder {
         self.push(event);
     }
 
-    /// Records an event, without its secrets; returns its number unless the trace is full.
-    pub(crate) fn push(&self, mut event: Event) -> Option<usize> {
+    /// Records an event, without its secrets; returns its number.
+    pub(crate) fn push(&self, mut event: Event) -> usize {
         let mut state = self.state();
-        let segments = if state.trace.header.captured { self.max_segments() } else { 0 };
-        let number = state.trace.events.len();
-        let bytes = state.bytes.saturating_add(weight(&event.what));
-        let is_full = number >= self.0.limits.events.saturating_sub(segments);
-        if is_full || bytes > self.max_bytes() {
-            state.trace.left_out += 1;
-            return None;
-        }
-        state.bytes = bytes;
+        let room = self.room(&state);
         state.secrets.clean(&mut event.what);
-        state.trace.events.push(event);
-        Some(number)
+        state.events.push(event, room)
     }
 
-    /// Changes an event by its number, without adding text of a peer.
+    /// Changes an event by its number, if it is kept, without adding text of a peer.
     pub(crate) fn amend(&self, number: usize, change: impl FnOnce(&mut Event)) {
+        let mut state = self.state();
+        let room = self.room(&state);
         // A finished trace has no events to change.
-        if let Some(event) = self.state().trace.events.get_mut(number) {
-            change(event);
-        }
+        state.events.change(number, room, change);
     }
 
-    /// Changes an event by its number, and removes its secrets.
+    /// Changes an event by its number, if it is kept, and removes its secrets.
     pub(crate) fn amend_text(&self, number: usize, change: impl FnOnce(&mut Event)) {
-        let State { trace, secrets, bytes, .. } = &mut *self.state();
-        if let Some(event) = trace.events.get_mut(number) {
-            let others = bytes.saturating_sub(weight(&event.what));
+        let mut state = self.state();
+        let room = self.room(&state);
+        let State { events, secrets, .. } = &mut *state;
+        events.change(number, room, |event| {
             change(event);
-            *bytes = others.saturating_add(weight(&event.what));
             secrets.clean(&mut event.what);
-        }
+        });
+    }
+
+    /// Returns whether the trace still has the event of this number.
+    pub(crate) fn has(&self, number: usize) -> bool {
+        self.state().events.get(number).is_some()
+    }
+
+    /// The room for events that are no segments.
+    fn room(&self, state: &State) -> Room {
+        let Limits { events, payload, .. } = self.0.limits;
+        let segments = if state.trace.header.captured { self.max_segments() } else { 0 };
+        // An escaped byte has up to 4 characters.
+        let bytes =
+            events.saturating_mul(BYTES_PER_EVENT.saturating_add(payload.saturating_mul(4)));
+        Room { events: events.saturating_sub(segments), bytes }
     }
 
     /// Removes `secret` from all text of the trace: a token, the key of a pipe, the ID of a share.
@@ -184,7 +235,7 @@ impl Recorder {
     /// Returns the port of the client of a connection.
     pub(crate) fn port_of(&self, connection: u32) -> Option<u16> {
         let state = self.state();
-        state.trace.events.iter().find_map(|event| match &event.what {
+        state.events.iter().find_map(|event| match &event.what {
             What::Connected { local, .. } if event.connection == Some(connection) => {
                 local.rsplit(':').next()?.parse().ok()
             }
@@ -240,13 +291,6 @@ impl Recorder {
         }
     }
 
-    /// Maximum memory of the events.
-    fn max_bytes(&self) -> usize {
-        let Limits { events, payload, .. } = self.0.limits;
-        // An escaped byte has up to 4 characters.
-        events.saturating_mul(BYTES_PER_EVENT.saturating_add(payload.saturating_mul(4)))
-    }
-
     /// Maximum number of segments: half of the events.
     fn max_segments(&self) -> usize {
         (self.0.limits.events / 2).max(1)
@@ -282,12 +326,45 @@ impl Recorder {
         }
     }
 
-    /// Adds the measurements of one transfer, from which [`Recorder::finish`] makes a diagnosis.
-    pub fn measured(&self, evidence: Evidence) {
-        match &mut self.state().evidence {
-            Some(whole) => whole.add(&evidence),
-            none => *none = Some(evidence),
+    /// Adds the measurements of a complete transfer, from which [`Recorder::finish`] makes a
+    /// diagnosis.
+    pub fn measured(&self, evidence: &Evidence) {
+        self.state().is_any_complete = true;
+        self.add_evidence(evidence);
+    }
+
+    /// Adds the measurements of a transfer that did not complete, if there was content.
+    fn add_part(&self, evidence: &Evidence) {
+        if evidence.bytes > 0 || evidence.direction == Direction::Both {
+            self.add_evidence(evidence);
         }
+    }
+
+    fn add_evidence(&self, evidence: &Evidence) {
+        match &mut self.state().evidence {
+            Some(whole) => whole.add(evidence),
+            none => *none = Some(evidence.clone()),
+        }
+    }
+
+    /// Begins a transfer; `so_far` is called if it does not complete, perhaps by another thread.
+    pub fn under_way(&self, so_far: impl Fn() -> Evidence + Send + 'static) -> UnderWay {
+        let mut state = self.state();
+        state.transfers += 1;
+        let number = state.transfers;
+        state.under_way.insert(number, SoFar(Box::new(so_far)));
+        UnderWay { recorder: self.clone(), number }
+    }
+
+    /// Records that the command did not complete.
+    pub fn ended(&self, ended: Ended, text: &str) {
+        self.add(None, None, Basis::Observed, What::Failed { text: text.to_owned() });
+        self.state().ended.get_or_insert_with(|| (ended, text.to_owned()));
+    }
+
+    /// Returns the number of connections so far, with those that were not established.
+    pub fn connections(&self) -> u32 {
+        self.state().connections
     }
 
     /// Counts a connection; returns its number.
@@ -299,14 +376,20 @@ impl Recorder {
 
     /// Ends the trace, with its events by time.
     ///
-    /// The diagnosis is that of all transfers together.
+    /// The diagnosis is that of all transfers together, also of those under way.
     pub fn finish(&self) -> Trace {
+        let under_way = std::mem::take(&mut self.state().under_way);
+        under_way.into_values().for_each(|SoFar(measure)| self.add_part(&measure()));
         let mut state = self.state();
         let mut trace = std::mem::take(&mut state.trace);
+        let events = std::mem::take(&mut state.events);
+        trace.left_out += events.left_out() as u64;
+        trace.events = events.into_events();
         trace.events.append(&mut state.segments);
         let latest = std::mem::take(&mut state.sampled);
         trace.samples.extend(latest.into_values().filter_map(|sampled| sampled.latest));
-        let whole = state.evidence.take();
+        let (mut whole, is_any_complete) = (state.evidence.take(), state.is_any_complete);
+        let mut ended = state.ended.take();
         let at = trace.events.iter().map(|event| event.at).max().unwrap_or_default();
         trace.events.extend(std::mem::take(&mut state.syns).into_iter().map(|number| {
             let what = What::Note { text: NO_SYN.to_owned() };
@@ -315,13 +398,17 @@ impl Recorder {
         }));
         // A secret may be in events before the one that shows what it is.
         trace.events.iter_mut().for_each(|event| state.secrets.clean(&mut event.what));
+        ended.iter_mut().for_each(|(_, text)| state.secrets.clean_text(text));
         drop(state);
         trace.events.sort_by_key(|event| event.at);
         trace.samples.sort_by_key(|sample| sample.at);
-        trace.diagnosis = whole.map(|mut whole| {
+        if let Some(whole) = &mut whole {
             whole.samples.clone_from(&trace.samples);
-            diagnosis(&whole)
-        });
+        }
+        trace.diagnosis = match ended {
+            Some(ended) => Some(concluded(whole.as_ref(), is_any_complete, ended)),
+            None => whole.as_ref().map(diagnosis),
+        };
         trace
     }
 
@@ -330,38 +417,8 @@ impl Recorder {
     }
 }
 
-/// The memory of an event: that of its text, which a peer determines.
-fn weight(what: &What) -> usize {
-    let of_texts = |texts: &[String]| texts.iter().map(|text| TEXT + text.len()).sum();
-    let of_fields = |fields: &[(String, String)]| -> usize {
-        fields.iter().map(|(name, value)| 2 * TEXT + name.len() + value.len()).sum()
-    };
-    let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let text: usize = match what {
-        What::Resolved { host, addresses } => host.len() + of_texts(addresses),
-        What::TlsMessage(message) => {
-            let TlsMessage { name, server_name, alpn, suites, .. } = message;
-            name.len() + of(server_name) + of_texts(alpn) + of_texts(suites)
-        }
-        What::TlsDone { certificate, .. } => {
-            certificate.as_ref().map_or(0, |certificate| of_texts(&certificate.names))
-        }
-        What::Head { start, fields } => start.len() + of_fields(fields),
-        What::WebSocketAccept { received, .. } => received.len(),
-        What::Frame(frame) => of(&frame.text) + of(&frame.payload),
-        What::Http2(frame) => of_fields(&frame.values) + of(&frame.payload),
-        What::Line { text } | What::Failed { text } | What::Note { text } => text.len(),
-        What::Content { payload, .. } => of(payload),
-        _ => 0,
-    };
-    size_of::<Event>() + text
-}
-
 /// Average memory of an event, beside payloads that were asked for.
 const BYTES_PER_EVENT: usize = 2048;
-
-/// Memory of a text beside its bytes.
-const TEXT: usize = size_of::<String>();
 
 /// Maximum number of connections that may have a note about their SYN.
 const MAX_SYNS: usize = 64;
@@ -388,12 +445,93 @@ mod tests {
     #[test]
     fn long_events_fill_a_trace_before_their_number_does() {
         let recorder = Recorder::new(Limits { events: 100, ..Limits::default() });
-        for _ in 0..100 {
-            let text = "x".repeat(64 * 1024);
+        for number in 0..100 {
+            let text = format!("{number:05}").repeat(64 * 1024 / 5);
             recorder.add(None, None, Basis::Observed, What::Line { text });
         }
         let trace = recorder.finish();
-        assert_eq!((trace.events.len(), trace.left_out), (3, 97));
+        // Together they may have 200 KiB.
+        let kept = trace.events.len() - 1;
+        assert_eq!(kept, 3);
+        assert_eq!(trace.left_out, 100 - kept as u64);
+        let begins = |event: Option<&Event>, number: &str| match event.map(|event| &event.what) {
+            Some(What::Line { text }) => assert!(text.starts_with(number), "{text}"),
+            other => panic!("{other:?}"),
+        };
+        begins(trace.events.first(), "00000");
+        begins(trace.events.last(), "00099");
+    }
+
+    #[test]
+    fn the_part_of_a_transfer_counts_once_and_a_complete_one_by_its_own_measurements() {
+        let part =
+            |bytes| Evidence { bytes, elapsed: Duration::from_secs(1), ..Evidence::default() };
+        let recorder = Recorder::new(Limits::default());
+        let complete = recorder.under_way(move || part(1));
+        drop(recorder.under_way(move || part(10)));
+        let _under_way = recorder.under_way(move || part(100));
+        // Without content it is none.
+        drop(recorder.under_way(move || part(0)));
+        complete.complete();
+        recorder.measured(&part(1000));
+        recorder.secret("secret");
+        recorder.ended(Ended::Interrupted, "interrupted by a secret");
+        recorder.ended(Ended::Lost, "a later one");
+        let diagnosis = recorder.finish().diagnosis.unwrap();
+        assert_eq!(diagnosis.ended, Some(Ended::Interrupted));
+        let evidence = &diagnosis.evidence;
+        assert_eq!(evidence[0], "interrupted by a [redacted]");
+        assert_eq!(evidence[1], "transferred 1110 bytes of content before");
+    }
+
+    /// The receipt and the end of a long transfer are among the latest events.
+    #[test]
+    fn a_long_trace_has_its_beginning_and_its_end() {
+        for captured in [false, true] {
+            let recorder = Recorder::new(Limits { events: 20, ..Limits::default() });
+            if captured {
+                recorder.captures();
+            }
+            let tap = crate::Tap::new(&recorder, Side::Client, crate::Protocol::Preface);
+            for number in 0..1000 {
+                let text = format!("ANYPORT/1 PUT {number} size=1\n.END\n");
+                text.as_bytes().chunks(3).for_each(|piece| tap.sent(piece));
+                tap.received(format!("ANYPORT/1 RECEIPT bytes={number}\n").as_bytes());
+            }
+            tap.add(Some(Side::Client), Basis::Observed, What::Fin);
+            let trace = recorder.finish();
+            let kept = if captured { 10 } else { 20 };
+            assert_eq!(trace.events.len(), kept);
+            assert_eq!(trace.left_out, 4001 - (kept as u64 - 1));
+            let gaps: Vec<_> =
+                trace.events.iter().filter(|e| matches!(e.what, What::Gap { .. })).collect();
+            assert_eq!(gaps.len(), 1);
+            assert_eq!(gaps[0].what, What::Gap { events: trace.left_out });
+            assert_eq!(trace.events.last().unwrap().what, What::Fin);
+            let receipt = |event: &Event| match &event.what {
+                What::Line { text } => text.starts_with("ANYPORT/1 RECEIPT bytes=999"),
+                _ => false,
+            };
+            assert!(trace.events.iter().any(receipt), "{:?}", trace.events);
+        }
+    }
+
+    /// Its event may be left out while it grows.
+    #[test]
+    fn content_is_counted_also_after_its_event_was_left_out() {
+        let recorder = Recorder::new(Limits { events: 10, ..Limits::default() });
+        let tap = crate::Tap::new(&recorder, Side::Client, crate::Protocol::Preface);
+        for _ in 0..5 {
+            recorder.add(None, None, Basis::Observed, What::Note { text: String::new() });
+        }
+        tap.sent(b"content without a line");
+        for _ in 0..100 {
+            recorder.add(None, None, Basis::Observed, What::Note { text: String::new() });
+        }
+        tap.sent(&[0; 7]);
+        let trace = recorder.finish();
+        let is_content = |event: &&Event| matches!(event.what, What::Content { bytes: 7, .. });
+        assert_eq!(trace.events.iter().filter(is_content).count(), 1, "{:?}", trace.events);
     }
 
     #[test]

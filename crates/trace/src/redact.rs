@@ -19,8 +19,9 @@ const MAX_SECRETS: usize = 64;
 /// is: it may be a usual word.
 const SHORTEST: usize = 4;
 
-/// Maximum size of a text in a trace; renderings show far less.
-const MAX_TEXT: usize = 8 * 1024;
+/// Maximum size of a text in a trace: that of a decoded element, so a receipt is whole. All texts
+/// together are bounded by the recorder, and renderings show far less.
+const MAX_TEXT: usize = 64 * 1024;
 
 /// The secrets of a trace that were seen or given so far.
 #[derive(Debug, Default)]
@@ -67,6 +68,8 @@ impl Secrets {
         if text.len() > MAX_TEXT {
             text.truncate(text.floor_char_boundary(MAX_TEXT));
             text.push('…');
+            // What was cut is counted no more.
+            text.shrink_to_fit();
         }
     }
 
@@ -293,6 +296,9 @@ fn each_text(what: &mut What, change: &mut dyn FnMut(&mut String)) {
         | What::Syn(_)
         | What::TlsRecords { .. }
         | What::Content { .. }
+        | What::Hashed { .. }
+        | What::Stored { .. }
+        | What::Gap { .. }
         | What::Fin
         | What::Reset => {}
     }

@@ -1,9 +1,10 @@
-//! The SYN of a client as its anyport server reports it: in the HTTP field `Anyport-Syn` and in the
-//! line `ANYPORT/1 SYN`.
+//! The SYN of a client as its anyport server reports it: in the HTTP field `Anyport-Syn`, in the
+//! line `ANYPORT/1 SYN`, and in a pong of bare frames.
 
 use std::fmt;
 use std::str::FromStr;
 
+use anyport_proto::ws::candidate::SYN_PING;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -44,13 +45,43 @@ impl ReportedSyn {
     }
 }
 
+impl ReportedSyn {
+    /// Returns the payload of the pong that reports it to a client of bare frames: binary, as a
+    /// control frame has at most 125 bytes (RFC 6455 §5.5).
+    #[must_use]
+    pub fn to_pong(&self) -> Vec<u8> {
+        let value: &[u8] = match self {
+            Self::Bytes(bytes) if SYN_PING.len() + 1 + bytes.len() <= MAX_CONTROL => bytes,
+            Self::Proxied => PROXIED.as_bytes(),
+            Self::Bytes(_) | Self::None => NONE.as_bytes(),
+        };
+        [SYN_PING, b" ", value].concat()
+    }
+
+    /// Parses the payload of a pong; `None` if it is another one.
+    pub(crate) fn of_pong(payload: &[u8]) -> Option<Self> {
+        let value = payload.strip_prefix(SYN_PING)?.strip_prefix(b" ")?;
+        Some(match value {
+            _ if value == PROXIED.as_bytes() => Self::Proxied,
+            _ if value == NONE.as_bytes() => Self::None,
+            _ => Self::Bytes(value.to_owned()),
+        })
+    }
+}
+
+const PROXIED: &str = "proxied";
+const NONE: &str = "none";
+
+/// Maximum payload of a control frame.
+const MAX_CONTROL: usize = 125;
+
 impl fmt::Display for ReportedSyn {
     /// A byte sequence or a token of RFC 8941 §3.3.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(f, ":{}:", STANDARD.encode(bytes)),
-            Self::Proxied => f.write_str("proxied"),
-            Self::None => f.write_str("none"),
+            Self::Proxied => f.write_str(PROXIED),
+            Self::None => f.write_str(NONE),
         }
     }
 }
@@ -68,8 +99,8 @@ impl FromStr for ReportedSyn {
 
     fn from_str(text: &str) -> Result<Self, NotReported> {
         match text.trim() {
-            "proxied" => Ok(Self::Proxied),
-            "none" => Ok(Self::None),
+            PROXIED => Ok(Self::Proxied),
+            NONE => Ok(Self::None),
             text => {
                 let inner = text.strip_prefix(':').and_then(|text| text.strip_suffix(':'));
                 let inner = inner.filter(|inner| inner.len() <= LONGEST);
@@ -82,9 +113,12 @@ impl FromStr for ReportedSyn {
 
 /// Returns the event of what a server reported to a client with this port; `None` if there is
 /// nothing to say.
-pub(crate) fn syn_event(text: &str, port: Option<u16>) -> Option<What> {
+pub(crate) fn syn_event(
+    reported: Result<ReportedSyn, NotReported>,
+    port: Option<u16>,
+) -> Option<What> {
     let note = |text: &str| Some(What::Note { text: text.to_owned() });
-    match text.parse() {
+    match reported {
         Ok(ReportedSyn::Bytes(bytes)) => match Syn::decode(&bytes) {
             Some(syn) if port.is_some_and(|port| !syn.source.ends_with(&format!(":{port}"))) => {
                 note(
@@ -118,7 +152,24 @@ mod tests {
         for other in ["", ":", ":RQA=", "RQA=", ":!:", "?1"] {
             assert_eq!(other.parse::<ReportedSyn>(), Err(NotReported), "{other}");
         }
-        assert!(matches!(syn_event(":RQA=:", None), Some(What::Note { .. })), "cut headers");
-        assert_eq!(syn_event("none", None), None);
+        let cut = syn_event(":RQA=:".parse(), None);
+        assert!(matches!(cut, Some(What::Note { .. })), "{cut:?}");
+        assert_eq!(syn_event("none".parse(), None), None);
+    }
+
+    #[test]
+    fn a_pong_reports_a_syn_in_a_control_frame() {
+        // The longest headers of IPv6 and TCP.
+        let longest = ReportedSyn::Bytes(vec![0x60; 100]);
+        for reported in [longest, ReportedSyn::Proxied, ReportedSyn::None] {
+            let payload = reported.to_pong();
+            assert!(payload.len() <= MAX_CONTROL, "{payload:?}");
+            assert_eq!(ReportedSyn::of_pong(&payload), Some(reported));
+        }
+        let too_long = ReportedSyn::Bytes(vec![0x60; 112]).to_pong();
+        assert_eq!(ReportedSyn::of_pong(&too_long), Some(ReportedSyn::None));
+        for other in [&b""[..], b"anyport/1", b"anyport/1 syn", b"anyport/1 synonym"] {
+            assert_eq!(ReportedSyn::of_pong(other), None);
+        }
     }
 }

@@ -43,6 +43,13 @@ impl Tap {
         &self.recorder
     }
 
+    /// Records that the client asks the server for its SYN.
+    ///
+    /// If none is reported, the trace says so.
+    pub fn asks_for_syn(&self) {
+        self.recorder.asks_for_syn(self.number);
+    }
+
     /// Records an event of this connection that happens now.
     pub fn add(&self, from: Option<Side>, basis: Basis, what: What) {
         self.recorder.add(Some(self.number), from, basis, what);

@@ -3,10 +3,13 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 pub(super) use anyport_client::RESUME_HINT as RESUMES;
 use anyport_console::{Exit, Failure, to_stderr};
+use anyport_net::signals::end_by;
 use anyport_proto::visible::make_visible;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::Signal;
@@ -64,51 +67,83 @@ pub(super) fn on_interrupt(
         if let Some(resume) = resume {
             to_stderr(&format!("hint: {resume}"));
         }
-        if let Some(finish) = BEFORE_LEAVING.get() {
-            finish();
-        }
+        before_end(Signal::INT);
         leave(Exit::Interrupted as i32);
     });
     Ok(())
 }
 
-/// Makes SIGTERM and SIGHUP end the process as Ctrl-C does, with their own exit codes.
-pub(super) fn on_termination() -> Result<(), Failure> {
+/// Makes SIGTERM, SIGHUP and perhaps SIGINT end the process as without a handler, after what
+/// [`before_leaving`] asks for; the second one ends it immediately.
+pub(super) fn on_termination(also_interrupt: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot handle SIGTERM")?;
-    let entered = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let is_ignored = ignored_signals() & 1 << (Signal::HUP.as_raw() - 1) != 0;
-    let hangup = (!is_ignored).then(|| signal(SignalKind::hangup()));
-    let mut hangup = hangup.transpose().context("cannot handle SIGHUP")?;
-    drop(entered);
+    let runtime = runtime.context("cannot handle signals")?;
+    let (signals, mut arrived) = tokio::sync::mpsc::channel(1);
+    let ignored = ignored_signals();
+    for (handled, is_wanted) in
+        [(Signal::TERM, true), (Signal::HUP, true), (Signal::INT, also_interrupt)]
+    {
+        if !is_wanted || ignored & 1 << (handled.as_raw() - 1) != 0 {
+            continue;
+        }
+        let _entered = runtime.enter();
+        let mut next = signal(SignalKind::from_raw(handled.as_raw()))
+            .with_context(|| format!("cannot handle {}", name(handled)))?;
+        let signals = signals.clone();
+        runtime.spawn(async move {
+            while next.recv().await.is_some() && signals.send(handled).await.is_ok() {}
+        });
+    }
     std::thread::spawn(move || {
-        let number = runtime.block_on(async {
-            let hung_up = async {
-                match &mut hangup {
-                    Some(hangup) => hangup.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                _ = terminate.recv() => Signal::TERM.as_raw(),
-                _ = hung_up => Signal::HUP.as_raw(),
+        let Some(signal) = runtime.block_on(arrived.recv()) else { return };
+        // The output may wait for its reader.
+        std::thread::spawn(move || {
+            if let Some(again) = runtime.block_on(arrived.recv()) {
+                leave_by(again);
             }
         });
-        if let Some(finish) = BEFORE_LEAVING.get() {
-            finish();
-        }
-        leave(128 + number);
+        before_end(signal);
+        leave_by(signal);
     });
     Ok(())
 }
 
-/// Calls `finish` before a signal ends the process.
-pub(super) fn before_leaving(finish: impl Fn() + Send + Sync + 'static) {
+/// Calls `finish` with its name before a signal ends the process.
+pub(super) fn before_leaving(finish: impl Fn(&'static str) + Send + Sync + 'static) {
     let _ = BEFORE_LEAVING.set(Box::new(finish));
 }
 
-static BEFORE_LEAVING: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+fn before_end(signal: Signal) {
+    // Another signal does not wait for the output either.
+    if let (Some(finish), false) = (BEFORE_LEAVING.get(), ENDING.swap(true, Ordering::Relaxed)) {
+        finish(name(signal));
+    }
+}
+
+/// Whether a signal was handled before.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+const fn name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::INT => "SIGINT",
+        Signal::TERM => "SIGTERM",
+        _ => "SIGHUP",
+    }
+}
+
+static BEFORE_LEAVING: OnceLock<Box<dyn Fn(&'static str) + Send + Sync>> = OnceLock::new();
+
+/// Ends the process by `signal`.
+fn leave_by(signal: Signal) -> ! {
+    // It ends this thread too, unless it cannot be sent.
+    if end_by(signal).is_ok() {
+        std::thread::sleep(DELIVERY);
+    }
+    leave(128 + signal.as_raw())
+}
+
+/// Maximum time for a signal to end the process.
+const DELIVERY: Duration = Duration::from_secs(1);
 
 #[expect(
     clippy::exit,

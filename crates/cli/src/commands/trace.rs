@@ -15,7 +15,8 @@ use anyport_console::{Exit, Failure, reason, stdout, to_stderr};
 use anyport_net::waiting::Waiting;
 use anyport_trace::render::{self, TextOptions};
 use anyport_trace::{
-    Basis, Diagnosis, Header, Limit, Limits, PcapWriter, Recorder, Trace, What, redact_command,
+    Basis, Diagnosis, Ended, Header, Limit, Limits, PcapWriter, Recorder, Trace, What,
+    redact_command,
 };
 use rustix::fs::OFlags;
 use rustix::termios::tcgetwinsize;
@@ -62,10 +63,16 @@ pub(crate) fn run(
         UnderWay { recorder: recorder.clone(), header, output, capture: capture.clone() };
     let running = Running(Arc::new(Mutex::new(Some(under_way))));
     let interrupted = running.clone();
-    progress::before_leaving(move || interrupted.finish(None));
-    progress::on_termination()?;
+    progress::before_leaving(move |signal| interrupted.finish(&End::Signal(signal)));
+    // Without a trace these commands do not handle Ctrl-C.
+    let is_unhandled = match command {
+        Traced::Send(_) => false,
+        Traced::Get(get) => get.pipe.is_some(),
+        Traced::Chat(_) | Traced::Cat(_) => true,
+    };
+    progress::on_termination(is_unhandled)?;
     let done = execute(command, json, recorder, capture, verbose);
-    running.finish(done.as_ref().err());
+    running.finish(&done.as_ref().map_or_else(End::Failure, |_| End::Complete));
     done
 }
 
@@ -88,19 +95,14 @@ fn execute(
             get.pipe.iter().for_each(|key| recorder.secret(key.as_str()));
             let connect = &mut get.connection.connect;
             (connect.trace, connect.capture) = (Some(recorder), capture);
-            if get.pipe.is_some() {
-                progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
-            }
             super::get::run(get, verbose)
         }
         Traced::Chat(chat) => {
             (chat.connect.trace, chat.connect.capture) = (Some(recorder), capture);
-            progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
             super::chat::run(chat)
         }
         Traced::Cat(cat) => {
             (cat.connect.trace, cat.connect.capture) = (Some(recorder), capture);
-            progress::on_interrupt(&indicatif::ProgressBar::hidden(), None)?;
             super::cat::run(cat)
         }
     }
@@ -145,7 +147,49 @@ fn read(path: &Path) -> Result<Trace, Failure> {
     trace.map_err(|error| Failure::from(anyhow!(error).context(named())))
 }
 
-/// A trace under way. It is finished once: after the command, or at Ctrl-C.
+/// How the traced command ended.
+enum End<'a> {
+    Complete,
+    Failure(&'a Failure),
+    /// By the signal of this name.
+    Signal(&'static str),
+}
+
+impl End<'_> {
+    /// Returns how it ended, and the reason; `None` if it is complete.
+    fn described(&self) -> Option<(Ended, String)> {
+        match self {
+            Self::Complete => None,
+            Self::Signal(name) => Some((Ended::Interrupted, format!("interrupted by {name}"))),
+            Self::Failure(failure) => {
+                let error = failure.error.as_ref();
+                let is_timeout = |error: &(dyn std::error::Error + 'static)| {
+                    let error = error.downcast_ref::<io::Error>();
+                    error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+                };
+                let client = failure.error.downcast_ref::<anyport_client::Error>();
+                let ended = match failure.exit {
+                    Exit::ConnectionLost
+                        if client.is_some_and(anyport_client::Error::is_timeout)
+                            || failure.error.chain().any(is_timeout) =>
+                    {
+                        Ended::TimedOut
+                    }
+                    Exit::ConnectionLost => Ended::Lost,
+                    Exit::Refused => Ended::Refused,
+                    Exit::Unreachable => Ended::Unreachable,
+                    Exit::Untrusted => Ended::Untrusted,
+                    Exit::Mismatch => Ended::Mismatch,
+                    Exit::Interrupted => Ended::Interrupted,
+                    Exit::Done | Exit::Failed | Exit::Usage => Ended::Local,
+                };
+                Some((ended, reason(error)))
+            }
+        }
+    }
+}
+
+/// A trace under way. It is finished once: after the command, or at a signal.
 #[derive(Clone)]
 struct Running(Arc<Mutex<Option<UnderWay>>>);
 
@@ -157,24 +201,28 @@ struct UnderWay {
 }
 
 impl Running {
-    fn finish(&self, failure: Option<&Failure>) {
+    fn finish(&self, end: &End<'_>) {
         // Held while it is written: the process may end only after that.
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(UnderWay { recorder, header, output, capture }) = running.take() else { return };
         if let Some(Err(error)) = capture.map(|capture| capture.finish()) {
             to_stderr(&format!("error: cannot write the packets: {error}"));
         }
-        if let Some(failure) = failure {
-            let text = reason(failure.error.as_ref());
-            recorder.add(None, None, Basis::Observed, What::Failed { text });
+        if matches!(end, End::Failure(_)) && recorder.connections() == 0 {
+            // A mistake in the command line, or a file that is missing: there is nothing to show.
+            return output.discard();
+        }
+        if let Some((ended, text)) = end.described() {
+            recorder.ended(ended, &text);
         }
         let mut trace = Trace { header, ..recorder.finish() };
         // The last line of JSON is always one.
         trace.diagnosis.get_or_insert_with(|| Diagnosis {
             main: Limit::Unknown,
+            ended: None,
             share: None,
             direction: None,
-            evidence: vec!["nothing was measured".to_owned()],
+            evidence: vec!["no content was transferred".to_owned()],
             advice: None,
         });
         // As precise as it is shown, so that a saved trace is read as it was.
@@ -194,6 +242,8 @@ struct Output {
     text: TextOptions,
     files: Vec<(Format, PathBuf, File)>,
     pcap: Option<File>,
+    /// Files that did not exist before.
+    created: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy)]
@@ -216,16 +266,19 @@ impl Output {
         let text = TextOptions { width: width(to_stderr), color, explain: flags.explain };
         let named =
             [(Format::Json, &flags.save), (Format::Svg, &flags.svg), (Format::Html, &flags.html)];
-        let create = |path: &PathBuf| {
+        let mut created = Vec::new();
+        let mut create = |path: &PathBuf| {
             let named = || format!("cannot write to {}", path.display());
-            create(path).map_err(|error| anyhow!(error).context(named()))
+            let (file, is_new) = create(path).map_err(|error| anyhow!(error).context(named()))?;
+            created.extend(is_new.then(|| path.clone()));
+            Ok::<_, anyhow::Error>(file)
         };
         let mut files = Vec::new();
         for (format, path) in named {
             let Some(path) = path else { continue };
             files.push((format, path.clone(), create(path)?));
         }
-        let pcap = flags.pcap.as_ref().map(create).transpose()?;
+        let pcap = flags.pcap.as_ref().map(&mut create).transpose()?;
         let sent = match &flags.command {
             Some(Traced::Send(send)) => &send.files[..],
             _ => flags.read.as_slice(),
@@ -239,7 +292,16 @@ impl Output {
             // It is written during the transfer.
             pcap.set_len(0).map_err(anyhow::Error::new)?;
         }
-        Ok(Self { json: flags.json, to_stderr, text, files, pcap })
+        Ok(Self { json: flags.json, to_stderr, text, files, pcap, created })
+    }
+
+    /// Leaves existing files unchanged, and removes those that were created for this trace.
+    fn discard(self) {
+        for path in self.created {
+            if let Err(error) = std::fs::remove_file(&path) {
+                to_stderr(&format!("error: cannot remove {}: {error}", path.display()));
+            }
+        }
     }
 
     /// Writes all outputs. The exit code remains that of the command.
@@ -273,16 +335,21 @@ impl Output {
 }
 
 /// Opens an output file that only its owner can read, through no symbolic link. Its content is
-/// replaced later, so that a command that cannot start leaves it unchanged.
-fn create(path: &Path) -> io::Result<File> {
+/// replaced later, so that a command that cannot start leaves it unchanged. Returns whether it did
+/// not exist before.
+fn create(path: &Path) -> io::Result<(File, bool)> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).mode(MODE).custom_flags(flags);
-    let file = file.open(path)?;
+    options.write(true).mode(MODE).custom_flags(flags);
+    match options.clone().create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => return Ok((created?, true)),
+    }
+    let file = options.create(true).truncate(false).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    Ok(file)
+    Ok((file, false))
 }
 
 /// Refuses two outputs in one file, and an output in a file that is sent or read.

@@ -68,7 +68,9 @@ pub(crate) struct Trace {
     #[arg(value_parser = payload, conflicts_with = "read")]
     pub(crate) payload: usize,
 
-    /// Keep COUNT events; further ones are only counted
+    /// Keep COUNT events: of more, the first and the latest half
+    ///
+    /// One line in between says how many are left out, and of what time.
     #[arg(long, value_name = "COUNT", default_value = "20000", conflicts_with = "read")]
     #[arg(value_parser = values::number(1..=MAX_EVENTS))]
     pub(crate) events: usize,

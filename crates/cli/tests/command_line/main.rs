@@ -15,6 +15,8 @@
 //! - `release` `--version`, and what `scripts/release` refuses
 //! - `resolve` what names stand for
 //! - `trace` what a trace has of each scheme, its outputs, and that its command is as without it
+//! - `trace_ends` how traces of failed and interrupted commands end, with which outputs
+//! - `trace_syn` the SYN that a server reports to a traced command
 //! - `wrong_inputs` wrong flags, URLs and files, and their errors
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -34,4 +36,6 @@ mod readme;
 mod release;
 mod resolve;
 mod trace;
+mod trace_ends;
+mod trace_syn;
 mod wrong_inputs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyport_proto::limits::Limits;
 use anyport_proto::peer::Peer;
-use anyport_proto::ws::candidate::GREETING;
+use anyport_proto::ws::candidate::{GREETING, SYN_PING};
 use anyport_proto::ws::{CloseCode, Event, Kind, Receiver, Role, Sender};
 use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -113,6 +113,9 @@ impl Connection {
             }
             Scheme::Frames => {
                 sender.ping(GREETING, &mut out);
+                if stream.traced().is_some() {
+                    sender.ping(SYN_PING, &mut out);
+                }
                 Coding::Messages { receiver, sender, kind, ends_line: false }
             }
         };

@@ -10,6 +10,7 @@ use anyport_proto::transfer::messages::{FILE_SUBPROTOCOL, FileMessage, FileReply
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::ws::handshake::ResponseError;
+use anyport_trace::SYN_FIELD;
 use futures_util::{SinkExt, StreamExt};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -65,6 +66,9 @@ impl LibraryChannel {
         {
             value.set_sensitive(true);
             request.headers_mut().insert("authorization", value);
+        }
+        if stream.traced().is_some() {
+            request.headers_mut().insert(SYN_FIELD, HeaderValue::from_static("?1"));
         }
         let watched = stream.socket().try_clone().map_err(no_runtime)?;
         let (socket, announced) = runtime.block_on(async {

@@ -1,11 +1,10 @@
 //! Raw TCP: the preface, content, an `END` line and a receipt line; or only the content.
 
 use std::io::{self, Read, Write};
-use std::time::Duration;
 
 use anyport_proto::access::Token;
 use anyport_proto::peer::Peer;
-use anyport_proto::preface::{Reply, end_line, put_line, syn_line, with_token};
+use anyport_proto::preface::{Reply, end_line, put_line, with_token};
 use anyport_proto::transfer::digest::Digest;
 use anyport_proto::transfer::offer::Offer;
 use anyport_proto::transfer::receipt::Receipt;
@@ -14,6 +13,7 @@ use super::{Transport, Written, ZERO_COPY_PIECE};
 use crate::content::Content;
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
 use crate::stream::{BUFFER, Stream, ended};
+use crate::syn::ask_for_syn;
 
 pub(crate) struct RawChannel {
     stream: Stream,
@@ -78,13 +78,8 @@ impl Transport for RawChannel {
     }
 
     fn close(mut self: Box<Self>) -> Result<(), Error> {
-        if self.stream.traced().is_some() && !self.plain && !self.half_closed {
-            // A server that does not know the line refuses it, which changes no transfer.
-            let line = with_token(syn_line(), self.token.as_ref());
-            let _ = self.stream.socket().set_read_timeout(Some(SYN_TIMEOUT));
-            let written = self.stream.write_all(line.as_bytes());
-            // The trace sees the reply. One read, as a server may send it byte by byte.
-            let _ = written.and_then(|()| self.stream.read(&mut [0; 512]));
+        if !self.plain && !self.half_closed {
+            ask_for_syn(&mut self.stream, self.token.as_ref());
         }
         // All receipts were checked, so the outcome does not matter.
         let _ = self.stream.finish();
@@ -249,9 +244,6 @@ impl RawChannel {
         }
     }
 }
-
-/// How long a traced connection waits for its SYN, after all files.
-const SYN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Returns whether the bytes may begin a line of the protocol.
 fn begins_a_reply(bytes: &[u8]) -> bool {

@@ -13,7 +13,7 @@ use anyport_proto::peer::Peer;
 use anyport_proto::transfer::messages::{FILE_SUBPROTOCOL, FileMessage, FileReply};
 use anyport_proto::transfer::offer::{End, Offer};
 use anyport_proto::transfer::receipt::Receipt;
-use anyport_proto::ws::candidate::GREETING;
+use anyport_proto::ws::candidate::{GREETING, SYN_PING};
 use anyport_proto::ws::header::{MAX_HEADER, encoded_len};
 use anyport_proto::ws::{
     CloseCode, Event, Fragment, Kind, Mask, Receiver, Role, Sender, Violation,
@@ -73,6 +73,10 @@ impl Parts {
     pub(crate) fn bare(stream: Stream) -> Self {
         let mut parts = Self::new(stream, true, Vec::new());
         parts.sender.ping(GREETING, &mut parts.pending);
+        if parts.stream.traced().is_some() {
+            // A server that does not know it answers as to every ping.
+            parts.sender.ping(SYN_PING, &mut parts.pending);
+        }
         parts
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyport_proto::transfer::download::{Entry, FileHead};
 use anyport_proto::transfer::file_path::FilePath;
@@ -55,6 +56,9 @@ impl From<FileHead> for RemoteFile {
 /// A receiver of content.
 pub(super) trait Sink {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Records a pause for the requested rate.
+    fn paused(&mut self, _: Duration) {}
 
     /// Returns the file, and the offset in it, that the kernel may write the next bytes to.
     fn splice_target(&self) -> Option<(&Arc<File>, u64)> {

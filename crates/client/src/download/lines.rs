@@ -15,6 +15,7 @@ use super::file::Sink;
 use super::transport::{Ask, Dialogue};
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Transferred, cut};
 use crate::stream::{BUFFER, Stream, ended};
+use crate::syn::ask_for_syn;
 
 pub(super) struct Lines {
     stream: Stream,
@@ -95,6 +96,7 @@ impl Dialogue for Lines {
     }
 
     fn leave(&mut self) {
+        ask_for_syn(&mut self.stream, self.token.as_ref());
         // An end between two lines is a clean one.
         let _ = self.stream.finish();
     }

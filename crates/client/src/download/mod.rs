@@ -41,11 +41,13 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_proto::transfer::refusal::Retry;
+use anyport_trace::{Recorder, Side, Time, What};
 
 use crate::attempts::Attempts;
 use crate::connect::ConnectOptions;
 use crate::error::{Consequence, Error, ErrorKind, ErrorOrigin};
 use crate::target::{Scope, Target};
+use crate::trace::failed;
 use file::RemoteFile;
 use folders::Folders;
 use receiver::{Count, Receiver};
@@ -217,7 +219,7 @@ pub fn get(
     let scope = target.scope()?;
     let mut attempts =
         Attempts::new(options.retries, options.retry_max_time, options.connect.trace.as_ref());
-    let mut so_far = SoFar::new(received);
+    let mut so_far = SoFar::new(received, options.connect.trace.as_ref());
     loop {
         let done = attempt(target, &scope, into, options, &mut attempts, &mut so_far, tell);
         let Err(error) = done else { return so_far.outcome() };
@@ -245,10 +247,11 @@ struct SoFar<'a> {
     /// Entries that were left out of the listing.
     left_out: usize,
     received: &'a mut Received,
+    trace: Option<&'a Recorder>,
 }
 
 impl<'a> SoFar<'a> {
-    fn new(received: &'a mut Received) -> Self {
+    fn new(received: &'a mut Received, trace: Option<&'a Recorder>) -> Self {
         Self {
             expected: false,
             done: HashSet::new(),
@@ -258,6 +261,7 @@ impl<'a> SoFar<'a> {
             origin: None,
             left_out: 0,
             received,
+            trace,
         }
     }
 
@@ -295,6 +299,7 @@ impl<'a> SoFar<'a> {
     /// Leaves an entry that cannot be received.
     fn fail(&mut self, name: FilePath, error: &Error, tell: &mut dyn FnMut(Progress<'_>)) {
         if self.done.insert(name.clone()) {
+            failed(self.trace, error);
             self.failed += 1;
             self.origin.get_or_insert_with(|| error.origin());
             tell(Progress::Failed(&name, error));
@@ -373,6 +378,14 @@ fn retrying(
     }
 }
 
+/// Records in the trace that a file was stored, from `began` on.
+fn stored(connect: &ConnectOptions, began: Instant, bytes: u64, syncing: Duration) {
+    if let Some(trace) = &connect.trace {
+        let sync = Some(Time(syncing));
+        trace.add_since(began, Some(Side::Client), What::Stored { bytes, sync });
+    }
+}
+
 fn not_written(cause: std::io::Error) -> Error {
     Error::output("write the received content", cause)
 }
@@ -397,8 +410,7 @@ pub fn get_into(
         Attempts::new(options.retries, options.retry_max_time, options.connect.trace.as_ref());
     let started = Instant::now();
     let hasher = Hasher::new(options.digest);
-    let (hashing, writing) = (Duration::ZERO, Duration::ZERO);
-    let mut written = Written { out, hasher, bytes: 0, hashing, writing, head: None };
+    let mut written = Written { out, hasher, bytes: 0, head: None };
     let (wire, head, end, seconds) = loop {
         match written.attempt(target, &name, options, started, &mut attempts, tell) {
             Ok(done) => break done,

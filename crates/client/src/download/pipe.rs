@@ -2,20 +2,20 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyport_proto::peer::Peer;
 use anyport_proto::pipe::{PipeKey, Take};
 use anyport_proto::preface::{Reply, take_line, with_token};
 use anyport_proto::transfer::offer::OnExists;
-use anyport_store::{LocalError, LocalFile, check_replaceable};
-use anyport_trace::Evidence;
+use anyport_store::{LocalError, LocalFile, Published, check_replaceable};
 
-use super::not_written;
+use super::{not_written, stored};
 use crate::connect::{ConnectOptions, Connection};
 use crate::error::{Error, ErrorKind, Transferred, cut};
 use crate::measure::{Measuring, diagnosed};
 use crate::send::pipe::{connect, read_line};
+use crate::spent::{Intake, Work};
 use crate::stream::BUFFER;
 use crate::target::Target;
 
@@ -53,7 +53,9 @@ pub fn take(
     let mut file = LocalFile::fresh(path, None)?;
     match copy(target, key, options, &mut |bytes| Ok(file.write(bytes)?)) {
         Ok(taken) => {
-            let path = file.publish(None, None, on_exists)?;
+            let began = Instant::now();
+            let Published { path, syncing } = file.publish(None, None, on_exists)?;
+            stored(options, began, taken.bytes, syncing);
             Ok(Taken { path: Some(path), ..taken })
         }
         Err(error) => {
@@ -100,17 +102,18 @@ fn copy(
     };
     // The wait for the sender is no part of the transfer.
     socket.take_began();
-    let measuring = Measuring::begin(&socket);
+    let intake = Intake::default();
+    let measuring = Measuring::begin(&socket).receives(options, &socket, &intake, false);
     let (started, mut buffer, mut bytes) = (Instant::now(), vec![0; BUFFER], 0);
-    let mut storing = Duration::ZERO;
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
                 let began = Instant::now();
                 sink(&buffer[..count])?;
-                storing += began.elapsed();
                 bytes += count as u64;
+                let (count, storing) = (count as u64, began.elapsed());
+                intake.add(Work { bytes: count, storing, ..Work::default() });
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(broken(bytes)(error)),
@@ -120,7 +123,6 @@ fn copy(
         return Err(broken(bytes)(io::ErrorKind::UnexpectedEof.into()));
     }
     stream.ends_in_order().map_err(broken(bytes))?;
-    let measured = measuring.received(&socket, bytes, started);
-    diagnosed(options, Evidence { storing, ..measured });
+    diagnosed(options, &measuring.received(&socket, started, intake.get(), false));
     Ok(Taken { peer, path: None, bytes, seconds: started.elapsed().as_secs_f64() })
 }

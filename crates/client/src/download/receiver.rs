@@ -12,16 +12,17 @@ use anyport_proto::transfer::hasher::Hasher;
 use anyport_proto::transfer::offer::OnExists;
 use anyport_proto::transfer::receipt::Outcome;
 use anyport_store::disk::limited_mode;
-use anyport_store::{LocalError, LocalFile, VersionKey, set_modified};
-use anyport_trace::Evidence;
+use anyport_store::{LocalError, LocalFile, Published, VersionKey, set_modified};
+use anyport_trace::{Side, What};
 
 use super::file::{RemoteFile, Sink};
 use super::folders::Folders;
 use super::wire::Wire;
-use super::{GetOptions, Got, Progress, Received, agree};
+use super::{GetOptions, Got, Progress, Received, agree, stored};
 use crate::attempts::Attempts;
 use crate::error::{Error, ErrorKind};
 use crate::measure::{Measuring, diagnosed};
+use crate::spent::{Intake, Work};
 
 /// The progress of a file.
 pub(super) struct Count<'a> {
@@ -98,22 +99,31 @@ impl Receiver<'_> {
         count.add(offset, self.tell);
         // Content of an earlier attempt is hashed with the rest, at the end.
         let hasher = (offset == 0).then(|| Hasher::new(self.options.digest));
-        let (first, paused) = (Instant::now(), self.wire.pausing);
-        let (hashing, storing) = (Duration::ZERO, Duration::ZERO);
+        let (first, intake) = (Instant::now(), Intake::default());
+        let connect = &self.options.connect;
+        let measuring = measuring
+            .zip(self.wire.socket())
+            .map(|(measuring, socket)| measuring.receives(connect, socket, &intake, false));
         let mut incoming =
-            Incoming { local, hasher, count, tell: &mut *self.tell, hashing, storing };
+            Incoming { local, hasher, count, tell: &mut *self.tell, intake: intake.clone() };
         let left = head.size.map(|size| size - offset);
         let size = offset + self.wire.content(left, &mut incoming)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = self.wire.file_end(size)?;
         self.in_content = false;
-        let Incoming { local, hasher, mut hashing, mut storing, .. } = incoming;
-        let hashed = Instant::now();
+        let Incoming { local, hasher, .. } = incoming;
+        let began = Instant::now();
         let digest = match hasher {
             Some(hasher) => hasher.finish(),
-            None => local.digest(self.options.digest)?,
+            None => {
+                let digest = local.digest(self.options.digest)?;
+                if let (Some(trace), Some(_)) = (&connect.trace, digest) {
+                    trace.add_since(began, Some(Side::Client), What::Hashed { bytes: size });
+                }
+                digest
+            }
         };
-        hashing += hashed.elapsed();
+        intake.add(Work { hashing: began.elapsed(), ..Work::default() });
         if let Err(error) = agree(&head, digest, &end) {
             local.discard();
             return Err(error);
@@ -122,13 +132,12 @@ impl Receiver<'_> {
         let (mtime, mode) = (head.mtime.or(file.mtime), head.mode.or(file.mode));
         let size_announced = head.size.is_some();
         let mode = mode.map(|mode| limited_mode(mode, self.options.permissions));
-        let published = Instant::now();
-        let path = local.publish(mode, mtime, self.options.on_exists)?;
-        storing += published.elapsed();
+        let began = Instant::now();
+        let Published { path, syncing } = local.publish(mode, mtime, self.options.on_exists)?;
+        stored(connect, began, size, syncing);
+        intake.add(Work { storing: began.elapsed(), ..Work::default() });
         if let (Some(measuring), Some(socket)) = (measuring, self.wire.socket()) {
-            let pausing = self.wire.pausing.saturating_sub(paused);
-            let measured = measuring.received(socket, size - offset, first);
-            diagnosed(&self.options.connect, Evidence { hashing, storing, pausing, ..measured });
+            diagnosed(connect, &measuring.received(socket, first, intake.get(), false));
         }
         let got = Got {
             peer: self.wire.peer,
@@ -231,8 +240,7 @@ struct Incoming<'a, 'b> {
     hasher: Option<Hasher>,
     count: &'a mut Count<'b>,
     tell: &'a mut dyn FnMut(Progress<'_>),
-    hashing: Duration,
-    storing: Duration,
+    intake: Intake,
 }
 
 impl Sink for Incoming<'_, '_> {
@@ -243,10 +251,14 @@ impl Sink for Incoming<'_, '_> {
         }
         let hashed = Instant::now();
         self.local.write(bytes)?;
-        self.hashing += hashed - began;
-        self.storing += hashed.elapsed();
-        self.count.add(bytes.len() as u64, self.tell);
+        let (hashing, storing, count) = (hashed - began, hashed.elapsed(), bytes.len() as u64);
+        self.intake.add(Work { bytes: count, hashing, storing, ..Work::default() });
+        self.count.add(count, self.tell);
         Ok(())
+    }
+
+    fn paused(&mut self, pausing: Duration) {
+        self.intake.add(Work { pausing, ..Work::default() });
     }
 
     fn splice_target(&self) -> Option<(&Arc<File>, u64)> {
@@ -256,6 +268,7 @@ impl Sink for Incoming<'_, '_> {
 
     fn put(&mut self, count: u64) {
         self.local.spliced(count);
+        self.intake.add(Work { bytes: count, ..Work::default() });
         self.count.add(count, self.tell);
     }
 }

@@ -6,7 +6,7 @@
 //! | [`Transport`] | | HTTP, and every dialogue |
 //! | `Dialogue` | the protocol | `Lines` (tcp), `Messages` (ws, frames): replies follow requests |
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyport_net::pace::Pace;
 use anyport_proto::peer::Peer;
@@ -31,8 +31,6 @@ pub(super) struct Wire {
     pub(super) peer: Peer,
     transport: Box<dyn Transport>,
     pace: Option<Pace>,
-    /// Time of waiting for the requested rate.
-    pub(super) pausing: Duration,
     /// Where the transport has none of its own.
     socket: Option<Socket>,
 }
@@ -42,8 +40,8 @@ impl Wire {
         let pace = options.limit_rate.map(Pace::new);
         if target.scheme == Scheme::Http {
             let http = HttpWire::open(target, options)?;
-            let (peer, pausing) = (http.peer(), Duration::ZERO);
-            return Ok(Self { peer, transport: Box::new(http), pace, pausing, socket: None });
+            let peer = http.peer();
+            return Ok(Self { peer, transport: Box::new(http), pace, socket: None });
         }
         let Connection { stream, peer, socket } = connect(target, &options.connect)?;
         let transport: Box<dyn Transport> = match target.scheme {
@@ -62,7 +60,7 @@ impl Wire {
             }
         };
         socket.end_handshake(options.connect.timeout);
-        Ok(Self { peer, transport, pace, pausing: Duration::ZERO, socket: Some(socket) })
+        Ok(Self { peer, transport, pace, socket: Some(socket) })
     }
 
     /// Returns the socket, while it is connected.
@@ -119,7 +117,7 @@ impl Wire {
                 pace.moved(count);
                 let began = Instant::now();
                 std::thread::sleep(pace.pause());
-                self.pausing += began.elapsed();
+                sink.paused(began.elapsed());
             }
         }
         Ok(bytes)

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyport_proto::transfer::download::FileEnd;
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
-use anyport_trace::Evidence;
 
 use super::file::{RemoteFile, Sink};
 use super::not_written;
@@ -15,6 +14,7 @@ use super::{GetOptions, Progress, files};
 use crate::attempts::Attempts;
 use crate::error::{Error, ErrorKind};
 use crate::measure::{Measuring, diagnosed};
+use crate::spent::{Intake, Work};
 use crate::target::{Scope, Target};
 
 pub(super) struct Written<'a> {
@@ -22,8 +22,6 @@ pub(super) struct Written<'a> {
     /// Of all that was written.
     pub(super) hasher: Hasher,
     pub(super) bytes: u64,
-    pub(super) hashing: Duration,
-    pub(super) writing: Duration,
     /// The description on the first connection.
     pub(super) head: Option<RemoteFile>,
 }
@@ -56,8 +54,10 @@ impl Written<'_> {
         };
         let measuring = wire.socket().map(Measuring::begin);
         let (head, begins) = wire.get(&asked, offset, options.digest)?;
-        let first = Instant::now();
-        (self.hashing, self.writing) = (Duration::ZERO, Duration::ZERO);
+        let (first, intake) = (Instant::now(), Intake::default());
+        let measuring = measuring
+            .zip(wire.socket())
+            .map(|(measuring, socket)| measuring.receives(&options.connect, socket, &intake, true));
         if !head.agrees(&asked) || head.size.is_some_and(|size| size < offset) {
             return Err(changed());
         }
@@ -72,19 +72,13 @@ impl Written<'_> {
             self.head = Some(head.clone());
         }
         let left = head.size.map(|size| size - begins);
-        let rest = Counted { written: self, attempts, tell };
+        let rest = Counted { written: self, attempts, tell, intake: intake.clone() };
         let came = wire.content(left, &mut Behind { skip: offset - begins, rest })?;
         self.out.flush().map_err(not_written)?;
         let seconds = started.elapsed().as_secs_f64();
         let end = wire.file_end(begins + came)?;
         if let (Some(measuring), Some(socket)) = (measuring, wire.socket()) {
-            let measured = measuring.received(socket, came, first);
-            let (hashing, storing, pausing) = (self.hashing, self.writing, wire.pausing);
-            let output_is_stream = true;
-            diagnosed(
-                &options.connect,
-                Evidence { hashing, storing, pausing, output_is_stream, ..measured },
-            );
+            diagnosed(&options.connect, &measuring.received(socket, first, intake.get(), true));
         }
         Ok((wire, head, end, seconds))
     }
@@ -100,7 +94,12 @@ impl Sink for Behind<'_, '_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
         self.skip -= here as u64;
+        self.rest.intake.add(Work { bytes: here as u64, ..Work::default() });
         if here == bytes.len() { Ok(()) } else { self.rest.take(&bytes[here..]) }
+    }
+
+    fn paused(&mut self, pausing: Duration) {
+        self.rest.intake.add(Work { pausing, ..Work::default() });
     }
 }
 
@@ -109,20 +108,22 @@ struct Counted<'a, 'b> {
     written: &'a mut Written<'b>,
     attempts: &'a Attempts,
     tell: &'a mut dyn FnMut(Progress<'_>),
+    intake: Intake,
 }
 
 impl Sink for Counted<'_, '_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Written { out, hasher, bytes: count, hashing, writing, .. } = &mut *self.written;
+        let Written { out, hasher, bytes: count, .. } = &mut *self.written;
         let began = Instant::now();
         out.write_all(bytes).map_err(not_written)?;
         let wrote = Instant::now();
         hasher.update(bytes);
-        *writing += wrote - began;
-        *hashing += wrote.elapsed();
-        *count += bytes.len() as u64;
+        let (storing, hashing) = (wrote - began, wrote.elapsed());
+        let bytes = bytes.len() as u64;
+        self.intake.add(Work { bytes, hashing, storing, ..Work::default() });
+        *count += bytes;
         self.attempts.progressed(*count);
-        (self.tell)(Progress::Bytes(bytes.len() as u64));
+        (self.tell)(Progress::Bytes(bytes));
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::attempts::Attempts;
 use crate::content::Source;
 use crate::error::{Consequence, Error, ErrorKind};
 use crate::measure::diagnosed;
-use crate::spent::Spent;
+use crate::spent::SoFar;
 
 /// Maximum number of files without a receipt.
 const WINDOW: usize = 96;
@@ -61,14 +61,14 @@ impl Connection<'_> {
             Err(error) => return Some((0, Err(error))),
         }
         attempts.connected();
-        let measuring = self.open().ok()?.measure();
-        let (mut done, mut whole) = (0, (0, Spent::default()));
-        let stopped = self.pipeline(&items[..small], &mut done, &mut whole);
+        let (mut done, whole) = (0, SoFar::default());
+        let connect = &self.options.connect;
+        let measuring = self.open().ok()?.measure(connect, whole.clone());
+        let stopped = self.pipeline(&items[..small], &mut done, &whole);
         if let (Some(open), true) = (&self.channel, done > 0) {
             // As one transfer, because the files share their round trips.
-            let (bytes, spent) = whole;
-            let measured = measuring.sent(open.socket(), bytes, &spent, None);
-            diagnosed(&self.options.connect, measured);
+            let (bytes, spent) = whole.get();
+            diagnosed(connect, &measuring.sent(open.socket(), bytes, &spent, None));
         }
         Some((done, stopped))
     }
@@ -78,7 +78,7 @@ impl Connection<'_> {
         &mut self,
         items: &[Item<'_>],
         done: &mut usize,
-        whole: &mut (u64, Spent),
+        whole: &SoFar,
     ) -> Result<(), Error> {
         let mut unread = items.iter();
         let (mut waiting, mut expected) = (VecDeque::new(), 0);
@@ -105,7 +105,7 @@ impl Connection<'_> {
     }
 
     /// Reads a file and appends it to the output.
-    fn put(&mut self, item: &Item<'_>, whole: &mut (u64, Spent)) -> Result<Waiting, Error> {
+    fn put(&mut self, item: &Item<'_>, whole: &SoFar) -> Result<Waiting, Error> {
         let source = item.source;
         self.observer.begins(source);
         let mut content = match source.open(self.options.digest) {
@@ -126,11 +126,7 @@ impl Connection<'_> {
             Err(error) => return Ok(Waiting::Failed(error)),
         };
         let spent = content.spent();
-        whole.0 += size;
-        whole.1.first = whole.1.first.or(spent.first);
-        whole.1.last = spent.last.or(whole.1.last);
-        whole.1.reading += spent.reading;
-        whole.1.hashing += spent.hashing;
+        whole.add(size, &spent);
         self.raw()?.queue(&offer, &bytes, digest.as_ref())?;
         Ok(Waiting::Sent { bytes: size, digest, grown: content.has_grown() })
     }

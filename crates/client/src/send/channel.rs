@@ -10,9 +10,10 @@ use crate::channel::Transport;
 use crate::channel::library::LibraryChannel;
 use crate::channel::raw::RawChannel;
 use crate::channel::ws::{Parts, WsChannel};
-use crate::connect::{Connection, Socket, connect};
+use crate::connect::{ConnectOptions, Connection, Socket, connect};
 use crate::error::{Error, ErrorKind};
 use crate::measure::Measuring;
+use crate::spent::SoFar;
 use crate::target::{Scheme, Target};
 
 /// A connection that files go over.
@@ -51,8 +52,8 @@ impl Channel {
     }
 
     /// Returns the measurement of a transfer that begins.
-    pub(super) fn measure(&self) -> Measuring {
-        Measuring::begin(&self.socket)
+    pub(super) fn measure(&self, connect: &ConnectOptions, so_far: SoFar) -> Measuring {
+        Measuring::begin(&self.socket).sends(connect, &self.socket, move || so_far.get())
     }
 
     pub(super) const fn socket(&self) -> &Socket {

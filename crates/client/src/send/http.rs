@@ -27,6 +27,7 @@ use crate::http::content::Moved;
 use crate::http::request::{path_to, request};
 use crate::http::resumable::{Announced, Protocol, Resource};
 use crate::target::{Scope, Target};
+use crate::trace::failed;
 
 /// Sends `sources` like [`crate::send()`]. Files in transit when the connection was lost resume if
 /// the server announces resumable uploads; otherwise they start again.
@@ -316,6 +317,7 @@ impl Sending<'_> {
         };
         underway.moved.remove(&index);
         if self.of > 1 && error.consequence().one_file {
+            failed(self.options.connect.trace.as_ref(), &error);
             self.failed.add(error.origin());
             self.observer.failed(item.source, &error);
             return Ok(());

@@ -30,6 +30,7 @@ use crate::content::{Content, Source};
 use crate::error::{Error, ErrorKind, ErrorOrigin};
 use crate::measure::diagnosed;
 use crate::target::{Scheme, Target};
+use crate::trace::failed;
 
 /// The client's WebSocket implementation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -309,6 +310,7 @@ impl Connection<'_> {
     }
 
     fn fail(&mut self, source: &Source, error: &Error) {
+        failed(self.options.connect.trace.as_ref(), error);
         self.failed.add(error.origin());
         self.observer.failed(source, error);
     }
@@ -332,11 +334,11 @@ impl Connection<'_> {
             attempts.progressed(bytes);
             observer.position(bytes);
         };
-        let measuring = open.measure();
+        let measuring = open.measure(&options.connect, content.so_far());
         let receipt = open.transport().put(&offer, &mut content, &progress)?;
         let (bytes, spent) = (content.bytes(), content.spent());
         let measured = measuring.sent(open.socket(), bytes, &spent, receipt.as_ref());
-        let diagnosis = diagnosed(&options.connect, measured);
+        let diagnosis = diagnosed(&options.connect, &measured);
         let (bytes, digest) = match &receipt {
             // Nothing was read.
             Some(receipt) if receipt.outcome() == Outcome::SameTime => {

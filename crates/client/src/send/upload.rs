@@ -144,6 +144,7 @@ impl Upload {
         let is_long = content.left().is_none_or(|left| left >= WORTH_ASKING);
         let permission = (is_long && connection.version() == Version::HTTP_11)
             .then(|| ask_permission(&mut request));
+        let so_far = content.so_far();
         let mut feeding = match whole {
             Some((bytes, read)) => {
                 *request.body_mut() = Outgoing::Whole(Some(bytes), moved.clone());
@@ -156,7 +157,12 @@ impl Upload {
             }
         };
         let hashed = self.hashed.as_ref().map(|hashed| hashed.spent);
-        let measuring = Measuring::begin(&connection.socket).after(hashed);
+        let counted = moved.clone();
+        let measuring = Measuring::begin(&connection.socket).after(hashed).sends(
+            &self.options.connect,
+            &connection.socket,
+            move || (counted.bytes(), so_far.get().1),
+        );
         let began = Instant::now();
         moved.begin();
         let mut asked = pin!(connection.ask(request));
@@ -377,7 +383,7 @@ impl Settled {
             check(peer, bytes, digest, receipt)?;
         }
         let measured = measuring.sent(&connection.socket, bytes, &spent, receipt.as_ref());
-        let diagnosis = diagnosed(&options.connect, measured);
+        let diagnosis = diagnosed(&options.connect, &measured);
         Ok(Sent { grown, diagnosis, ..reported(connection, bytes, digest, receipt) })
     }
 }

@@ -42,7 +42,7 @@ pub use join::join_line;
 pub use line::{LineReader, LineTooLong, Pushed};
 pub use pipe::{give_line, take_line};
 pub use reply::Reply;
-pub use request::{end_line, parse_end, put_line, syn_line};
+pub use request::{end_line, help_line, parse_end, put_line, syn_line};
 
 use crate::pipe::{Give, Take};
 use crate::rooms::Join;

@@ -44,6 +44,11 @@ pub fn parse_end(line: &[u8]) -> Result<End, PrefaceError> {
     }
 }
 
+/// Returns the line that asks for the list of request lines, line feed included.
+pub fn help_line() -> String {
+    format!("{VERSION} HELP\n")
+}
+
 /// Returns the line that asks for the SYN of the connection, line feed included.
 pub fn syn_line() -> String {
     format!("{VERSION} SYN\n")

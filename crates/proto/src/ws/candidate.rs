@@ -12,6 +12,12 @@ use crate::limits::Limits;
 /// Payload of the masked ping with which anyport's own sender of bare frames begins.
 pub const GREETING: &[u8] = b"anyport/1";
 
+/// The ping with which a client of bare frames asks for its SYN.
+///
+/// The server sends a pong that begins with these bytes and a blank, and then the pong that every
+/// ping gets; one that does not know it sends only that.
+pub const SYN_PING: &[u8] = b"anyport/1 syn";
+
 /// Number of consecutive valid headers that confirm frames.
 ///
 /// Seven more 16-bit patterns in a row, at offsets that the lengths themselves determine, do not

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyport_net::copy::{self, Interest, Placement, Read, Session};
 use anyport_proto::transfer::messages::FileReply;
 use anyport_proto::transfer::receipt::{Engine, Protocol};
+use anyport_proto::ws::candidate::SYN_PING;
 use anyport_proto::ws::{
     CloseCode, DeflateParameters, Event, Fragment, Kind, Receiver, Role, Sender, Violation,
 };
@@ -219,7 +220,13 @@ impl Ws {
                         Event::Data { kind, data, end, .. } => {
                             self.service.data(Piece { kind, data, end, at }, &mut outlet);
                         }
-                        Event::Ping(payload) => self.sender.pong(payload, replies),
+                        Event::Ping(payload) => {
+                            if payload == SYN_PING && self.protocol == Protocol::Frames {
+                                let syn = self.context.reported_syn().to_pong();
+                                self.sender.pong(&syn, replies);
+                            }
+                            self.sender.pong(payload, replies);
+                        }
                         Event::Close { code, reason } => {
                             if answering {
                                 self.service.broken("the receiver closed before the end");

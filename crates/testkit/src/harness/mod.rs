@@ -30,6 +30,7 @@ pub mod screen;
 pub mod server;
 pub mod tls;
 pub mod tokens;
+pub mod traces;
 pub mod waiting;
 pub mod wire;
 

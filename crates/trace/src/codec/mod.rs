@@ -26,7 +26,7 @@ pub const MAX_LINES: u64 = 1_000_000;
 pub const MAX_BYTES: u64 = 256 << 20;
 
 /// Names of the events that this version reads.
-pub(crate) const NAMES: [&str; 20] = [
+pub(crate) const NAMES: [&str; 23] = [
     "resolved",
     "attempt",
     "attempt-failed",
@@ -45,6 +45,9 @@ pub(crate) const NAMES: [&str; 20] = [
     "fin",
     "reset",
     "failed",
+    "hashed",
+    "stored",
+    "gap",
     "note",
     "sample",
 ];

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::diagnosis::{Diagnosis, Direction, Limit};
+use crate::diagnosis::{Diagnosis, Direction, Ended, Limit};
 use crate::event::{Certificate, Http2Frame, LengthForm, Side, TlsMessage, WebSocketFrame};
 use crate::recorder::Header;
 use crate::sample::Sample;
@@ -108,6 +108,9 @@ fn all(text: &str, number: u64, yes: bool) -> Vec<What> {
         What::Fin,
         What::Reset,
         What::Failed { text: owned() },
+        What::Hashed { bytes: number },
+        What::Stored { bytes: number, sync: yes.then(|| Time(Duration::from_nanos(small.into()))) },
+        What::Gap { events: number },
         What::Note { text: owned() },
     ]
 }
@@ -137,6 +140,7 @@ pub(crate) fn trace(text: &str, number: u64, nanos: u64, yes: bool) -> Trace {
         left_out: number,
         diagnosis: Some(Diagnosis {
             main: Limit::RateLimit,
+            ended: yes.then_some(Ended::TimedOut),
             share: Some(0.25),
             direction: Some(Direction::Receiving),
             evidence: vec![text.to_owned()],

@@ -1,12 +1,14 @@
 //! WebSocket frames (RFC 6455 §5.2), after a handshake or bare.
 
 use anyport_proto::transfer::messages::{FileMessage, FileReply};
+use anyport_proto::ws::candidate::SYN_PING;
 use anyport_proto::ws::header::{self, Decoded, MAX_HEADER, Rsv1};
 use anyport_proto::ws::{Header, Mask, Opcode, Role};
 
 use super::output::{Output, Run};
 use super::{MAX_ELEMENT, Step};
 use crate::event::{LengthForm, Side, WebSocketFrame, What};
+use crate::syn::ReportedSyn;
 
 /// The frames of one direction.
 #[derive(Debug)]
@@ -152,14 +154,14 @@ impl Frames {
             self.run.event()
         } else {
             self.kind = None;
-            output.event(what)
+            Some(output.event(what))
         };
         let is_text = header.opcode == Opcode::Text
             && header.fin
             && !header.compressed
             && header.length <= MAX_ELEMENT as u64;
         let wanted = match header.opcode {
-            Opcode::Close => 125,
+            Opcode::Close | Opcode::Ping | Opcode::Pong => 125,
             _ if is_text => MAX_ELEMENT,
             _ => output.payload().min(MAX_ELEMENT),
         };
@@ -193,6 +195,16 @@ impl Shown {
                 )
             }
             (Opcode::Text, text) => (None, protocol_text(text)),
+            (Opcode::Ping, payload) if payload == SYN_PING && output.from == Side::Client => {
+                output.recorder.asks_for_syn(output.connection);
+                (None, None)
+            }
+            (Opcode::Pong, payload) if output.from == Side::Server => {
+                if let Some(reported) = ReportedSyn::of_pong(payload) {
+                    output.syn(Ok(reported));
+                }
+                (None, None)
+            }
             _ => (None, None),
         };
         let keep = output.payload();

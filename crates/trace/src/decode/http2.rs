@@ -158,7 +158,7 @@ impl Http2 {
             return None;
         }
         self.end_runs(stream);
-        self.frame.event = output.event(What::Http2(frame()));
+        self.frame.event = Some(output.event(What::Http2(frame())));
         let is_head = matches!(kind, HEADERS | CONTINUATION | PUSH_PROMISE);
         if is_head && self.head_event.is_none() {
             self.head_event = self.frame.event;

@@ -233,7 +233,7 @@ fn report_syn(line: &[u8], from: Side, output: &Output<'_>) {
         }
         Side::Server => {
             if let Ok(Reply::Syn(word)) = Reply::parse(line) {
-                output.syn(&word);
+                output.syn(word.parse());
             }
         }
         Side::Client => {}

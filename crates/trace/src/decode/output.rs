@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::{Basis, Event, Side, Time, What};
 use crate::recorder::Recorder;
-use crate::syn::{SYN_FIELD, syn_event};
+use crate::syn::{NotReported, ReportedSyn, SYN_FIELD, syn_event};
 
 /// A pause that ends a run of content, so that a person sees it. Shorter ones are usual between
 /// the writes of a slow sender.
@@ -24,14 +24,14 @@ pub(crate) struct Output<'a> {
 /// An event that grows while equal ones follow it.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Run {
-    /// Its number in the recorder; the inner value is absent if the trace is full.
-    event: Option<Option<usize>>,
+    /// Its number in the recorder.
+    event: Option<usize>,
     last: Time,
 }
 
 impl Output<'_> {
-    /// Records an event whose bytes began at `began`.
-    pub(crate) fn event_since(&self, began: Time, what: What) -> Option<usize> {
+    /// Records an event whose bytes began at `began`; returns its number in the recorder.
+    pub(crate) fn event_since(&self, began: Time, what: What) -> usize {
         let took = self.took(began);
         let (connection, from) = (Some(self.connection), Some(self.from));
         let event = Event { at: began, took, connection, from, basis: Basis::Observed, what };
@@ -39,7 +39,7 @@ impl Output<'_> {
     }
 
     /// Records an event of the current bytes.
-    pub(crate) fn event(&self, what: What) -> Option<usize> {
+    pub(crate) fn event(&self, what: What) -> usize {
         self.event_since(self.now, what)
     }
 
@@ -53,15 +53,15 @@ impl Output<'_> {
         let field = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(SYN_FIELD));
         match (field, self.from) {
             (Some(_), Side::Client) => self.recorder.asks_for_syn(self.connection),
-            (Some((_, value)), Side::Server) => self.syn(value),
+            (Some((_, value)), Side::Server) => self.syn(value.parse()),
             (None, _) => {}
         }
     }
 
     /// Records the SYN that a server reports.
-    pub(crate) fn syn(&self, value: &str) {
+    pub(crate) fn syn(&self, reported: Result<ReportedSyn, NotReported>) {
         if self.recorder.has_syn(self.connection)
-            && let Some(what) = syn_event(value, self.recorder.port_of(self.connection))
+            && let Some(what) = syn_event(reported, self.recorder.port_of(self.connection))
         {
             let (connection, from) = (Some(self.connection), Some(Side::Client));
             let basis = Basis::Observed;
@@ -86,9 +86,11 @@ impl Output<'_> {
 }
 
 impl Run {
-    /// Returns whether the next piece belongs to this event.
+    /// Returns whether the next piece belongs to this event. One that the trace has left out does
+    /// not grow: the piece begins another one.
     pub(crate) fn is_open(&self, output: &Output<'_>) -> bool {
-        self.event.is_some() && output.now.0.saturating_sub(self.last.0) <= PAUSE
+        self.event.is_some_and(|number| output.recorder.has(number))
+            && output.now.0.saturating_sub(self.last.0) <= PAUSE
     }
 
     /// Begins an event.
@@ -97,14 +99,14 @@ impl Run {
     }
 
     /// Returns the number of the event in the recorder.
-    pub(crate) fn event(&self) -> Option<usize> {
-        self.event.flatten()
+    pub(crate) const fn event(&self) -> Option<usize> {
+        self.event
     }
 
     /// Changes the event, which lasts until now.
     pub(crate) fn grow(&mut self, output: &Output<'_>, change: impl FnOnce(&mut What)) {
         self.last = output.now;
-        let Some(Some(number)) = self.event else { return };
+        let Some(number) = self.event else { return };
         output.recorder.amend(number, |event| {
             event.took = output.took(event.at);
             change(&mut event.what);

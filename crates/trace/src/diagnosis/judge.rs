@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use anyport_proto::counted::counted;
+
 use super::words::advice;
-use super::{Diagnosis, Direction, Evidence, Limit, Remote, TcpTimes};
+use super::{Diagnosis, Direction, Ended, Evidence, Limit, Remote, TcpTimes};
 
 /// Returns the main limit of a transfer, its evidence, and what to change.
 ///
@@ -22,6 +24,31 @@ pub fn diagnosis(evidence: &Evidence) -> Diagnosis {
         Direction::Receiving => judge.receiving(),
         Direction::Both => judge.interactive(),
     }
+}
+
+/// Returns the diagnosis of a command that did not complete: how it ended, in words too, and the
+/// limit of the part that was measured.
+///
+/// `is_any_complete`: whether one of several transfers is complete.
+pub(crate) fn concluded(
+    evidence: Option<&Evidence>,
+    is_any_complete: bool,
+    (ended, text): (Ended, String),
+) -> Diagnosis {
+    let none = || unknown(vec!["no content was transferred".to_owned()]);
+    let mut found = evidence.map_or_else(none, diagnosis);
+    // An end within the first round trips shows no limit.
+    if found.main == Limit::Handshakes && !is_any_complete {
+        found = unknown(vec!["too little was transferred to measure a limit".to_owned()]);
+    }
+    if let Some(Evidence { bytes: bytes @ 1.., .. }) = evidence
+        && !matches!(ended, Ended::Lost | Ended::TimedOut)
+    {
+        let bytes = counted(*bytes, "byte");
+        found.evidence.insert(0, format!("transferred {bytes} of content before"));
+    }
+    found.evidence.insert(0, text);
+    Diagnosis { ended: Some(ended), ..found }
 }
 
 /// The share of the time that makes something the main limit.
@@ -290,7 +317,7 @@ impl<'e> Judge<'e> {
         let advice = advice(main, self.evidence).to_owned();
         let evidence = self.evidence_of(main);
         let (share, direction) = (Some(share.min(1.0)), Some(self.evidence.direction));
-        Diagnosis { main, share, direction, evidence, advice: Some(advice) }
+        Diagnosis { main, ended: None, share, direction, evidence, advice: Some(advice) }
     }
 
     /// Returns the measurements that show `main`.
@@ -420,7 +447,8 @@ const fn is_of_tcp(main: Limit) -> bool {
 }
 
 fn unknown(evidence: Vec<String>) -> Diagnosis {
-    Diagnosis { main: Limit::Unknown, share: None, direction: None, evidence, advice: None }
+    let (main, share, direction) = (Limit::Unknown, None, None);
+    Diagnosis { main, ended: None, share, direction, evidence, advice: None }
 }
 
 fn share(part: Duration, whole: Duration) -> f64 {

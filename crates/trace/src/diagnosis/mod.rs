@@ -5,6 +5,7 @@ mod judge;
 mod tests;
 mod words;
 
+pub(crate) use judge::concluded;
 pub use judge::diagnosis;
 
 use std::fmt;
@@ -102,12 +103,53 @@ impl fmt::Display for Limit {
     }
 }
 
+/// How a command ended that did not complete all its transfers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Ended {
+    /// The server refused.
+    Refused,
+    /// The connection was lost.
+    Lost,
+    /// The server neither read nor sent within a time limit.
+    TimedOut,
+    /// The name does not resolve, or no server accepts a connection.
+    Unreachable,
+    /// TLS failed, or the server is not trusted.
+    Untrusted,
+    /// The content that arrived is not the content that was sent.
+    Mismatch,
+    /// An error of this machine: a file, the disk, the output.
+    Local,
+    /// A signal ended the command: the user, or this system.
+    Interrupted,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "the server refused",
+            Self::Lost => "the connection was lost",
+            Self::TimedOut => "a time limit expired",
+            Self::Unreachable => "there was no connection",
+            Self::Untrusted => "TLS failed, or the server is not trusted",
+            Self::Mismatch => "the content that arrived differs from the content that was sent",
+            Self::Local => "an error of this machine",
+            Self::Interrupted => "interrupted by a signal",
+        })
+    }
+}
+
 /// The main limit, its evidence and what to change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
-    /// The main limit.
+    /// The main limit: of the part that was transferred, if the command did not complete.
     pub main: Limit,
-    /// Its share of the time, 0 to 1.
+    /// How the command ended, if it did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+    /// The share of the limit in the time, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
     /// The direction of the content, by which an end is named; absent if nothing was found.

@@ -255,3 +255,28 @@ fn words_name_the_end_where_the_limit_is() {
     let found = diagnosis(&Evidence { remote: remote(9, 0, 0), ..tcp(10, 0, 0) });
     assert_eq!(found.limit(), "hashing on the receiver");
 }
+
+#[test]
+fn a_command_that_did_not_complete_has_its_end_and_the_limit_of_its_part() {
+    let concluded = |evidence: Option<&Evidence>, is_any_complete, ended| {
+        let found = concluded(evidence, is_any_complete, (ended, "how it ended".to_owned()));
+        assert_eq!((found.ended, &*found.evidence[0]), (Some(ended), "how it ended"));
+        assert_eq!(found.share.is_none(), found.main == Limit::Unknown, "{found:?}");
+        found
+    };
+    let none = concluded(None, false, Ended::Unreachable);
+    assert_eq!((none.main, none.evidence.len()), (Limit::Unknown, 2), "{none:?}");
+    let part = Evidence { pausing: 9500 * MS, ..tcp(1, 0, 0) };
+    let part = concluded(Some(&part), false, Ended::Interrupted);
+    assert_eq!(part.main, Limit::RateLimit, "{part:?}");
+    assert_eq!(part.evidence[1], "transferred 100000000 bytes of content before");
+    // The error of a lost connection has the number.
+    let lost = Evidence { pausing: 9500 * MS, ..tcp(1, 0, 0) };
+    let lost = concluded(Some(&lost), false, Ended::Lost);
+    assert!(lost.evidence.iter().all(|text| !text.contains("before")), "{lost:?}");
+    // A few round trips show that there was no more, unless a transfer is complete.
+    let mut few = Evidence { bytes: 100, elapsed: 30 * MS, handshakes: 20 * MS, ..whole() };
+    few.tcp = whole().tcp;
+    let of_few = |complete| concluded(Some(&few), complete, Ended::Refused).main;
+    assert_eq!([of_few(false), of_few(true)], [Limit::Unknown, Limit::Handshakes]);
+}

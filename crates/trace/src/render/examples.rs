@@ -176,6 +176,7 @@ pub(crate) fn websocket() -> Trace {
     script.samples(12, 300, 4_200, 3_000_007, &|step| 10 + step);
     script.0.diagnosis = Some(Diagnosis {
         main: Limit::Hashing,
+        ended: None,
         share: Some(0.61),
         direction: None,
         evidence: vec![
@@ -295,6 +296,7 @@ pub(crate) fn http2() -> Trace {
     script.samples(60, 16_000, 140_000, 3_100_000, &|step| 10 + step * 2);
     script.0.diagnosis = Some(Diagnosis {
         main: Limit::Congestion,
+        ended: None,
         share: Some(0.7),
         direction: None,
         evidence: vec![text("98 of 140 ms busy"), text("24 MB/s at a round trip of 12.8 ms")],
@@ -379,6 +381,7 @@ pub(crate) fn lossy() -> Trace {
     script.0.samples.last_mut().unwrap().retransmits = Some(19);
     script.0.diagnosis = Some(Diagnosis {
         main: Limit::Loss,
+        ended: None,
         share: Some(0.83),
         direction: None,
         evidence: vec![
@@ -428,6 +431,7 @@ pub(crate) fn hostile() -> Trace {
     let evidence = vec![text()];
     script.0.diagnosis = Some(Diagnosis {
         main: Limit::Unknown,
+        ended: None,
         share: None,
         direction: None,
         evidence,

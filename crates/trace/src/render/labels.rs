@@ -56,8 +56,24 @@ pub(super) fn of_one(event: &Event) -> String {
         What::Fin => "FIN: nothing more to send".to_owned(),
         What::Reset => "RST: the connection is aborted".to_owned(),
         What::Failed { text } => format!("failed: {}", shortened(text, MESSAGE)),
+        What::Hashed { bytes } => format!("{} hashed{}", format_bytes(*bytes), took(event)),
+        What::Stored { bytes, sync } => {
+            let sync = sync.map(|sync| format!(", of which fsync took {}", duration(sync.0)));
+            let (stored, sync) = (format_bytes(*bytes), sync.unwrap_or_default());
+            format!("{stored} stored on this machine{}{sync}", took(event))
+        }
+        What::Gap { events } => {
+            let during = event.took.map(|took| format!(" of {}", duration(took.0)));
+            let (events, during) = (count(*events, "event"), during.unwrap_or_default());
+            format!("{events}{during} left out: the trace has the first and the latest ones")
+        }
         What::Note { text } => shortened(text, MESSAGE),
     }
+}
+
+/// Returns how long an event took, as the end of a phrase.
+fn took(event: &Event) -> String {
+    event.took.map(|took| format!(" in {}", duration(took.0))).unwrap_or_default()
 }
 
 /// Returns the label of several events of one key; there is at least one.

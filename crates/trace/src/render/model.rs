@@ -96,7 +96,11 @@ impl Layer {
             What::Http2(_) => Self::Http2,
             What::Line { .. } => Self::Preface,
             What::Content { .. } => Self::Content,
-            What::Failed { .. } | What::Note { .. } => Self::Note,
+            What::Failed { .. }
+            | What::Hashed { .. }
+            | What::Stored { .. }
+            | What::Gap { .. }
+            | What::Note { .. } => Self::Note,
         }
     }
 }
@@ -156,7 +160,7 @@ impl Row {
 /// Whether it is a fault, or a loss.
 pub(super) fn is_alarm(what: &What) -> bool {
     match what {
-        What::AttemptFailed { .. } | What::Reset | What::Failed { .. } => true,
+        What::AttemptFailed { .. } | What::Reset | What::Failed { .. } | What::Gap { .. } => true,
         What::Segment(segment) => {
             let is_bad = |mark: &Mark| !matches!(mark, Mark::WindowUpdate | Mark::Probe);
             segment.flags.iter().any(|flag| flag == "RST") || segment.marks.iter().any(is_bad)

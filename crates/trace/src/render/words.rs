@@ -68,11 +68,13 @@ pub(super) fn date(began: f64) -> String {
     }
 }
 
-/// The diagnosis in sentences: the limit, its evidence, what to change.
+/// The diagnosis in sentences: how the command ended, the limit, its evidence, what to change.
 pub(super) fn diagnosis_lines(diagnosis: &Diagnosis) -> Vec<String> {
     let share = diagnosis.share.map(|share| format!(", {:.0} % of the time", share * 100.0));
     let share = share.filter(|_| diagnosis.main != Limit::Unknown).unwrap_or_default();
-    let mut lines = vec![format!("Main limit: {}{share}.", diagnosis.limit())];
+    let ended = diagnosis.ended.map(|ended| format!("Did not complete: {ended}."));
+    let mut lines: Vec<_> = ended.into_iter().collect();
+    lines.push(format!("Main limit: {}{share}.", diagnosis.limit()));
     if !diagnosis.evidence.is_empty() {
         let evidence = make_visible(&diagnosis.evidence.join("; ")).into_owned();
         lines.push(format!("Evidence: {}.", evidence.trim_end_matches('.')));
