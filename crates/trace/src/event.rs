@@ -27,10 +27,11 @@ impl<'de> Deserialize<'de> for Time {
 }
 
 /// One end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// The end that connected.
+    #[default]
     Client,
     /// The end that accepted.
     Server,
@@ -44,6 +45,12 @@ impl Side {
             Self::Client => Self::Server,
             Self::Server => Self::Client,
         }
+    }
+
+    /// Returns whether it is the end that connected.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    pub(crate) const fn is_client(&self) -> bool {
+        matches!(self, Self::Client)
     }
 }
 
@@ -119,13 +126,13 @@ pub enum What {
         local: String,
         /// Address and port of the server.
         peer: String,
-        /// The congestion control of the client's socket.
+        /// The congestion control of the recording end.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         congestion: Option<String>,
     },
     /// A captured TCP segment.
     Segment(Segment),
-    /// The client's SYN as it arrived at the server, which sent it back.
+    /// The client's SYN as it arrived at the server, which recorded it or sent it back.
     Syn(Syn),
     /// A TLS handshake message that is not encrypted.
     TlsMessage(TlsMessage),

@@ -44,6 +44,9 @@ pub struct Header {
     pub began: f64,
     /// Whether packets were captured.
     pub captured: bool,
+    /// The end that recorded it: times and measurements are those of its kernel.
+    #[serde(default, skip_serializing_if = "Side::is_client")]
+    pub recorded_by: Side,
 }
 
 /// A finished trace.
@@ -71,6 +74,7 @@ pub struct Recorder(Arc<Shared>);
 struct Shared {
     began: Instant,
     limits: Limits,
+    ours: Side,
     state: Mutex<State>,
 }
 
@@ -142,10 +146,25 @@ struct Sampled {
 }
 
 impl Recorder {
-    /// Begins a trace.
+    /// Begins a trace at the end that connects.
     pub fn new(limits: Limits) -> Self {
-        let shared = Shared { began: Instant::now(), limits, state: Mutex::default() };
-        Self(Arc::new(shared))
+        Self::at(Side::Client, limits, Instant::now())
+    }
+
+    /// Begins a trace at the end that accepts, whose time axis begins at `began`.
+    ///
+    /// It contains text of messages only where these are known to be those of a file transfer.
+    pub fn of_server(limits: Limits, began: Instant) -> Self {
+        Self::at(Side::Server, limits, began)
+    }
+
+    fn at(ours: Side, limits: Limits, began: Instant) -> Self {
+        Self(Arc::new(Shared { began, limits, ours, state: Mutex::default() }))
+    }
+
+    /// Returns whether the end that accepted records.
+    pub(crate) fn is_of_server(&self) -> bool {
+        self.0.ours == Side::Server
     }
 
     /// Returns the time since the trace began.
@@ -226,6 +245,10 @@ impl Recorder {
 
     /// The client of a connection asks the server for its SYN.
     pub(crate) fn asks_for_syn(&self, connection: u32) {
+        // The server recorded it itself.
+        if self.is_of_server() {
+            return;
+        }
         let syns = &mut self.state().syns;
         if syns.len() < MAX_SYNS && !syns.contains(&connection) {
             syns.push(connection);
@@ -382,6 +405,7 @@ impl Recorder {
         under_way.into_values().for_each(|SoFar(measure)| self.add_part(&measure()));
         let mut state = self.state();
         let mut trace = std::mem::take(&mut state.trace);
+        trace.header.recorded_by = self.0.ours;
         let events = std::mem::take(&mut state.events);
         trace.left_out += events.left_out() as u64;
         trace.events = events.into_events();

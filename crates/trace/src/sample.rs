@@ -67,7 +67,7 @@ pub struct Sample {
     /// Part of it limited by the send buffer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sndbuf_limited_us: Option<u64>,
-    /// Received bytes that the client has not read (SIOCINQ).
+    /// Received bytes that the recording end has not read (SIOCINQ).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<u64>,
     /// Written bytes that the peer's kernel has not acknowledged (SIOCOUTQ).

@@ -1,9 +1,10 @@
 //! The tap of one connection: what an end writes and reads becomes events.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::decode::{Decoder, Output, Protocol, Records};
-use crate::event::{Basis, Side, What};
+use crate::event::{Basis, Side, Time, What};
 use crate::recorder::Recorder;
 
 /// The trace of one connection: its end gives it what it writes and reads.
@@ -62,7 +63,13 @@ impl Tap {
 
     /// This end read these bytes, without TLS.
     pub fn received(&self, bytes: &[u8]) {
-        self.decode(self.ours.other(), |streams, output| streams.plain.push(bytes, output));
+        self.received_at(Instant::now(), bytes);
+    }
+
+    /// This end read these bytes at `at`, without TLS.
+    pub fn received_at(&self, at: Instant, bytes: &[u8]) {
+        let (from, at) = (self.ours.other(), self.recorder.time_of(at));
+        self.decode_at(at, from, |streams, output| streams.plain.push(bytes, output));
     }
 
     /// Records that the kernel sent `bytes` bytes of a file (`sendfile`, `splice`).
@@ -81,8 +88,12 @@ impl Tap {
     }
 
     fn decode(&self, from: Side, decode: impl FnOnce(&mut Streams, &Output<'_>)) {
+        self.decode_at(self.recorder.now(), from, decode);
+    }
+
+    fn decode_at(&self, now: Time, from: Side, decode: impl FnOnce(&mut Streams, &Output<'_>)) {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let (recorder, now) = (&self.recorder, self.recorder.now());
+        let recorder = &self.recorder;
         decode(&mut streams, &Output { recorder, connection: self.number, from, now });
     }
 }

@@ -385,7 +385,7 @@ const NARROWEST: usize = 60;
 fn header(arguments: &[OsString]) -> Header {
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let began = began.as_millis() as f64 / 1000.0;
-    Header { version: 1, command: command(arguments), began, captured: false }
+    Header { version: 1, command: command(arguments), began, ..Header::default() }
 }
 
 /// Returns the command line without secrets, also without the password of a proxy.

@@ -134,7 +134,13 @@ pub(crate) fn trace(text: &str, number: u64, nanos: u64, yes: bool) -> Trace {
         ..Sample::default()
     };
     Trace {
-        header: Header { version: 1, command: text.to_owned(), began: 1.5, captured: yes },
+        header: Header {
+            version: 1,
+            command: text.to_owned(),
+            began: 1.5,
+            captured: yes,
+            recorded_by: Side::Server,
+        },
         events: all(text, number, yes).into_iter().enumerate().map(event).collect(),
         samples: vec![sample(0), sample(3), sample(100)],
         left_out: number,

@@ -15,6 +15,8 @@ use crate::syn::ReportedSyn;
 pub(super) struct Frames {
     /// The end that receives them.
     receiver: Role,
+    /// Whether text messages may be those of a file transfer; others are payload.
+    texts: bool,
     header: [u8; MAX_HEADER],
     filled: usize,
     /// Bytes of the payload that are missing.
@@ -39,13 +41,13 @@ struct Shown {
 }
 
 impl Frames {
-    pub(super) fn new(from: Side) -> Self {
+    pub(super) fn new(from: Side, texts: bool) -> Self {
         let receiver = match from {
             Side::Client => Role::Server,
             Side::Server => Role::Client,
         };
         let (header, run) = ([0; MAX_HEADER], Run::default());
-        Self { receiver, header, filled: 0, left: 0, run, kind: None, shown: None }
+        Self { receiver, texts, header, filled: 0, left: 0, run, kind: None, shown: None }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], output: &Output<'_>) -> Step {
@@ -156,11 +158,14 @@ impl Frames {
             self.kind = None;
             Some(output.event(what))
         };
-        let is_text = header.opcode == Opcode::Text
+        let is_text = self.texts
+            && header.opcode == Opcode::Text
             && header.fin
             && !header.compressed
             && header.length <= MAX_ELEMENT as u64;
         let wanted = match header.opcode {
+            // The reason of a client may be any text.
+            Opcode::Close if !self.texts && self.receiver == Role::Server => 2,
             Opcode::Close | Opcode::Ping | Opcode::Pong => 125,
             _ if is_text => MAX_ELEMENT,
             _ => output.payload().min(MAX_ELEMENT),

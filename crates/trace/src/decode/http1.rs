@@ -3,6 +3,7 @@
 
 use anyport_proto::http1::{BodyReader, Framing};
 use anyport_proto::limits::Limits;
+use anyport_proto::transfer::messages::FILE_SUBPROTOCOL;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
@@ -164,7 +165,7 @@ impl Http1 {
     fn complete(&mut self, head: Head, shared: &mut Shared, output: &Output<'_>) {
         let body = match self.from {
             Side::Client => self.request(&head, shared),
-            Side::Server => response(&head, shared),
+            Side::Server => response(&head, shared, output),
         };
         let accept = head.field("sec-websocket-accept").map(ToOwned::to_owned);
         let Head { start, fields } = head;
@@ -206,7 +207,7 @@ enum Next {
     Switch(Switch, Option<String>),
 }
 
-fn response(head: &Head, shared: &mut Shared) -> Next {
+fn response(head: &Head, shared: &mut Shared, output: &Output<'_>) -> Next {
     let status = head.start.split(' ').nth(1).unwrap_or_default();
     if status.starts_with('1') && status != "101" {
         return Next::Framed(Framing::None);
@@ -214,8 +215,11 @@ fn response(head: &Head, shared: &mut Shared) -> Next {
     let request = shared.requests.pop_front().unwrap_or_default();
     let is_websocket =
         head.field("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    // In a trace of a server, a message of a room must not pass for one of a file transfer.
+    let texts = !output.recorder.is_of_server()
+        || head.field("sec-websocket-protocol") == Some(FILE_SUBPROTOCOL);
     match status {
-        "101" if is_websocket => Next::Switch(Switch::Frames, request.key),
+        "101" if is_websocket => Next::Switch(Switch::Frames { texts }, request.key),
         "101" => Next::Switch(Switch::Content, None),
         _ if request.connect && status.starts_with('2') => Next::Switch(Switch::Content, None),
         "204" | "304" => Next::Framed(Framing::None),

@@ -48,6 +48,8 @@ pub enum Protocol {
     Http,
     /// WebSocket frames without a handshake.
     Frames,
+    /// Content alone.
+    Content,
 }
 
 /// The decoders of both directions of a connection.
@@ -85,7 +87,10 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Switch {
     Http2,
-    Frames,
+    /// WebSocket frames; with `texts`, text messages may be those of a file transfer.
+    Frames {
+        texts: bool,
+    },
     Content,
 }
 
@@ -103,7 +108,8 @@ impl Decoder {
         let layer = |from| match protocol {
             Protocol::Preface => Layer::Lines(Lines::new(from)),
             Protocol::Http => Layer::Http1(Http1::new(from)),
-            Protocol::Frames => Layer::Frames(Frames::new(from)),
+            Protocol::Frames => Layer::Frames(Frames::new(from, true)),
+            Protocol::Content => Layer::Content(Content::default()),
         };
         let (client, server) = (layer(Side::Client), layer(Side::Server));
         Self { client, server, shared: Shared::default() }
@@ -170,7 +176,7 @@ impl Layer {
             // A server may begin before it reads the preface of the client.
             (Switch::Http2, Self::Http2(_)) => {}
             (Switch::Http2, _) => *self = Self::Http2(Box::new(Http2::new(from))),
-            (Switch::Frames, _) => *self = Self::Frames(Frames::new(from)),
+            (Switch::Frames { texts }, _) => *self = Self::Frames(Frames::new(from, texts)),
             (Switch::Content, _) => *self = Self::Content(Content::default()),
         }
     }

@@ -526,3 +526,40 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![4 => parts, 1 => prop::collection::vec(any::<u8>(), 0..20)];
     prop::collection::vec(part, 0..4).prop_map(|parts| parts.concat())
 }
+
+/// Text that looks like a message of a file transfer, to a room and to a file transfer.
+#[test]
+fn a_server_records_text_of_file_transfers_only() {
+    let offer = br#"{"offer":{"name":"x"}}"#;
+    let mut client = vec![0x81, 0x80 | offer.len() as u8, 0, 0, 0, 0];
+    client.extend_from_slice(offer);
+    client.extend([0x88, 0x84, 0, 0, 0, 0, 0x03, 0xe8, b'h', b'i']);
+    let texts = |server: bool, subprotocol: &str| {
+        let (limits, now) = (Limits::default(), std::time::Instant::now());
+        let (recorder, ours) = match server {
+            true => (Recorder::of_server(limits, now), Server),
+            false => (Recorder::new(limits), Client),
+        };
+        let tap = Tap::new(&recorder, ours, Protocol::Http);
+        let push = |from: Side, bytes: &[u8]| match from == ours {
+            true => tap.sent(bytes),
+            false => tap.received(bytes),
+        };
+        push(Client, b"GET /x HTTP/1.1\r\nSec-WebSocket-Key: a\r\n\r\n");
+        let field = format!("Sec-WebSocket-Protocol: {subprotocol}\r\n");
+        let answer = format!("HTTP/1.1 101 OK\r\nUpgrade: websocket\r\n{field}\r\n");
+        push(Server, answer.as_bytes());
+        client.chunks(5).for_each(|piece| push(Client, piece));
+        let trace = recorder.finish();
+        assert_eq!(trace.header.recorded_by, ours);
+        let text = |event: Event| match event.what {
+            What::Frame(frame) => Some((frame.text.is_some(), frame.code)),
+            _ => None,
+        };
+        trace.events.into_iter().filter_map(text).collect::<Vec<_>>()
+    };
+    let all = [(true, None), (true, Some(1000))];
+    assert_eq!(texts(true, "anyport.file.1"), all);
+    assert_eq!(texts(true, "anyport.1"), [(false, None), (false, Some(1000))]);
+    assert_eq!(texts(false, "other"), all);
+}

@@ -16,8 +16,13 @@ pub(crate) struct Script(pub(crate) Trace);
 
 impl Script {
     fn new(command: &str) -> Self {
-        let header =
-            Header { version: 1, command: command.to_owned(), began: 1.8e9, captured: false };
+        let header = Header {
+            version: 1,
+            command: command.to_owned(),
+            began: 1.8e9,
+            captured: false,
+            recorded_by: Client,
+        };
         Self(Trace { header, ..Trace::default() })
     }
 

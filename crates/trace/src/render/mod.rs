@@ -30,7 +30,8 @@ mod tests {
 
     use super::*;
     use crate::codec::tests::trace;
-    use crate::event::Time;
+    use crate::event::{Basis, Event, Side, Time, What};
+    use crate::recorder::{Header, Trace};
 
     proptest! {
         #[test]
@@ -41,6 +42,35 @@ mod tests {
             roxmltree::Document::parse(&svg(&trace)).unwrap();
             prop_assert!(html(&trace).ends_with("</html>\n"));
         }
+    }
+
+    /// A time is that of the end that recorded: it sent then, or had received.
+    #[test]
+    fn an_arrow_touches_the_end_that_recorded_at_its_time() {
+        let event = |at, from| {
+            let (at, connection) = (Time(Duration::from_millis(at)), Some(1));
+            let what = What::Head { start: "GET / HTTP/1.1".to_owned(), fields: Vec::new() };
+            Event { at, took: None, connection, from: Some(from), basis: Basis::Observed, what }
+        };
+        let arrows = |recorded_by| {
+            let header = Header { recorded_by, ..Header::default() };
+            let events = vec![event(10, Side::Client), event(20, Side::Server)];
+            let svg = svg(&Trace { header, events, ..Trace::default() });
+            let svg = roxmltree::Document::parse(&svg).unwrap();
+            let is_arrow = |line: &roxmltree::Node<'_, '_>| {
+                line.has_tag_name("line")
+                    && line.attribute("class").is_some_and(|class| class.ends_with("thin"))
+            };
+            let x = |line: roxmltree::Node<'_, '_>| {
+                ["x1", "x2"].map(|name| line.attribute(name).unwrap().to_owned())
+            };
+            let arrows: Vec<_> = svg.descendants().filter(is_arrow).map(x).collect();
+            let [request, response] = arrows.try_into().unwrap();
+            (request, response)
+        };
+        let ([at, _], [_, end]) = arrows(Side::Client);
+        let ([_, arrived], [sent, _]) = arrows(Side::Server);
+        assert_eq!((arrived, sent), (at, end));
     }
 
     /// Times at which adding 1 changes no number.

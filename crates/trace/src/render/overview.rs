@@ -93,6 +93,7 @@ fn ends(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
         client,
         server,
         half: Duration::from_micros(half),
+        ours: trace.header.recorded_by,
         labelled: Cell::new(0.0),
     };
     let many = usual.len() > 60;
@@ -118,6 +119,8 @@ struct Between<'a> {
     server: f64,
     /// Half a round trip.
     half: Duration,
+    /// The end whose times these are.
+    ours: Side,
     /// Where the last label ends.
     labelled: Cell<f64>,
 }
@@ -156,25 +159,32 @@ impl Between<'_> {
         flight.clamp(6.0, 26.0)
     }
 
-    /// The client sent it at this time, or has received it then.
+    /// The end that records sent it at this time, or has received it then.
     fn arrow(&self, canvas: &mut Canvas, class: &str, from: Side, x: f64) {
+        let (ours, theirs) = match self.ours {
+            Side::Client => (self.client, self.server),
+            Side::Server => (self.server, self.client),
+        };
         let slant = self.slant(x);
         let class = format!("{class} thin");
-        match from {
-            Side::Client => canvas.arrow(&class, (x, self.client), (x + slant, self.server)),
-            Side::Server => canvas.arrow(&class, (x - slant, self.server), (x, self.client)),
+        match from == self.ours {
+            true => canvas.arrow(&class, (x, ours), (x + slant, theirs)),
+            false => canvas.arrow(&class, (x - slant, theirs), (x, ours)),
         }
     }
 
     /// What took its time: from its first byte to its last one.
     fn band(&self, canvas: &mut Canvas, class: &str, event: &Event, (at, end): (f64, f64)) {
         let slant = match event.from {
-            Some(Side::Server) => -self.slant(at),
+            Some(from) if from != self.ours => -self.slant(at),
             _ => self.slant(at),
         };
-        let (client, server) = (self.client, self.server);
+        let (ours, theirs) = match self.ours {
+            Side::Client => (self.client, self.server),
+            Side::Server => (self.server, self.client),
+        };
         let data = format!(
-            "M{at:.1} {client:.1}H{end:.1}L{:.1} {server:.1}H{:.1}Z",
+            "M{at:.1} {ours:.1}H{end:.1}L{:.1} {theirs:.1}H{:.1}Z",
             end + slant,
             at + slant
         );
@@ -184,7 +194,7 @@ impl Between<'_> {
         let half = text.len() as f64 * 4.0;
         if is_content(&event.what) && end - at > half * 2.0 && middle - half > self.labelled.get() {
             self.labelled.set(middle + half);
-            let y = f64::midpoint(client, server) + 4.0;
+            let y = f64::midpoint(ours, theirs) + 4.0;
             canvas.text((middle, y), "strong", Anchor::Middle, &text);
         }
     }
@@ -253,11 +263,12 @@ fn bars(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
 fn measured(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
     let connections = curves(trace);
     let several = connections.len() > 1;
+    let end = trace.header.recorded_by;
     for (number, curves) in &connections {
         canvas.y += 12.0;
         let text = match several {
-            true => format!("Measured by the client's kernel, connection {number}"),
-            false => "Measured by the client's kernel".to_owned(),
+            true => format!("Measured by the {end}'s kernel, connection {number}"),
+            false => format!("Measured by the {end}'s kernel"),
         };
         canvas.text((MARGIN, canvas.y + 6.0), "strong", Anchor::Start, &text);
         canvas.y += 18.0;

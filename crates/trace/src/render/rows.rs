@@ -55,6 +55,7 @@ struct Builder {
     /// Connections of which captured segments show the handshake, and the end.
     with_syn: BTreeSet<Option<u32>>,
     with_end: BTreeSet<Option<u32>>,
+    recorded_by: Side,
 }
 
 impl Builder {
@@ -75,6 +76,7 @@ impl Builder {
             explained: BTreeSet::new(),
             with_syn: with(&["SYN"]),
             with_end: with(&["FIN", "RST"]),
+            recorded_by: trace.header.recorded_by,
         }
     }
 
@@ -177,6 +179,11 @@ impl Builder {
         }
         let details = details::of(&event.what, &mut |_| true);
         let (server, client) = (Some(Side::Server), Some(Side::Client));
+        // A server accepts what has begun before its trace.
+        if self.recorded_by == Side::Server {
+            self.row(&Event { from: client, ..event.clone() }, "SYN".to_owned(), Vec::new());
+            self.last(Row::infer);
+        }
         self.row(&Event { from: server, ..event.clone() }, "SYN ACK".to_owned(), Vec::new());
         self.last(Row::infer);
         let took = event.took.map(|took| format!(" after {}", duration(took.0)));

@@ -90,6 +90,9 @@ fn title(canvas: &mut Canvas, trace: &Trace) {
     };
     let mut facts = vec![count(trace.events.len() as u64, "event"), captured.to_owned()];
     facts.insert(0, date(trace.header.began));
+    if !trace.header.recorded_by.is_client() {
+        facts.push("recorded by the server".to_owned());
+    }
     if trace.left_out > 0 {
         facts.push(format!("{} left out", count(trace.left_out, "further event")));
     }

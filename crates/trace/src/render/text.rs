@@ -114,7 +114,9 @@ impl Page {
         }
         let captured = if trace.header.captured { "captured segments" } else { "no capture" };
         let date = date(trace.header.began);
-        self.line(&format!("── observed   ╌╌ inferred   {captured}   {date}"), Style::Dim);
+        let by =
+            if trace.header.recorded_by.is_client() { "" } else { "recorded by the server   " };
+        self.line(&format!("── observed   ╌╌ inferred   {by}{captured}   {date}"), Style::Dim);
         self.out.push('\n');
     }
 
@@ -268,7 +270,8 @@ impl Page {
             let Some((from, to)) = Curve::span(&curves) else { continue };
             self.out.push('\n');
             let axis = format!("{} to {} ms", milliseconds(from), milliseconds(to));
-            let head = format!("Connection {number} as the client's kernel measured it, {axis}");
+            let end = trace.header.recorded_by;
+            let head = format!("Connection {number} as the {end}'s kernel measured it, {axis}");
             self.line(&head, Style::Bold);
             for curve in &curves {
                 let (low, high) = curve.range();
