@@ -10,7 +10,7 @@ use anyport_console::choices::SINKS;
 use anyport_console::values::word;
 use anyport_console::{Engine, Exit, Failure, to_stderr};
 use anyport_net::congestion::Congestion;
-use anyport_server::{Config, SinkKind};
+use anyport_server::{Config, SinkKind, TraceDirectoryError};
 use rustix::fs::Access;
 use rustix::net::{AddressFamily, SocketType};
 
@@ -27,6 +27,7 @@ pub(crate) fn check(flags: &flags::Serve) -> Result<(), Failure> {
     listen::check(flags, &[])?;
     refuse_address(flags)?;
     check_directory(flags)?;
+    check_trace(flags)?;
     if let Ok(Some(excess)) = anyport_server::quota_excess(&config) {
         to_stderr(&format!("warning: uploads will be refused until files are removed: {excess}"));
     }
@@ -108,6 +109,20 @@ fn check_directory(flags: &flags::Serve) -> Result<(), Failure> {
     }
 }
 
+/// Checks the directory of traces, if there is one; it need not exist.
+///
+/// # Errors
+/// Traces cannot be written to it.
+pub(crate) fn check_trace(flags: &flags::Serve) -> Result<(), Failure> {
+    let Some(trace) = &flags.trace else { return Ok(()) };
+    let checked = anyport_server::check_trace_directory(trace, &flags.directory);
+    checked.map_err(|error| Failure { exit: Exit::Usage, ..cannot_trace(&error) })
+}
+
+fn cannot_trace(error: &TraceDirectoryError) -> Failure {
+    Failure::from(anyhow!("{error}")).with_hint(error.hint())
+}
+
 fn check_writable(path: &Path) -> io::Result<()> {
     rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
 }
@@ -156,6 +171,9 @@ pub(crate) fn create_directory(flags: &flags::Serve) -> Result<bool, Failure> {
 
 /// The error for a directory that cannot be served.
 pub(crate) fn cannot_serve(path: &Path, read_only: bool, error: io::Error) -> Failure {
+    if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref()) {
+        return cannot_trace(error);
+    }
     let unwritable =
         matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
     if path.is_file() {
@@ -215,8 +233,15 @@ mod tests {
         let found: Vec<&Arg> = arguments.into_iter().filter(changes_startup).collect();
         assert!(found.iter().all(|argument| argument.get() == Some(&Restart::Always)));
         let found: Vec<String> = found.into_iter().map(layers::key).collect();
-        let names =
-            ["directory", "read-only", "upload-only", "sink", "reactor-threads", "bulk-threads"];
+        let names = [
+            "directory",
+            "read-only",
+            "upload-only",
+            "sink",
+            "reactor-threads",
+            "bulk-threads",
+            "trace",
+        ];
         assert_eq!(found, names);
     }
 }

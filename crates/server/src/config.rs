@@ -212,6 +212,10 @@ pub struct Startup {
     /// With uploads, the server checks the directory and removes old partial files when it starts.
     /// Without [`Rights::READ`], no answer depends on the content of a stored file.
     pub withheld: Rights,
+    /// The directory of traces, one file for each connection; `None`: connections are not traced.
+    ///
+    /// Created if it is missing, and neither in the served directory nor around it.
+    pub trace: Option<PathBuf>,
     /// The storage backend.
     pub sink: SinkKind,
     /// Number of bulk threads, one per bulk transfer; the async loop serves further transfers.
@@ -226,6 +230,7 @@ impl Startup {
         Self {
             directory,
             withheld: Rights::NONE,
+            trace: None,
             sink: SinkKind::default(),
             bulk_threads: 2 * cores,
             // One thread can use a whole core, and clients, disk and kernel need cores too.

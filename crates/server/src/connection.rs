@@ -9,19 +9,23 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyport_net::keepalive;
 use anyport_net::prefixed::Prefixed;
 use anyport_net::shared::Shared;
+use anyport_tls::ServerMachine;
 use tokio::net::TcpStream;
 
+use crate::detect::First;
 use crate::driving::{self, Drivers};
 use crate::guard::Guard;
-use crate::layers::Connection;
+use crate::layers::{Connection, begin_trace};
 use crate::opening::{self, Opened};
 use crate::session::{Context, Detached, Successor, http2, live};
 use crate::shutdown::Stop;
 use crate::tls::{self, SharedWire, WireParts};
+use crate::traces::Tapped;
 use crate::unclassified::Registration;
 
 /// Serves one accepted connection to its end.
@@ -45,6 +49,9 @@ pub(crate) async fn serve(
     }
     let stream = Arc::new(stream);
     context.link.lead_to(&stream);
+    if let Some(traces) = &drivers.traces {
+        begin_trace(traces, &stream, machine.as_ref(), &context);
+    }
     // Boxed, because serving needs far more memory than waiting for the first bytes, which most
     // connections of a flood do.
     match protocol {
@@ -53,17 +60,33 @@ pub(crate) async fn serve(
             let driven = driving::run(stream, connection, first, &context, &drivers);
             let Some((stream, connection, detached)) = Box::pin(driven).await else { return };
             let (machine, _guard) = connection.into_parts();
-            let wire = tls::wire_of(Shared(stream.clone()), machine);
+            let wire = wire_of(&stream, machine, &context);
             // An upgrade carries the input that was read ahead.
             Box::pin(detach(stream, wire, Vec::new(), detached, context, &drivers.stop)).await;
         }
         Successor::Detached(detached) => {
-            let prefix = first.map(|first| first.prefix).unwrap_or_default();
-            let wire = tls::wire_of(Shared(stream.clone()), machine);
+            let (prefix, at) = match first {
+                Some(First { prefix, first_byte, .. }) => (prefix, first_byte),
+                None => (Vec::new(), Instant::now()),
+            };
+            if let Some(traced) = context.record.traced() {
+                traced.received(at, &prefix);
+            }
+            let wire = wire_of(&stream, machine, &context);
             Box::pin(detach(stream, wire, prefix, detached, context, &drivers.stop)).await;
             drop(guard);
         }
     }
+}
+
+/// Returns the stream for a library, with its trace.
+fn wire_of(
+    stream: &Arc<TcpStream>,
+    machine: Option<ServerMachine>,
+    context: &Context,
+) -> SharedWire {
+    let wire = tls::wire_of(Shared(stream.clone()), machine);
+    Tapped::new(wire, context.record.traced().cloned())
 }
 
 /// Lets a library own the stream until the connection has ended.

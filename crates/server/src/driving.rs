@@ -15,6 +15,7 @@ use crate::layers::Connection;
 use crate::reactors::Reactors;
 use crate::session::{Context, Detached};
 use crate::shutdown::{STOPPED, Stop};
+use crate::traces::Traces;
 
 /// The resources that the drivers of all connections share.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub(crate) struct Drivers {
     pub(crate) bulk_threads: Arc<Semaphore>,
     pub(crate) reactors: Reactors,
     pub(crate) stop: Stop,
+    pub(crate) traces: Option<Arc<Traces>>,
 }
 
 /// Drives a connection until it has ended or is on a reactor thread. Returns it if a library owns

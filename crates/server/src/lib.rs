@@ -33,6 +33,7 @@ mod shutdown;
 mod socket;
 mod tls;
 mod tokens;
+mod traces;
 mod unclassified;
 
 pub use config::{
@@ -48,6 +49,7 @@ pub use overview::Overview;
 pub use proxies::{Proxies, ProxyAddress, ProxyAddressError};
 pub use reload::Reload;
 pub use tokens::Tokens;
+pub use traces::{TraceDirectoryError, check_trace_directory};
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -78,6 +80,7 @@ use share::Shares;
 use shared::Shared;
 use shutdown::Stop;
 use socket::Socket;
+use traces::Traces;
 use unclassified::Unclassified;
 
 /// A listening socket and its settings.
@@ -113,6 +116,7 @@ pub struct Server {
     reactors: Reactors,
     listeners: Vec<(Bound, Probes)>,
     datagrams: Vec<Datagrams>,
+    traces: Option<Arc<Traces>>,
 }
 
 impl Server {
@@ -134,6 +138,8 @@ impl Server {
         }
         let events = Events::new(observer);
         let files = Files::open(&config, events.clone())?;
+        let Startup { trace, directory, .. } = &config.startup;
+        let traces = trace.as_ref().map(|trace| Traces::open(trace, directory)).transpose()?;
         let shares = Shares::open(files.shared_store(), &config.startup);
         let mut health = Health::default();
         let mut bound = Vec::with_capacity(listeners.len());
@@ -172,7 +178,7 @@ impl Server {
         let times = reactors.times();
         let replaceable = Replaceable { shared: shared.clone(), listeners: configs, times };
         let (replaceable, listeners) = (Arc::new(replaceable), bound);
-        Ok(Self { shared, replaceable, reactors, listeners, datagrams })
+        Ok(Self { shared, replaceable, reactors, listeners, datagrams, traces })
     }
 
     /// Returns its addresses, in the order of its listeners.
@@ -204,7 +210,7 @@ impl Server {
     ///
     /// Cancel safe: no; running transfers are aborted without their reports.
     pub async fn run(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
-        let events = self.shared.events.clone();
+        let (events, traces) = (self.shared.events.clone(), self.traces.clone());
         let mut serving = std::pin::pin!(self.serve(drain, abort));
         let mut due = tokio::time::interval(REPORT_EVERY);
         loop {
@@ -215,6 +221,9 @@ impl Server {
             }
         }
         events.report_suppressed();
+        if let Some(traces) = traces {
+            traces.flush().await;
+        }
     }
 
     async fn serve(self, drain: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
@@ -224,6 +233,7 @@ impl Server {
             reactors: self.reactors,
             bulk_threads: Arc::new(Semaphore::new(shared.config.now().startup.bulk_threads)),
             stop: stop.clone(),
+            traces: self.traces,
         };
         let reactors = drivers.reactors.clone();
         stop.tasks.spawn(reactors.room_listeners().run(stop.draining.clone()));

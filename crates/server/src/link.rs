@@ -17,17 +17,19 @@ pub(crate) struct Link(Arc<Mutex<Inner>>);
 
 struct Inner {
     socket: Weak<Socket>,
+    /// The SYN, which the kernel returns only once, after [`Link::peeked_syn`].
+    syn: Option<Box<[u8]>>,
     /// Whether the connection ends in a reset.
     resets: bool,
 }
 
-type Socket = dyn AsFd + Send + Sync;
+pub(crate) type Socket = dyn AsFd + Send + Sync;
 
 impl Link {
     /// Returns a link without a socket.
     pub(crate) fn new() -> Self {
         let socket = Weak::<std::net::TcpStream>::new();
-        Self(Arc::new(Mutex::new(Inner { socket, resets: false })))
+        Self(Arc::new(Mutex::new(Inner { socket, syn: None, resets: false })))
     }
 
     /// Links `socket`.
@@ -97,8 +99,28 @@ impl Link {
 
     /// Returns the SYN with which the connection began, once.
     pub(crate) fn saved_syn(&self) -> Option<Vec<u8>> {
+        if let Some(syn) = self.state().syn.take() {
+            return Some(syn.into_vec());
+        }
+        self.with_socket(|socket| saved_syn(socket))
+    }
+
+    /// Returns the SYN with which the connection began, and leaves it for [`Self::saved_syn`].
+    pub(crate) fn peeked_syn(&self) -> Option<Vec<u8>> {
+        let syn = self.saved_syn()?;
+        self.state().syn = Some(syn.clone().into_boxed_slice());
+        Some(syn)
+    }
+
+    /// Returns the TCP statistics; `None` without a TCP socket.
+    pub(crate) fn tcp(&self) -> Option<TcpInfo> {
+        self.with_socket(|socket| TcpInfo::of(socket).ok())
+    }
+
+    /// Calls `ask` with the socket, if it is open and not on a reactor thread.
+    pub(crate) fn with_socket<T>(&self, ask: impl FnOnce(&Socket) -> Option<T>) -> Option<T> {
         let socket = self.state().socket.upgrade()?;
-        saved_syn(&*socket)
+        ask(&*socket)
     }
 
     /// Returns the name of its congestion control, and its TCP statistics; empty without a TCP

@@ -141,6 +141,7 @@ async fn detect(
         }
     };
     context.is_encrypted = true;
+    context.record.encrypted();
     registration.mark_silent();
     // Never TLS in TLS. On a listener that accepts only TLS, any protocol may be inside.
     let inside =

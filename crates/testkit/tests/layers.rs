@@ -53,8 +53,9 @@ const MODULES: [(&str, &str); 12] = [
     (
         "server",
         "address greeting link live permits health proxies shutdown tokens budget config share \
-         unclassified events per_address access detect guard service datagram overview shared \
-         tls session layers proxied opening reactors driving reload connection socket accept",
+         unclassified traces events per_address access detect guard service datagram overview \
+         shared tls session layers proxied opening reactors driving reload connection socket \
+         accept",
     ),
     (
         "client",

@@ -433,6 +433,9 @@ impl Recorder {
             Some(ended) => Some(concluded(whole.as_ref(), is_any_complete, ended)),
             None => whole.as_ref().map(diagnosis),
         };
+        if self.is_of_server() {
+            trace.diagnosis = trace.diagnosis.take().map(Diagnosis::of_upload);
+        }
         trace
     }
 

@@ -40,6 +40,7 @@ pub(crate) fn run(flags: &flags::Serve, parsed: &Parsed) -> Result<Exit, Failure
     if settings::create_directory(flags)? {
         to_stderr(&format!("created the directory {}", flags.directory.display()));
     }
+    settings::check_trace(flags)?;
     daemon::apply_file_limit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

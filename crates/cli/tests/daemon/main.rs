@@ -11,6 +11,7 @@
 //! - `serving` one process for many clients, starting and stopping
 //! - `standard_streams` what a process inherits: streams, ignored signals, an environment
 //! - `systemd` messages to a service manager, and its sockets
+//! - `traces` a trace of each connection in a directory
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -25,3 +26,4 @@ mod reload;
 mod serving;
 mod standard_streams;
 mod systemd;
+mod traces;

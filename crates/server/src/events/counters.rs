@@ -29,6 +29,7 @@ pub struct Counters {
     interrupted: AtomicU64,
     refused: [AtomicU64; Why::ALL.len()],
     forwarding_ignored: AtomicU64,
+    untraced: AtomicU64,
     open: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -78,6 +79,8 @@ pub struct Snapshot {
     /// Requests whose `Forwarded` and `X-Forwarded-*` fields were ignored, as no trusted proxy sent
     /// them.
     pub forwarding_ignored: u64,
+    /// Connections without a trace, as there were too many, if [`crate::Startup::trace`] is set.
+    pub untraced: u64,
     /// Connections that are open now.
     pub open: u64,
     /// Bytes received over all connections and in datagrams.
@@ -186,6 +189,7 @@ impl Counters {
             refused: self.refused.iter().map(load).sum(),
             refusals: refusals.filter(|(_, count)| *count > 0).collect(),
             forwarding_ignored: load(&self.forwarding_ignored),
+            untraced: load(&self.untraced),
             open: load(&self.open),
             bytes_in: load(&self.bytes_in),
             bytes_out: load(&self.bytes_out),
@@ -236,6 +240,11 @@ impl Counters {
 
     pub(super) fn forwarding_ignored(&self) {
         self.forwarding_ignored.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection without a trace, as there were too many.
+    pub(crate) fn untraced(&self) {
+        self.untraced.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection as open.

@@ -97,6 +97,8 @@ fn connections(page: &mut Page, snapshot: &Snapshot) {
     let about =
         "Requests with Forwarded or X-Forwarded-* from an address that is no trusted proxy.";
     page.single("forwarded_ignored_total", "counter", about, snapshot.forwarding_ignored);
+    let about = "Connections without a trace, as there were too many.";
+    page.single("connections_untraced_total", "counter", about, snapshot.untraced);
 }
 
 fn transfers(page: &mut Page, snapshot: &Snapshot) {

@@ -1,7 +1,7 @@
 //! The access log: one line at the end of each connection, collected while it is open.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use anyport_proto::peer::Peer;
@@ -9,6 +9,7 @@ use anyport_proto::visible::make_visible;
 
 use super::counters::Counters;
 use crate::tokens::User;
+use crate::traces::Traced;
 
 /// The record of one connection, shared by all that serve it. The last owner that drops it writes
 /// the line.
@@ -22,6 +23,7 @@ pub(crate) struct Record {
     requests: AtomicU64,
     files: AtomicU64,
     details: Mutex<Details>,
+    traced: OnceLock<Traced>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +32,8 @@ struct Details {
     protocol: Option<&'static str>,
     /// The reason of the detection result.
     reason: Option<String>,
+    /// When the TLS handshake was complete.
+    encrypted: Option<Instant>,
     user: Option<User>,
     /// The client of the last request that a trusted proxy forwarded.
     client: Option<Peer>,
@@ -52,6 +56,7 @@ impl Record {
             requests: AtomicU64::new(0),
             files: AtomicU64::new(0),
             details: Mutex::default(),
+            traced: OnceLock::new(),
         })
     }
 
@@ -65,8 +70,32 @@ impl Record {
         self.lock().protocol = Some(protocol);
     }
 
+    /// Returns when the connection was accepted.
+    pub(crate) const fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// Returns the protocol or the service, and the reason of the detection result.
+    pub(crate) fn detected(&self) -> (Option<&'static str>, Option<String>) {
+        let details = self.lock();
+        (details.protocol, details.reason.clone())
+    }
+
+    /// Adds a trace of the connection, from now on.
+    pub(crate) fn trace(&self, traced: Traced) {
+        let _ = self.traced.set(traced);
+    }
+
+    /// Returns the trace of the connection, if there is one.
+    pub(crate) fn traced(&self) -> Option<&Traced> {
+        self.traced.get()
+    }
+
     /// Records the detection result and its reason.
     pub(crate) fn decided(&self, protocol: &'static str, reason: String) {
+        if let Some(traced) = self.traced() {
+            traced.decided(protocol, &reason);
+        }
         let mut details = self.lock();
         (details.protocol, details.reason) = (Some(protocol), Some(reason));
     }
@@ -74,6 +103,16 @@ impl Record {
     /// Records TLS version and cipher suite.
     pub(crate) fn is_under(&self, encryption: Option<String>) {
         self.lock().tls = encryption;
+    }
+
+    /// Records that the TLS handshake is complete now.
+    pub(crate) fn encrypted(&self) {
+        self.lock().encrypted = Some(Instant::now());
+    }
+
+    /// Returns when the TLS handshake was complete.
+    pub(crate) fn encrypted_at(&self) -> Option<Instant> {
+        self.lock().encrypted
     }
 
     /// Returns TLS version and cipher suite; `None` without TLS.
@@ -103,8 +142,18 @@ impl Record {
 
     /// Records why the connection was interrupted; the first reason is kept.
     pub(crate) fn broken(&self, reason: &str) {
+        if let Some(traced) = self.traced() {
+            traced.broken(reason);
+        }
         // The journal shows its fields unescaped.
         self.lock().broken.get_or_insert_with(|| make_visible(reason).into_owned());
+    }
+
+    /// Records a refusal in the trace.
+    pub(crate) fn refused(&self, reason: &str) {
+        if let Some(traced) = self.traced() {
+            traced.refused(reason);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Details> {
@@ -118,7 +167,7 @@ impl Drop for Record {
         self.counters.closed(elapsed);
         let details =
             std::mem::take(self.details.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let Details { protocol, reason, user, client, tls, broken } = details;
+        let Details { protocol, reason, user, client, tls, broken, .. } = details;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         tracing::info!(
             peer = %self.peer.lock().unwrap_or_else(PoisonError::into_inner),

@@ -1,13 +1,16 @@
 //! A connection as the drivers see it: one session and the layers between it and the socket.
 //!
 //! ```text
-//!   socket ◄──► TLS ◄──► counts of bytes, rate limit ◄──► shutdown ◄──► session
+//!   socket ◄──► TLS ◄──► counts of bytes, rate limit, trace ◄──► shutdown ◄──► session
 //! ```
 //!
 //! The layers are fields in a fixed order, so each of them handles every event, and a session that
 //! takes over from another one keeps all of them. Bytes are counted and paced as plaintext.
 
 mod tls;
+mod trace;
+
+pub(crate) use trace::begin as begin_trace;
 
 use std::io;
 use std::num::NonZeroU64;
@@ -21,6 +24,7 @@ use crate::events::Tally;
 use crate::guard::Guard;
 use crate::session::{AnySession, Context, Detached};
 use crate::shutdown::{STOPPED, Stage};
+use crate::traces::Traced;
 use tls::Tls;
 
 /// One connection.
@@ -143,7 +147,37 @@ impl Connection {
         let before = out.len();
         let next = append(self, out);
         self.bytes.sent((out.len() - before) as u64);
+        if let Some(traced) = self.traced() {
+            traced.sent(&out[before..]);
+            self.ends(&next);
+        }
         next
+    }
+
+    /// Returns the trace of the connection, if there is one; it belongs to the record, as all that
+    /// serve the connection report to it.
+    fn traced(&self) -> Option<&Traced> {
+        self.bytes.record.traced()
+    }
+
+    /// Records in the trace that the session has ended.
+    fn ends(&self, next: &Next<Detached>) {
+        if let (Some(traced), Next::Finish) = (self.traced(), next) {
+            traced.finished();
+        }
+    }
+
+    /// Runs `work` of the layers and the session, whose time a trace measures.
+    fn measured<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        if self.traced().is_none() {
+            return work(self);
+        }
+        let began = Instant::now();
+        let done = work(self);
+        if let Some(traced) = self.traced() {
+            traced.worked(began.elapsed());
+        }
+        done
     }
 
     /// Encrypts the bytes that `append` adds.
@@ -166,6 +200,9 @@ impl Connection {
         } else {
             format!("connection lost: {error}")
         };
+        if let Some(traced) = self.traced() {
+            traced.failed_to_read(error);
+        }
         self.bytes.record.broken(&reason);
         self.lose(&reason);
     }
@@ -223,9 +260,20 @@ impl Connection {
     fn plain(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Detached> {
         // An abort shuts the socket, which must not look like the sender's FIN.
         if self.stage.is_aborted() {
+            self.bytes.record.refused(STOPPED);
             self.lose(STOPPED);
             return Next::Finish;
         }
+        if let Some(traced) = self.traced() {
+            match &event {
+                Event::Bytes(bytes) => traced.received(now, bytes),
+                Event::Spliced(count) => traced.received_by_kernel(*count),
+                Event::Sent(count) => traced.sent_by_kernel(*count),
+                Event::EndOfStream => traced.end_of_stream(),
+                _ => {}
+            }
+        }
+        let idles = matches!(event, Event::Idle);
         match &event {
             Event::Bytes(bytes) => {
                 self.bytes.received(bytes.len() as u64);
@@ -253,6 +301,10 @@ impl Connection {
                 return next;
             }
             match connection.session.handle(event, now, out) {
+                Next::Finish if idles => {
+                    connection.traced().into_iter().for_each(Traced::idled);
+                    Next::Finish
+                }
                 // Between two files is a good place to stop.
                 Next::Continue if stops => connection.notify(now, out),
                 next => next,
@@ -282,6 +334,14 @@ impl Connection {
             produced = Produced::Next(self.notify(Instant::now(), out));
         }
         self.bytes.sent((out.len() - before) as u64);
+        if let Some(traced) = self.traced() {
+            traced.sent(&out[before..]);
+            match &produced {
+                Produced::Bytes(count) => traced.sent(&buffer[..*count]),
+                Produced::Next(next) => self.ends(next),
+                Produced::File(_) => {}
+            }
+        }
         match &mut produced {
             Produced::Bytes(count) => {
                 self.bytes.sent(*count as u64);
@@ -306,10 +366,14 @@ impl Session for Connection {
     }
 
     fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Detached> {
-        let Some(mut tls) = self.tls.take() else { return self.plain(event, now, out) };
-        let next = tls.handle(self, event, now, out);
-        self.tls = Some(tls);
-        next
+        self.measured(|connection| {
+            let Some(mut tls) = connection.tls.take() else {
+                return connection.plain(event, now, out);
+            };
+            let next = tls.handle(connection, event, now, out);
+            connection.tls = Some(tls);
+            next
+        })
     }
 
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced<Detached>> {
@@ -321,6 +385,9 @@ impl Session for Connection {
 
     fn relay(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {
         self.bytes.sent(bytes.len() as u64);
+        if let Some(traced) = self.traced() {
+            traced.sent(bytes);
+        }
         self.tls.as_mut().map(|tls| tls.seal_all(bytes, is_last))
     }
 }

@@ -142,6 +142,7 @@ impl Context {
                 Ok(grant)
             }
             Err(denied) => {
+                self.record.refused(denied.reason().as_ref());
                 self.events.refused(denied.why(), protocol, self.peer, denied.reason());
                 Err(denied)
             }
@@ -160,6 +161,7 @@ impl Context {
                 }
             }
             Err(denied) => {
+                self.record.refused(denied.reason().as_ref());
                 self.events.refused(denied.why(), protocol, self.peer, denied.reason());
             }
         }
@@ -184,6 +186,7 @@ impl Context {
 
     /// Reports that the peer's request was refused.
     pub(crate) fn refused(&self, protocol: &'static str, reason: impl AsRef<str>) {
+        self.record.refused(reason.as_ref());
         self.events.refused(Why::Request, protocol, self.peer, reason);
     }
 

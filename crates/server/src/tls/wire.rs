@@ -10,11 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::traces::Tapped;
+
 /// The stream of a connection, with or without TLS.
 pub(crate) type Wire = MaybeTls<TcpStream, ServerSide>;
 
 /// A [`Wire`] for a library that needs to own its stream.
-pub(crate) type SharedWire = MaybeTls<Shared, ServerSide>;
+pub(crate) type SharedWire = Tapped<MaybeTls<Shared, ServerSide>>;
 
 /// The parts of a wire, for a session in a loop.
 pub(crate) struct WireParts {

@@ -152,7 +152,8 @@ pub struct Diagnosis {
     /// The share of the limit in the time, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
-    /// The direction of the content, by which an end is named; absent if nothing was found.
+    /// The direction of the content, by which an end is named; absent if nothing was found, and in
+    /// the trace of a server, whose words are those of an upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
     /// Measurements that show it, each a short phrase.

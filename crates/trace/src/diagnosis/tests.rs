@@ -280,3 +280,16 @@ fn a_command_that_did_not_complete_has_its_end_and_the_limit_of_its_part() {
     let of_few = |complete| concluded(Some(&few), complete, Ended::Refused).main;
     assert_eq!([of_few(false), of_few(true)], [Limit::Unknown, Limit::Handshakes]);
 }
+
+/// For a server, the other end of an upload is no server.
+#[test]
+fn a_server_that_receives_names_the_sender() {
+    let recorder = crate::Recorder::of_server(crate::Limits::default(), std::time::Instant::now());
+    let (elapsed, bytes) = (Duration::from_secs(10), 100_000_000);
+    let direction = Direction::Receiving;
+    recorder.measured(&Evidence { direction, elapsed, bytes, ..Evidence::default() });
+    let found = recorder.finish().diagnosis.unwrap();
+    assert_eq!((found.main, found.direction), (Limit::SenderOrPath, None));
+    assert_eq!(found.limit(), "the sender or the path");
+    assert!(found.advice.unwrap().starts_with("Look at the sender, "));
+}

@@ -11,6 +11,25 @@ impl Diagnosis {
             (main, _) => main.to_string(),
         }
     }
+
+    /// Returns it in the words for an upload: the receiver that found it is the server, and not the
+    /// end that requested a download.
+    pub(crate) fn of_upload(mut self) -> Self {
+        self.direction = None;
+        let advice = match self.main {
+            Limit::SenderOrPath => {
+                "Look at the sender, and at the path to here; a trace at the sender tells them \
+                 apart."
+            }
+            Limit::Loss => {
+                "Look for the link that drops packets; the sender may try another \
+                            congestion control, such as bbr."
+            }
+            _ => return self,
+        };
+        self.advice = Some(advice.to_owned());
+        self
+    }
 }
 
 /// Returns the words for a limit of a download.

@@ -122,12 +122,12 @@ fn table_row(page: &mut String, row: &Row, several: bool) {
 fn measured(page: &mut String, trace: &Trace) {
     let connections = curves(trace);
     let several = connections.len() > 1;
-    let mut explained = BTreeSet::new();
+    let (mut explained, end) = (BTreeSet::new(), trace.header.recorded_by);
     for (number, curves) in &connections {
         let of = if several { format!(", connection {number}") } else { String::new() };
         let _ = writeln!(
             page,
-            "<h2>Measured by the client's kernel{of}</h2>\n<div class=\"wide\">\n<table>\n<tbody>"
+            "<h2>Measured by the {end}'s kernel{of}</h2>\n<div class=\"wide\">\n<table>\n<tbody>"
         );
         for curve in curves {
             let (low, high) = curve.range();

@@ -109,6 +109,15 @@ pub(crate) struct Serve {
     #[arg(long, help_heading = "Logging", add = Restart::Always)]
     pub(crate) json: bool,
 
+    /// Write a trace of each connection to a file in DIR
+    ///
+    /// anyport trace --read FILE shows it: what was received and sent on each layer, when, and how
+    /// the connection ended, without content, messages and tokens. DIR is created, readable by its
+    /// owner alone; it is not in the served directory. The newest 1000 traces of at most 64 MiB
+    /// together are kept, and at most 32 connections are traced at one time.
+    #[arg(long, value_name = "DIR", help_heading = "Logging", add = Restart::Always)]
+    pub(crate) trace: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) background: daemon::flags::Background,
 }
@@ -120,6 +129,7 @@ impl Serve {
     /// The tokens cannot be read.
     pub(crate) fn configure(&self) -> Result<Config, Failure> {
         let mut config = Config::new(&self.directory);
+        config.startup.trace.clone_from(&self.trace);
         self.access.configure(&mut config)?;
         self.behind_proxy.configure(&mut config);
         self.files.configure(&mut config);

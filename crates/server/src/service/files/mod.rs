@@ -389,6 +389,7 @@ impl Files {
 
     /// Reports that an offer or a request was refused.
     pub(crate) fn refused(&self, source: &Source, refusal: &Refusal) {
+        source.record.refused(&refusal.message);
         self.events.refused(Why::Request, source.protocol.as_str(), source.peer, &refusal.message);
     }
 

@@ -348,6 +348,9 @@ impl Upload {
             directory.complete_upload(key, &path, receipt.bytes);
         }
         self.source.record.file();
+        if let Some(traced) = self.source.record.traced() {
+            traced.receipt(&receipt);
+        }
         self.files.events.received(&receipt);
         self.source.without_stored_name(receipt, &self.offer)
     }
@@ -480,6 +483,7 @@ impl Upload {
     }
 
     fn report_interrupted(&self, reason: String, refused: bool, part: Option<String>) {
+        self.source.record.refused(&reason);
         self.files.events.interrupted(&Interrupted {
             protocol: self.source.protocol,
             engine: self.source.engine,
