@@ -16,7 +16,6 @@ pub(crate) fn ask_for_syn(stream: &mut Stream, token: Option<&Token>) {
     let Some(traced) = stream.traced() else { return };
     traced.asks_for_syn();
     let until = Instant::now() + TIMEOUT;
-    let _ = stream.socket().set_read_timeout(Some(TIMEOUT));
     let mut ask = |line: String| ask(stream, &with_token(line, token), until);
     if ask(help_line()).is_ok_and(|reply| names_syn(&reply)) {
         // The outcome does not matter: the trace says if there is none.
@@ -30,9 +29,11 @@ fn ask(stream: &mut Stream, line: &str, until: Instant) -> io::Result<Vec<u8>> {
     let (mut reply, mut piece) = (Vec::new(), [0; 1024]);
     while reply.last() != Some(&b'\n') {
         // A server may send it byte by byte.
-        if reply.len() > LONGEST || Instant::now() > until {
+        let left = until.saturating_duration_since(Instant::now());
+        if reply.len() > LONGEST || left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        stream.socket().set_read_timeout(Some(left))?;
         match stream.read(&mut piece)? {
             0 => return Err(ended()),
             count => reply.extend_from_slice(&piece[..count]),

@@ -210,7 +210,7 @@ impl Running {
         }
         if matches!(end, End::Failure(_)) && recorder.connections() == 0 {
             // A mistake in the command line, or a file that is missing: there is nothing to show.
-            return output.discard();
+            return;
         }
         if let Some((ended, text)) = end.described() {
             recorder.ended(ended, &text);
@@ -242,8 +242,7 @@ struct Output {
     text: TextOptions,
     files: Vec<(Format, PathBuf, File)>,
     pcap: Option<File>,
-    /// Files that did not exist before.
-    created: Vec<PathBuf>,
+    created: Created,
 }
 
 #[derive(Clone, Copy)]
@@ -266,11 +265,11 @@ impl Output {
         let text = TextOptions { width: width(to_stderr), color, explain: flags.explain };
         let named =
             [(Format::Json, &flags.save), (Format::Svg, &flags.svg), (Format::Html, &flags.html)];
-        let mut created = Vec::new();
+        let mut created = Created::default();
         let mut create = |path: &PathBuf| {
             let named = || format!("cannot write to {}", path.display());
             let (file, is_new) = create(path).map_err(|error| anyhow!(error).context(named()))?;
-            created.extend(is_new.then(|| path.clone()));
+            created.0.extend(is_new.then(|| path.clone()));
             Ok::<_, anyhow::Error>(file)
         };
         let mut files = Vec::new();
@@ -295,17 +294,9 @@ impl Output {
         Ok(Self { json: flags.json, to_stderr, text, files, pcap, created })
     }
 
-    /// Leaves existing files unchanged, and removes those that were created for this trace.
-    fn discard(self) {
-        for path in self.created {
-            if let Err(error) = std::fs::remove_file(&path) {
-                to_stderr(&format!("error: cannot remove {}: {error}", path.display()));
-            }
-        }
-    }
-
     /// Writes all outputs. The exit code remains that of the command.
-    fn write(self, trace: &Trace) {
+    fn write(mut self, trace: &Trace) {
+        self.created.0.clear();
         for (format, path, mut file) in self.files {
             let written = file.set_len(0).and_then(|()| match format {
                 Format::Json => {
@@ -331,6 +322,20 @@ impl Output {
             true => Waiting(io::stderr().lock()).write_all(&text),
             false => stdout().write_all(&text),
         };
+    }
+}
+
+/// The files that were created for a trace. Dropping removes them.
+#[derive(Default)]
+struct Created(Vec<PathBuf>);
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = std::fs::remove_file(path) {
+                to_stderr(&format!("error: cannot remove {}: {error}", path.display()));
+            }
+        }
     }
 }
 
