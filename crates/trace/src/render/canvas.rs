@@ -90,7 +90,8 @@ impl Canvas {
     pub(super) fn arrow(&mut self, class: &str, from: Point, to: Point) {
         self.line(class, from, to);
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-        let length = dx.hypot(dy).max(1e-6);
+        // `hypot` would be the only function that needs glibc 2.35.
+        let length = (dx * dx + dy * dy).sqrt().max(1e-6);
         let (ux, uy) = (dx / length, dy / length);
         let (bx, by) = (to.0 - ux * 9.0, to.1 - uy * 9.0);
         let (nx, ny) = (-uy * 3.6, ux * 3.6);
