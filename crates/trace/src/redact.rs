@@ -43,7 +43,8 @@ impl Secrets {
     /// Removes secrets from an event, and makes its control characters visible. Payload stays: it
     /// was asked for.
     pub(crate) fn clean(&mut self, what: &mut What) {
-        if let What::Head { fields: pairs, .. } = what {
+        if let What::Head { start, fields: pairs } = what {
+            self.after_connect(start);
             self.clean_fields(pairs);
         }
         if let What::Http2(frame) = what {
@@ -55,6 +56,7 @@ impl Secrets {
     /// Removes secrets from a text, and cuts it.
     pub(crate) fn clean_text(&mut self, text: &mut String) {
         self.after_marks(text);
+        self.user_information(text);
         self.after_verb(text);
         for secret in &self.0 {
             remove_word(text, secret);
@@ -75,6 +77,9 @@ impl Secrets {
 
     fn clean_fields(&mut self, fields: &mut [(String, String)]) {
         for (name, value) in fields {
+            if [":authority", "host"].iter().any(|host| name.trim().eq_ignore_ascii_case(host)) {
+                self.before_host(value, 0);
+            }
             if is_secret_field(name) {
                 // `Bearer TOKEN`, `name=VALUE; …`
                 let words = value.split([' ', ';', ',', '=']).filter(|word| word.len() > 8);
@@ -116,6 +121,52 @@ impl Secrets {
             cleaned.push_str(text.get(copied..).unwrap_or_default());
             *text = cleaned;
         }
+    }
+
+    /// Replaces what precedes the host in URLs (RFC 3986 §3.2.1): a password, or a token.
+    fn user_information(&mut self, text: &mut String) {
+        let (mut cleaned, mut copied) = (String::new(), 0);
+        for (at, _) in text.match_indices("//") {
+            let begin = at + "//".len();
+            if begin < copied {
+                continue;
+            }
+            let rest = text.get(begin..).unwrap_or_default();
+            let ends =
+                |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '<' | '>');
+            let authority = rest.get(..rest.find(ends).unwrap_or(rest.len())).unwrap_or_default();
+            let Some(length) = authority.rfind('@') else { continue };
+            let user = authority.get(..length).unwrap_or_default();
+            self.add_user(user);
+            cleaned.push_str(text.get(copied..begin).unwrap_or_default());
+            cleaned.push_str(REDACTED);
+            copied = begin + length;
+        }
+        if copied > 0 {
+            cleaned.push_str(text.get(copied..).unwrap_or_default());
+            *text = cleaned;
+        }
+    }
+
+    /// Replaces what precedes the host in the request line of `CONNECT`, which has no URL.
+    fn after_connect(&mut self, start: &mut String) {
+        let method = "CONNECT ";
+        if start.starts_with(method) {
+            self.before_host(start, method.len());
+        }
+    }
+
+    /// Replaces user information in `text`, whose host follows it, from `begin` on.
+    fn before_host(&mut self, text: &mut String, begin: usize) {
+        if let Some(end) = text.rfind('@').filter(|end| *end >= begin) {
+            self.add_user(text.get(begin..end).unwrap_or_default());
+            text.replace_range(begin..end, REDACTED);
+        }
+    }
+
+    /// Remembers the password of user information, or all of it.
+    fn add_user(&mut self, user: &str) {
+        self.add(user.split_once(':').map_or(user, |(_, password)| password));
     }
 
     /// Replaces the key in a `PIPE` or `TAKE` line, also one with several blanks.
@@ -186,6 +237,11 @@ const MARKS: &[Mark] = &[
     Mark { before: "api-key=", ends: ends_value },
     Mark { before: "secret=", ends: ends_value },
     Mark { before: "password=", ends: ends_value },
+    Mark { before: "passwd=", ends: ends_value },
+    Mark { before: "auth=", ends: ends_value },
+    Mark { before: "session=", ends: ends_value },
+    Mark { before: "sessionid=", ends: ends_value },
+    Mark { before: "signature=", ends: ends_value },
     Mark { before: "?key=", ends: ends_value },
     Mark { before: "&key=", ends: ends_value },
     Mark { before: "\"token\":\"", ends: |c| c == '"' },
@@ -228,11 +284,31 @@ const fn is_invisible(character: char) -> bool {
 
 /// Returns whether the value of a field admits its sender.
 fn is_secret_field(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
+    let name = name.trim().to_ascii_lowercase();
     let name = name.as_str();
-    matches!(name, "authorization" | "proxy-authorization" | "cookie" | "set-cookie")
-        || ["token", "secret", "api-key"].iter().any(|word| name.contains(word))
+    let is_word = |word: &str| matches!(word, "auth" | "key" | "apikey");
+    // A line without a name may be part of any field. The key of a WebSocket is no secret (RFC 6455
+    // §10.3), and these of CORS have names.
+    let is_public = name.starts_with("sec-websocket-") || name.starts_with("access-control-");
+    name.is_empty()
+        || !is_public
+            && (SECRET_WORDS.iter().any(|word| name.contains(word))
+                || name.split(['-', '_', '.']).any(is_word))
 }
+
+/// Parts of the names of fields that are secret.
+const SECRET_WORDS: [&str; 10] = [
+    "authorization",
+    "cookie",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "session",
+    "signature",
+    "credential",
+    "api-key",
+];
 
 /// Replaces `secret` where it is not a part of a longer word.
 fn remove_word(text: &mut String, secret: &str) {
@@ -356,6 +432,20 @@ mod tests {
             head("GET /", &format!("authorization:Basic {SECRET}")),
             head("GET /", &format!("Proxy-Authorization: Basic {SECRET}")),
             head("GET /", &format!("Cookie: a=b; anyport={SECRET}")),
+            head("GET /", &format!("Cookie : a={SECRET}")),
+            head("GET /", &format!("Cookie:\r\n a={SECRET}")),
+            head("GET /", &format!("X: y\r\n{SECRET}")),
+            head("GET /", &format!("X: y\rCookie: a={SECRET}")),
+            format!("GET / HTTP/1.1\r\n a={SECRET}\r\n\r\n"),
+            head("GET /", &format!("X-Password: {SECRET}")),
+            head("GET /", &format!("X-Auth-Key: {SECRET}")),
+            head("GET /", &format!("X-Session-Id: {SECRET}")),
+            head("GET /", &format!("X-Amz-Signature: {SECRET}")),
+            head("GET /", &format!("Referer: http://user:{SECRET}@h/")),
+            head("GET /", &format!("Host: user:{SECRET}@h")),
+            head(&format!("GET http://{SECRET}@h/"), "Host: h"),
+            head(&format!("CONNECT user:{SECRET}@h:80"), "Host: h"),
+            head(&format!("GET /x?session={SECRET}"), "Host: h"),
             head("GET /", &format!("X-Auth-Token: {SECRET}")),
             head("GET /", &format!("Sec-WebSocket-Protocol: anyport.token.{SECRET}, anyport.1")),
             head("GET /", &format!("Referer: http://h/.anyport/s/{SECRET}/")),
@@ -388,11 +478,14 @@ mod tests {
             format!(r#"{{"get":{{"name":"a","token":"{SECRET}"}}}}"#),
             format!(r#"{{"offer":{{"name":"a","id":"{SECRET}","resume":true}}}}"#),
         ];
-        let heads2: [&[(&str, &str)]; 6] = [
+        let heads2: [&[(&str, &str)]; 9] = [
             &[("authorization", SECRET)],
             &[("cookie", SECRET)],
             &[("set-cookie", SECRET)],
             &[("proxy-authorization", SECRET)],
+            &[("x-session-id", SECRET)],
+            &[(":authority", "user:Zx3-s3cr3t_Value9@h")],
+            &[(" cookie", SECRET)],
             &[(":path", "/pipe/Zx3-s3cr3t_Value9")],
             &[(":path", "/.anyport/s/Zx3-s3cr3t_Value9/?token=Zx3-s3cr3t_Value9")],
         ];

@@ -82,6 +82,13 @@ impl Tap {
         self.decode(self.ours.other(), |streams, output| streams.plain.skip(bytes, output));
     }
 
+    /// Counts all that the server sends from here on as content, whatever it looks like.
+    ///
+    /// The session of a server knows it; the decoder of a client can only recognize a refusal.
+    pub fn sends_content(&self) {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).plain.sends_content();
+    }
+
     /// Records ciphertext of TLS in one direction, as it is on the socket.
     pub fn wire(&self, from: Side, bytes: &[u8]) {
         self.decode(from, |streams, output| streams.wire.push(bytes, output));

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use anyport_testkit::harness::http::curl;
-use anyport_testkit::harness::http2::Http2Peer;
+use anyport_testkit::harness::http2::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2Peer, PING, field, head,
+};
 use anyport_testkit::harness::rooms::join;
 use anyport_testkit::harness::tokens::{ALICE, both};
 use anyport_testkit::harness::wire::{
@@ -311,7 +313,7 @@ const CANARY: &str = "Canary7f3a9c";
 #[test]
 fn no_content_no_message_and_no_secret_is_in_a_trace() {
     let tokens = both();
-    let tracing = Tracing::start(&["--token-file", tokens.path(), "-v"]);
+    let tracing = Tracing::start(&["--token-file", tokens.path(), "-vv"]);
     let port = tracing.server.port();
     let ask = |bytes: &str| converse(&mut connect(port), bytes.as_bytes());
     let put = format!("{CANARY}\nANYPORT/1 {CANARY}\n");
@@ -375,6 +377,8 @@ fn no_content_no_message_and_no_secret_is_in_a_trace() {
     stream.write_all(&frame(TEXT, br#"{"end":{}}"#)).unwrap();
     read_frame(&mut stream);
     drop(stream);
+    let said = tracing.server.said();
+    assert!(!said.contains("without a trace"), "{said}");
     let texts = tracing.stop();
     assert!(texts.len() > 20, "{}", texts.len());
     for text in &texts {
@@ -387,6 +391,111 @@ fn no_content_no_message_and_no_secret_is_in_a_trace() {
     // What may be there is there.
     for part in ["[redacted]", "JOIN lobby as bob", "/rooms/lobby", r#"\"name\":\"c\""#] {
         assert!(all.contains(part), "no {part}");
+    }
+}
+
+/// Content that looks like the protocol around it, and text of frames that a peer may fill freely.
+#[test]
+fn nothing_that_a_peer_may_choose_freely_is_in_a_trace() {
+    for engine in ["own", "library"] {
+        let tracing = Tracing::start(&["--engine", engine, "-vv"]);
+        let port = tracing.server.port();
+        let ask = |bytes: &str| converse(&mut connect(port), bytes.as_bytes());
+        let lines = format!("ANYPORT/1 ERROR busy {CANARY}\nANYPORT/1 {CANARY}\n");
+        assert_eq!(ask(&format!("ANYPORT/1 ECHO\n{lines}")), lines);
+        assert!(ask(&format!("ANYPORT/1 TIME\nANYPORT/1 ECHO\n{lines}")).ends_with(&lines));
+        // The content of a pipe, and what both of its ends send beyond it.
+        let content = lines.repeat(2);
+        let size = content.len();
+        for head in ["", " head"] {
+            let mut receiver = connect(port);
+            write!(receiver, "ANYPORT/1 TAKE key{head}\n{lines}").unwrap();
+            ask(&format!("ANYPORT/1 PIPE key size={size}\n{content}{lines}"));
+            assert!(read_text(&mut receiver).ends_with(&content));
+        }
+        // Senders that count wrong, and a request that ends the session.
+        ask(&format!("ANYPORT/1 PUT a size=5\nhelloEND{CANARY} {CANARY}\n{lines}"));
+        ask(&format!("ANYPORT/1 PUT a size=5\nhello{CANARY} {CANARY}\n{lines}"));
+        ask(&format!("ANYPORT/1 PUT a size=x\n{lines}"));
+        let request = format!("GET /{CANARY} HTTP/1.1\r\nX: {CANARY}\r\n\r\n");
+        for fields in ["Content-Length: 1\r\nContent-Length: 2", "Transfer-Encoding: x"] {
+            ask(&format!("PUT /b HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{request}"));
+        }
+        // Secrets that are not written as usual.
+        for fields in [
+            format!("Cookie : a={CANARY}"),
+            format!("Cookie:\r\n a={CANARY}"),
+            format!("X: y\r\n{CANARY}"),
+            format!("X-Password: {CANARY}\r\nX-Auth-Key: {CANARY}\r\nX-Session-Id: {CANARY}"),
+            format!("Referer: http://user:{CANARY}@host/"),
+        ] {
+            ask(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\nConnection: close\r\n\r\n"));
+        }
+        // Text of frames without the greeting is the content of a file.
+        let offer = format!(r#"{{"offer":{{"name":"{CANARY}"}}}}"#);
+        let mut stream = connect(port);
+        for _ in 0..9 {
+            stream.write_all(&frame(TEXT, offer.as_bytes())).unwrap();
+        }
+        stream.write_all(&close_frame(1000, CANARY)).unwrap();
+        while read_frame(&mut stream).0 != CLOSE {}
+        drop(stream);
+        for path in ["/echo", "/rooms/lobby"] {
+            let mut stream = websocket(port, path);
+            stream.write_all(&close_frame(1000, CANARY)).unwrap();
+            while read_frame(&mut stream).0 != CLOSE {}
+        }
+        let mut stream = announced(port);
+        stream.write_all(&frame(TEXT, br#"{"offer":{"name":"d"}}"#)).unwrap();
+        stream.write_all(&frame(BINARY, CANARY.as_bytes())).unwrap();
+        stream.write_all(&close_frame(1001, CANARY)).unwrap();
+        while read_frame(&mut stream).0 != CLOSE {}
+        drop(stream);
+        let mut http2 = Http2Peer::open(&tracing.server, &[]);
+        let path = format!("/.anyport/s/{CANARY}/?token={CANARY}");
+        let fields = [field("cookie", CANARY), field("authorization", CANARY)].concat();
+        let head = [head("GET", &path, None), fields].concat();
+        http2.send(HEADERS, END_HEADERS | END_STREAM, 1, &head);
+        http2.heads(1);
+        http2.put(3, "/e", None);
+        http2.send(DATA, END_STREAM, 3, lines.as_bytes());
+        http2.heads(1);
+        http2.send(PING, 0, 0, &CANARY.as_bytes()[..8]);
+        http2.send(GOAWAY, 0, 0, &[&[0; 8], lines.as_bytes()].concat());
+        http2.0.shutdown(Shutdown::Write).unwrap();
+        http2.end();
+        drop(http2);
+        let sample = Sample::new("f", content.as_bytes());
+        for scheme in ["tls", "wss", "https"] {
+            let url = tracing.server.url(scheme, "");
+            anyport(&["send", "-k", sample.path(), &url]).succeeds();
+        }
+        let said = tracing.server.said();
+        assert!(!said.contains("without a trace"), "{said}");
+        let texts = tracing.stop();
+        let ping: String = CANARY.bytes().take(8).map(|byte| format!("{byte:02x}")).collect();
+        for text in &texts {
+            let line = |secret: &str| text.lines().find(|line| line.contains(secret));
+            for secret in [CANARY, &ping] {
+                assert_eq!(line(secret), None, "{engine}: {text}");
+            }
+        }
+        let all = texts.concat();
+        for part in [
+            "ANYPORT/1 ECHO",
+            "ANYPORT/1 TAKE [redacted] head",
+            "ANYPORT/1 CONTENT",
+            "ANYPORT/1 PUT a size=x",
+            r#"["debug-bytes","57"]"#,
+            r#""kind":"PING""#,
+            "//[redacted]@host/",
+            "eight valid frame headers",
+            r#""code":1001"#,
+            r#"\"name\":\"d\""#,
+            "tls-done",
+        ] {
+            assert!(all.contains(part), "{engine}: no {part}: {all}");
+        }
     }
 }
 

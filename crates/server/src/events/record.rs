@@ -100,6 +100,21 @@ impl Record {
         (details.protocol, details.reason) = (Some(protocol), Some(reason));
     }
 
+    /// Records that a candidate is bare frames; unless `announced`, their text is content.
+    pub(crate) fn is_frames(&self, announced: bool, reason: String) {
+        if let Some(traced) = self.traced() {
+            traced.frames(announced);
+        }
+        self.decided("frames", reason);
+    }
+
+    /// Records in the trace that all that is sent from here on is content of a client.
+    pub(crate) fn sends_content(&self) {
+        if let Some(traced) = self.traced() {
+            traced.sends_content();
+        }
+    }
+
     /// Records TLS version and cipher suite.
     pub(crate) fn is_under(&self, encryption: Option<String>) {
         self.lock().tls = encryption;

@@ -190,6 +190,8 @@ impl Session for Pipe {
                 if head {
                     let line = Reply::Content { size: info.size }.to_line();
                     out.extend_from_slice(line.as_bytes());
+                } else {
+                    self.context.record.sends_content();
                 }
                 let count = match receiver.next(buffer) {
                     Output::Bytes(count) => count,

@@ -223,6 +223,7 @@ impl Preface {
             Ok(Request::Get(get)) => self.get(&get, replies),
             Ok(Request::List(list)) => self.list(&list, replies),
             Ok(Request::Echo) => {
+                self.context.record.sends_content();
                 let echo = RawEcho::new(self.context.config.timeouts.idle);
                 return Ok(Some(AnySession::of(echo)));
             }
@@ -361,9 +362,8 @@ impl Preface {
         let end = match preface::parse_end(line) {
             Ok(end) => end,
             Err(error) => {
-                let reason =
-                    if self.admitted { error.to_string() } else { error.without_words(line) };
-                let refusal = Refusal::new(RefusalCode::BadRequest, reason)
+                // If the sender counted wrong, the line is content.
+                let refusal = Refusal::new(RefusalCode::BadRequest, error.without_words(line))
                     .with_hint("send END or END blake3:HEX after the announced bytes");
                 return Err(upload.abandon(refusal));
             }

@@ -204,11 +204,11 @@ impl Raw {
     ) -> Next {
         self.context.events.counters.candidate_decided(Class::Confirmed);
         let reason = evidence.as_str();
-        self.context.record.decided("frames", reason.to_owned());
+        let announced = evidence == Evidence::Greeting;
+        self.context.record.is_frames(announced, reason.to_owned());
         tracing::debug!(peer = %self.context.peer, protocol = "frames", reason, "decided");
         let mut buffered =
             self.candidate.take().map(|candidate| candidate.buffered).unwrap_or_default();
-        let announced = evidence == Evidence::Greeting;
         let mut ws = Ws::bare(self.context.clone(), announced);
         let next = match self.upload.take() {
             Some(mut stored) => {

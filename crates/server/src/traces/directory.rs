@@ -10,8 +10,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use anyport_proto::detect::DetectedProtocol;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, statat, unlinkat};
 use rustix::io::Errno;
+
+use crate::config::Service;
 
 /// Why a directory cannot contain traces.
 #[derive(Debug, thiserror::Error)]
@@ -263,11 +266,15 @@ impl Name {
                 of => byte == of,
             });
         let is_number = number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit());
-        let is_word = |word: &str, others: &str| {
-            !word.is_empty()
-                && word.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
-        };
-        is_time && is_number && is_word(protocol, "") && is_word(client, ".-")
+        let detected = DetectedProtocol::ALL.map(DetectedProtocol::as_str);
+        let services = Service::ALL.map(Service::as_str);
+        let mut protocols = detected.into_iter().chain(services).chain(["none"]);
+        // A copy that a person kept under another name is not one.
+        let address = client.parse().or_else(|_| client.replace('-', ":").parse());
+        is_time
+            && is_number
+            && protocols.any(|word| word.replace('-', "") == protocol)
+            && (client == UNIX || address.is_ok_and(|address| client_part(address) == client))
     }
 }
 
@@ -279,13 +286,19 @@ impl fmt::Display for Name {
         let protocol = protocol.replace('-', "");
         write!(f, "{at}-{number:06}-{protocol}-")?;
         match client {
-            // Not all file systems and tools accept a colon.
-            Some(client) => write!(f, "{}", client.to_canonical().to_string().replace(':', "-"))?,
-            None => f.write_str("unix")?,
+            Some(client) => f.write_str(&client_part(*client))?,
+            None => f.write_str(UNIX)?,
         }
         f.write_str(SUFFIX)
     }
 }
+
+/// Returns an address in a name: not all file systems and tools accept a colon.
+fn client_part(client: IpAddr) -> String {
+    client.to_canonical().to_string().replace(':', "-")
+}
+
+const UNIX: &str = "unix";
 
 const SUFFIX: &str = ".trace";
 
@@ -318,6 +331,11 @@ mod tests {
             "20261130T051500.123Z-000001-raw-127.0.0.1",
             "20261130T051500.123Z-000001-raw-.trace",
             "20261130T051500.123Z-1-raw-127.0.0.1.trace",
+            "20261130T051500.123Z-000001-raw-192.0.2.7-keep.trace",
+            "20261130T051500.123Z-000001-raw-192.0.2.7.1.trace",
+            "20261130T051500.123Z-000001-raw-2001-db8--7-keep.trace",
+            "20261130T051500.123Z-000001-raw-unix2.trace",
+            "20261130T051500.123Z-000001-mine-192.0.2.7.trace",
             "2026113xT051500.123Z-000001-raw-127.0.0.1.trace",
             "20261130T051500.123Z-000001-raw-../etc.trace",
         ] {

@@ -124,6 +124,19 @@ impl Traced {
         }
     }
 
+    /// A candidate is bare frames; unless `announced`, their text is content.
+    pub(crate) fn frames(&self, announced: bool) {
+        let state = &mut *self.state();
+        self.settle(state, if announced { Protocol::Frames } else { Protocol::UnannouncedFrames });
+    }
+
+    /// All that is sent from here on is content of a client.
+    pub(crate) fn sends_content(&self) {
+        if let Some(tap) = &self.state().tap {
+            tap.sends_content();
+        }
+    }
+
     fn settle<'s>(&self, state: &'s mut State, protocol: Protocol) -> &'s Tap {
         let held = std::mem::take(&mut state.held);
         let new = || Tap::new(&self.0.recorder, Side::Server, protocol);
@@ -389,7 +402,6 @@ fn protocol_of(word: &str) -> Protocol {
     match word {
         "preface" => Protocol::Preface,
         "http1" | "http2" | "time" => Protocol::Http,
-        "frames" => Protocol::Frames,
         _ => Protocol::Content,
     }
 }

@@ -6,7 +6,7 @@ use anyport_proto::ws::header::{self, Decoded, MAX_HEADER, Rsv1};
 use anyport_proto::ws::{Header, Mask, Opcode, Role};
 
 use super::output::{Output, Run};
-use super::{MAX_ELEMENT, Step};
+use super::{MAX_ELEMENT, Shared, Step};
 use crate::event::{LengthForm, Side, WebSocketFrame, What};
 use crate::syn::ReportedSyn;
 
@@ -50,7 +50,7 @@ impl Frames {
         Self { receiver, texts, header, filled: 0, left: 0, run, kind: None, shown: None }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8], output: &Output<'_>) -> Step {
+    pub(super) fn push(&mut self, bytes: &[u8], shared: &mut Shared, output: &Output<'_>) -> Step {
         if self.left > 0 {
             let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
             if let Some(shown) = &mut self.shown {
@@ -69,7 +69,7 @@ impl Frames {
             let buffered = self.header.get(..self.filled).unwrap_or_default();
             let at_least = match header::decode(buffered, self.receiver, Rsv1::Deflate) {
                 Ok(Decoded::Done { value, .. }) => {
-                    self.begin(value, output);
+                    self.begin(value, shared, output);
                     return Step::Used(used);
                 }
                 Ok(Decoded::NeedMore { at_least }) => at_least,
@@ -110,7 +110,7 @@ impl Frames {
         }
     }
 
-    fn begin(&mut self, header: Header, output: &Output<'_>) {
+    fn begin(&mut self, header: Header, shared: &mut Shared, output: &Output<'_>) {
         let wire = self.header.get(..self.filled).unwrap_or_default();
         let length_form = match wire.get(1).map_or(0, |byte| byte & 0x7f) {
             126 => LengthForm::Medium,
@@ -163,9 +163,10 @@ impl Frames {
             && header.fin
             && !header.compressed
             && header.length <= MAX_ELEMENT as u64;
+        // The reason of a client may be any text, and some implementations repeat it.
+        shared.has_closed |= header.opcode == Opcode::Close && self.receiver == Role::Server;
         let wanted = match header.opcode {
-            // The reason of a client may be any text.
-            Opcode::Close if !self.texts && self.receiver == Role::Server => 2,
+            Opcode::Close if output.recorder.is_of_server() && shared.has_closed => 2,
             Opcode::Close | Opcode::Ping | Opcode::Pong => 125,
             _ if is_text => MAX_ELEMENT,
             _ => output.payload().min(MAX_ELEMENT),
@@ -199,7 +200,7 @@ impl Shown {
                     Some(text).filter(|text| !text.is_empty()),
                 )
             }
-            (Opcode::Text, text) => (None, protocol_text(text)),
+            (Opcode::Text, text) => (None, protocol_text(text, output.from)),
             (Opcode::Ping, payload) if payload == SYN_PING && output.from == Side::Client => {
                 output.recorder.asks_for_syn(output.connection);
                 (None, None)
@@ -224,9 +225,12 @@ impl Shown {
 }
 
 /// Returns a message of the file protocol; text of any other kind is payload.
-fn protocol_text(bytes: &[u8]) -> Option<String> {
+fn protocol_text(bytes: &[u8], from: Side) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let is_protocol = FileMessage::from_json(text).is_ok() || FileReply::from_json(text).is_ok();
+    let is_protocol = match from {
+        Side::Client => FileMessage::from_json(text).is_ok(),
+        Side::Server => FileReply::from_json(text).is_ok(),
+    };
     is_protocol.then(|| text.to_owned())
 }
 

@@ -164,7 +164,7 @@ impl Http1 {
 
     fn complete(&mut self, head: Head, shared: &mut Shared, output: &Output<'_>) {
         let body = match self.from {
-            Side::Client => self.request(&head, shared),
+            Side::Client => self.request(&head, shared, output.recorder.is_of_server()),
             Side::Server => response(&head, shared, output),
         };
         let accept = head.field("sec-websocket-accept").map(ToOwned::to_owned);
@@ -185,7 +185,7 @@ impl Http1 {
         };
     }
 
-    fn request(&self, head: &Head, shared: &mut Shared) -> Next {
+    fn request(&self, head: &Head, shared: &mut Shared, is_of_server: bool) -> Next {
         let method = head.start.split(' ').next().unwrap_or_default();
         if method == "PRI" {
             return Next::Switch(Switch::Http2, None);
@@ -194,6 +194,10 @@ impl Http1 {
             let key = head.field("sec-websocket-key").map(ToOwned::to_owned);
             let (head, connect) = (method == "HEAD", method == "CONNECT");
             shared.requests.push_back(Request { head, connect, key });
+        }
+        if is_of_server && head.is_ambiguous() {
+            // The server refuses it: what follows is no request.
+            return Next::UntilFin;
         }
         Next::Framed(head.framing().unwrap_or(Framing::None))
     }
@@ -245,18 +249,39 @@ impl Head {
     /// Splits a head, without its checks: what is wrong with it is shown as it is.
     fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
-        let mut lines = text.lines().filter(|line| !line.is_empty());
+        // Some recipients end a line at a CR too.
+        let mut lines = text.split(['\r', '\n']).filter(|line| !line.is_empty());
         let start = lines.next().unwrap_or_default().to_owned();
-        let fields = lines.map(|line| {
-            let (name, value) = line.split_once(':').unwrap_or((line, ""));
-            (name.to_owned(), value.trim().to_owned())
-        });
-        Self { start, fields: fields.collect() }
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for line in lines {
+            match (line.split_once(':'), fields.last_mut()) {
+                // A continuation (RFC 9112 §5.2), of a field that may be secret.
+                (_, Some((_, value))) if line.starts_with([' ', '\t']) => {
+                    value.push(' ');
+                    value.push_str(line.trim());
+                }
+                (Some((name, value)), _) => {
+                    fields.push((name.to_owned(), value.trim().to_owned()));
+                }
+                (None, _) => fields.push((String::new(), line.trim().to_owned())),
+            }
+        }
+        Self { start, fields }
     }
 
     fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.fields.iter();
         fields.find(|field| field.0.eq_ignore_ascii_case(name)).map(|field| field.1.as_str())
+    }
+
+    /// Returns whether it announces content whose length is not clear.
+    fn is_ambiguous(&self) -> bool {
+        let of = |name: &str| {
+            let is_it = |field: &&(String, String)| field.0.trim().eq_ignore_ascii_case(name);
+            self.fields.iter().filter(is_it).count()
+        };
+        let (lengths, codings) = (of("content-length"), of("transfer-encoding"));
+        lengths + codings > 1 || lengths + codings == 1 && self.framing().is_none()
     }
 
     /// Returns the framing that the fields announce (RFC 9112 §6.3).

@@ -12,6 +12,10 @@ const HEADER: usize = 9;
 /// smaller.
 const MAX_FIELDS: usize = MAX_ELEMENT;
 
+/// Size of a field beside its text, as RFC 7541 §4.1 counts it: a byte on the wire may be an empty
+/// field.
+const FIELD: usize = 2 * size_of::<String>();
+
 /// Maximum number of events that may still grow, one for each stream and kind of frame.
 const MAX_RUNS: usize = 64;
 
@@ -273,11 +277,20 @@ impl Http2 {
             HEADERS | CONTINUATION | PUSH_PROMISE => return self.head(payload, output),
             SETTINGS => settings(payload),
             RST_STREAM => vec![("error", error_name(word(0)))],
-            GOAWAY => vec![
-                ("last-stream", word(0).unwrap_or(0).to_string()),
-                ("error", error_name(word(4))),
-                ("debug", String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into()),
-            ],
+            GOAWAY => {
+                let debug = payload.get(8..).unwrap_or_default();
+                let shows = !output.recorder.is_of_server() || output.from == Side::Server;
+                vec![
+                    ("last-stream", word(0).unwrap_or(0).to_string()),
+                    ("error", error_name(word(4))),
+                    match debug.len() {
+                        length if length > 0 && !shows => ("debug-bytes", length.to_string()),
+                        _ => ("debug", String::from_utf8_lossy(debug).into()),
+                    },
+                ]
+            }
+            // The server repeats what the client chose.
+            PING if output.recorder.is_of_server() => Vec::new(),
             PRIORITY => vec![("depends-on", word(0).unwrap_or(0).to_string())],
             _ => {
                 let hex = payload.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -326,7 +339,7 @@ impl Http2 {
         let (mut fields, mut size) = (Vec::new(), 0);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let decoded = hpack.decode(&head, |name, value| {
-            size += name.len() + value.len();
+            size += name.len() + value.len() + FIELD;
             if size <= MAX_FIELDS {
                 fields.push((text(name), text(value)));
             }

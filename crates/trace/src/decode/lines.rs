@@ -1,7 +1,7 @@
 //! The preface protocol: lines, and content between them by its announced size (docs/transfer.md,
 //! docs/pipe.md); or content alone.
 
-use anyport_proto::preface::{PREFACE, Reply, Request, Verb, parse_request};
+use anyport_proto::preface::{PREFACE, Reply, Request, Verb, parse_end, parse_request};
 
 use super::content::Content;
 use super::output::Output;
@@ -140,9 +140,17 @@ impl Lines {
             }
             return Step::Used(used);
         }
-        let Line { bytes: line, began } = std::mem::take(line);
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let Line { bytes: complete, began } = std::mem::take(line);
+        let complete = complete.as_slice();
+        let line = complete.strip_suffix(b"\n").unwrap_or(complete);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let is_of_server = output.recorder.is_of_server();
+        if is_of_server && after_content && self.from == Side::Client && parse_end(line).is_err() {
+            // The sender counted wrong: these are bytes of its content.
+            self.content.count(complete, output);
+            self.state = State::Content { left: u64::MAX, end: false };
+            return Step::Used(used);
+        }
         output.event_since(began, What::Line { text: String::from_utf8_lossy(line).into_owned() });
         report_syn(line, self.from, output);
         let becomes_content = match (after_content, self.from) {
@@ -153,7 +161,7 @@ impl Lines {
                 }
                 false
             }
-            (false, Side::Client) => self.request(line, shared),
+            (false, Side::Client) => self.request(line, shared, is_of_server),
             (false, Side::Server) => self.reply(line, shared),
         };
         if becomes_content {
@@ -175,7 +183,7 @@ impl Lines {
     }
 
     /// Reads a request; returns whether all that its sender sends then is content.
-    fn request(&mut self, line: &[u8], shared: &mut Shared) -> bool {
+    fn request(&mut self, line: &[u8], shared: &mut Shared, is_of_server: bool) -> bool {
         self.state = State::Line;
         let answer = shared.reply.get_or_insert_default();
         answer.asked += 1;
@@ -185,18 +193,20 @@ impl Lines {
                 self.state = State::Waiting { size: offer.size };
             }
             Ok(Request::Put(offer)) => self.state = content(offer.size),
-            Ok(Request::Give(give)) => {
-                let left = give.size.unwrap_or(u64::MAX);
-                self.state = State::Content { left, end: false };
+            // What is more than the announced size is ignored.
+            Ok(Request::Give(_)) => return true,
+            Ok(Request::Take(take)) => {
+                shared.only_content = !take.head;
+                return true;
             }
-            Ok(Request::Take(take)) => shared.only_content = !take.head,
             Ok(Request::Echo) => {
                 shared.only_content = true;
                 return true;
             }
             Ok(Request::Join(_)) => return true,
-            // The server says what is wrong with it.
-            Ok(Request::Get(_) | Request::List(_) | Request::Other(_)) | Err(_) => {}
+            Ok(Request::Get(_) | Request::List(_) | Request::Other(_)) => {}
+            // The server says what is wrong with it. This one then ignores all that follows.
+            Err(_) => return is_of_server,
         }
         self.pass(0);
         false
@@ -212,10 +222,7 @@ impl Lines {
             Ok(Reply::File(head)) => {
                 self.state = content(Some(head.size - head.offset.min(head.size)))
             }
-            Ok(Reply::Content { size }) => {
-                self.state = State::Content { left: size.unwrap_or(u64::MAX), end: false };
-            }
-            Ok(Reply::Joined { .. }) => return true,
+            Ok(Reply::Content { .. } | Reply::Joined { .. }) => return true,
             Ok(Reply::Entry(_) | Reply::LeftOut(_)) => {}
             // A refusal with an unknown code is one too.
             Ok(_) | Err(_) => answer.answered += 1,

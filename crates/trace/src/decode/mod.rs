@@ -48,6 +48,8 @@ pub enum Protocol {
     Http,
     /// WebSocket frames without a handshake.
     Frames,
+    /// The same of a client that did not announce messages of a file transfer: text is content.
+    UnannouncedFrames,
     /// Content alone.
     Content,
 }
@@ -79,6 +81,8 @@ struct Shared {
     reply: Option<lines::Answer>,
     /// What the server sends after an admitted request is content.
     only_content: bool,
+    /// The client closes its WebSocket: the other end may repeat its reason.
+    has_closed: bool,
     /// Both directions become this.
     switch: Option<Switch>,
 }
@@ -109,6 +113,7 @@ impl Decoder {
             Protocol::Preface => Layer::Lines(Lines::new(from)),
             Protocol::Http => Layer::Http1(Http1::new(from)),
             Protocol::Frames => Layer::Frames(Frames::new(from, true)),
+            Protocol::UnannouncedFrames => Layer::Frames(Frames::new(from, false)),
             Protocol::Content => Layer::Content(Content::default()),
         };
         let (client, server) = (layer(Side::Client), layer(Side::Server));
@@ -127,7 +132,7 @@ impl Decoder {
                 Layer::Lines(lines) => lines.push(bytes, shared, output),
                 Layer::Http1(http1) => http1.push(bytes, shared, output),
                 Layer::Http2(http2) => http2.push(bytes, output),
-                Layer::Frames(frames) => frames.push(bytes, output),
+                Layer::Frames(frames) => frames.push(bytes, shared, output),
                 Layer::Content(content) => {
                     content.count(bytes, output);
                     return;
@@ -141,6 +146,13 @@ impl Decoder {
                 self.client.switch(switch, Side::Client);
                 self.server.switch(switch, Side::Server);
             }
+        }
+    }
+
+    /// All that the server sends from here on is content.
+    pub(crate) fn sends_content(&mut self) {
+        if !matches!(self.server, Layer::Content(_)) {
+            self.server = Layer::Content(Content::default());
         }
     }
 

@@ -559,7 +559,64 @@ fn a_server_records_text_of_file_transfers_only() {
         trace.events.into_iter().filter_map(text).collect::<Vec<_>>()
     };
     let all = [(true, None), (true, Some(1000))];
-    assert_eq!(texts(true, "anyport.file.1"), all);
+    assert_eq!(texts(true, "anyport.file.1"), [(true, None), (false, Some(1000))]);
     assert_eq!(texts(true, "anyport.1"), [(false, None), (false, Some(1000))]);
     assert_eq!(texts(false, "other"), all);
+}
+
+#[test]
+fn a_server_records_no_debug_data_of_a_client_and_few_fields_of_a_head() {
+    let (limits, now) = (Limits::default(), std::time::Instant::now());
+    let recorder = Recorder::of_server(limits, now);
+    let tap = Tap::new(&recorder, Server, Protocol::Http);
+    tap.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags, 0, 0, 0, stream]);
+        frame.extend_from_slice(payload);
+        frame
+    };
+    // An empty field in the table, and then its index.
+    let head = [&[0x40, 0, 0][..], &[0xbe; 60_000]].concat();
+    tap.received(&frame(1, 5, 1, &head));
+    tap.received(&frame(7, 0, 0, b"\0\0\0\0\0\0\0\x01secret"));
+    tap.received(&frame(6, 0, 0, b"secretly"));
+    tap.sent(&frame(6, 1, 0, b"secretly"));
+    tap.sent(&frame(7, 0, 0, b"\0\0\0\0\0\0\0\x01reason"));
+    let values = |event: Event| match event.what {
+        What::Http2(frame) => Some(frame.values),
+        _ => None,
+    };
+    let values: Vec<_> = recorder.finish().events.into_iter().filter_map(values).collect();
+    let [head, goaway, ping, ack, reason] = values.as_slice() else { panic!("{values:?}") };
+    assert!((100..2000).contains(&head.len()), "{}", head.len());
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(goaway[2..], [pair("debug-bytes", "6")]);
+    assert_eq!((ping.len(), ack.len()), (0, 0));
+    assert_eq!(reason[2..], [pair("debug", "reason")]);
+}
+
+/// The session of a server says when its output is content.
+#[test]
+fn a_server_records_no_line_of_echoed_content() {
+    let recorder = Recorder::of_server(Limits::default(), std::time::Instant::now());
+    let tap = Tap::new(&recorder, Server, Protocol::Preface);
+    let content = b"ANYPORT/1 ERROR busy secret\nANYPORT/1 secret\n";
+    tap.received(b"ANYPORT/1 TIME\nANYPORT/1 ECHO\n");
+    tap.sent(b"ANYPORT/1 TIME now\n");
+    tap.sends_content();
+    tap.received(content);
+    tap.sent(content);
+    let events: Vec<_> = without_times(&recorder).iter().map(brief).collect();
+    let size = content.len();
+    assert_eq!(
+        events,
+        [
+            "→ ANYPORT/1 TIME".to_owned(),
+            "→ ANYPORT/1 ECHO".to_owned(),
+            "← ANYPORT/1 TIME now".to_owned(),
+            format!("→ content {size}"),
+            format!("← content {size}"),
+        ]
+    );
 }
