@@ -112,11 +112,6 @@ impl Link {
         Some(syn)
     }
 
-    /// Returns the TCP statistics; `None` without a TCP socket.
-    pub(crate) fn tcp(&self) -> Option<TcpInfo> {
-        self.with_socket(|socket| TcpInfo::of(socket).ok())
-    }
-
     /// Calls `ask` with the socket, if it is open and not on a reactor thread.
     pub(crate) fn with_socket<T>(&self, ask: impl FnOnce(&Socket) -> Option<T>) -> Option<T> {
         let socket = self.state().socket.upgrade()?;

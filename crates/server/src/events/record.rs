@@ -9,7 +9,7 @@ use anyport_proto::visible::make_visible;
 
 use super::counters::Counters;
 use crate::tokens::User;
-use crate::traces::Traced;
+use crate::traces::{Traced, Waits};
 
 /// The record of one connection, shared by all that serve it. The last owner that drops it writes
 /// the line.
@@ -91,6 +91,11 @@ impl Record {
         self.traced.get()
     }
 
+    /// Returns what a trace has measured so far; nothing without a trace.
+    pub(crate) fn waits(&self) -> Waits {
+        self.traced().map(Traced::waits).unwrap_or_default()
+    }
+
     /// Records the detection result and its reason.
     pub(crate) fn decided(&self, protocol: &'static str, reason: String) {
         if let Some(traced) = self.traced() {
@@ -148,6 +153,9 @@ impl Record {
     /// Counts a request: of HTTP, a line, a handshake.
     pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(traced) = self.traced() {
+            traced.request();
+        }
     }
 
     /// Counts a file that was transferred completely.

@@ -167,15 +167,15 @@ impl Connection {
         }
     }
 
-    /// Runs `work` of the layers and the session, whose time a trace measures.
-    fn measured<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        if self.traced().is_none() {
-            return work(self);
-        }
-        let began = Instant::now();
+    /// Runs `work` of the layers and the session; a trace measures the time between two of them.
+    fn measured<T>(&mut self, is_after_wait: bool, work: impl FnOnce(&mut Self) -> T) -> T {
+        let Some(traced) = self.traced() else { return work(self) };
+        traced.begins(is_after_wait);
         let done = work(self);
-        if let Some(traced) = self.traced() {
-            traced.worked(began.elapsed());
+        let interest = self.plain_interest();
+        let reads = matches!(interest.read, Read::Bytes) && interest.wait.is_none();
+        if let Some(traced) = self.traced().filter(|_| reads && !interest.produce) {
+            traced.rests(interest.wake);
         }
         done
     }
@@ -366,7 +366,8 @@ impl Session for Connection {
     }
 
     fn handle(&mut self, event: Event<'_>, now: Instant, out: &mut Vec<u8>) -> Next<Detached> {
-        self.measured(|connection| {
+        let is_after_wait = !matches!(event, Event::Spliced(_) | Event::Sent(_));
+        self.measured(is_after_wait, |connection| {
             let Some(mut tls) = connection.tls.take() else {
                 return connection.plain(event, now, out);
             };
@@ -377,10 +378,14 @@ impl Session for Connection {
     }
 
     fn produce(&mut self, buffer: &mut [u8], out: &mut Vec<u8>) -> io::Result<Produced<Detached>> {
-        let Some(mut tls) = self.tls.take() else { return self.plain_piece(buffer, out) };
-        let produced = tls.produce(self, buffer, out);
-        self.tls = Some(tls);
-        produced
+        self.measured(false, |connection| {
+            let Some(mut tls) = connection.tls.take() else {
+                return connection.plain_piece(buffer, out);
+            };
+            let produced = tls.produce(connection, buffer, out);
+            connection.tls = Some(tls);
+            produced
+        })
     }
 
     fn relay(&mut self, bytes: &[u8], is_last: bool) -> Option<io::Result<Vec<u8>>> {

@@ -29,7 +29,7 @@ pub(crate) fn begin(
         protocol,
         peer: context.peer,
         link: context.link.clone(),
-        limit_rate: context.config.limit_rate,
+        has_rate_limit: context.config.limit_rate.is_some(),
         is_encrypted: machine.is_some(),
     };
     let accepted = start.accepted;

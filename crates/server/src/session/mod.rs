@@ -142,8 +142,7 @@ impl Context {
                 Ok(grant)
             }
             Err(denied) => {
-                self.record.refused(denied.reason().as_ref());
-                self.events.refused(denied.why(), protocol, self.peer, denied.reason());
+                self.refused_as(denied.why(), protocol, denied.reason());
                 Err(denied)
             }
         }
@@ -161,8 +160,7 @@ impl Context {
                 }
             }
             Err(denied) => {
-                self.record.refused(denied.reason().as_ref());
-                self.events.refused(denied.why(), protocol, self.peer, denied.reason());
+                self.refused_as(denied.why(), protocol, denied.reason());
             }
         }
         admitted
@@ -186,8 +184,13 @@ impl Context {
 
     /// Reports that the peer's request was refused.
     pub(crate) fn refused(&self, protocol: &'static str, reason: impl AsRef<str>) {
+        self.refused_as(Why::Request, protocol, reason);
+    }
+
+    /// Reports that the peer was refused because of `why`.
+    pub(crate) fn refused_as(&self, why: Why, protocol: &'static str, reason: impl AsRef<str>) {
         self.record.refused(reason.as_ref());
-        self.events.refused(Why::Request, protocol, self.peer, reason);
+        self.events.refused(why, protocol, self.peer, reason);
     }
 
     fn list(&self, source: Source, list: &List) -> Result<Listing, Refusal> {

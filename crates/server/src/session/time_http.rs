@@ -41,7 +41,7 @@ impl TimeHttp {
 
     fn answer(&self, head: &RequestHead, replies: &mut Vec<u8>) -> Next {
         if let Err(refusal) = check_host(&self.context, head) {
-            self.context.events.refused(Why::Host, "http", self.context.peer, &refusal.message);
+            self.context.refused_as(Why::Host, "http", &refusal.message);
             let hint = refusal.hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
             let text = format!("{}\n{hint}", refusal.message);
             replies.extend(plain_response(StatusCode::MISDIRECTED_REQUEST, &[], &text, true));

@@ -1,6 +1,6 @@
 //! The directory of traces: who may read it, the names in it, and how much it contains.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -153,8 +153,9 @@ const LIMITS: Limits = Limits { files: 1_000, bytes: 64 << 20 };
 #[derive(Debug)]
 pub(super) struct Directory {
     handle: OwnedFd,
-    /// The sizes of its traces, whose names sort by time.
-    files: BTreeMap<String, u64>,
+    /// Names and sizes of its traces, in the order in which they were written: that of a long
+    /// connection is new at its end.
+    files: VecDeque<(String, u64)>,
     bytes: u64,
     limits: Limits,
 }
@@ -184,7 +185,7 @@ impl Directory {
     }
 
     fn of(handle: OwnedFd, limits: Limits) -> io::Result<Self> {
-        let mut files = BTreeMap::new();
+        let mut files = Vec::new();
         for entry in Dir::read_from(&handle)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -194,10 +195,13 @@ impl Directory {
             // It may be removed meanwhile.
             let Ok(stat) = statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-                files.insert(name.to_owned(), u64::try_from(stat.st_size).unwrap_or(0));
+                let size = u64::try_from(stat.st_size).unwrap_or(0);
+                files.push((stat.st_mtime, stat.st_mtime_nsec, name.to_owned(), size));
             }
         }
-        let bytes = files.values().sum();
+        files.sort_unstable();
+        let files: VecDeque<_> = files.into_iter().map(|(_, _, name, size)| (name, size)).collect();
+        let bytes = files.iter().map(|(_, size)| size).sum();
         Ok(Self { handle, files, bytes, limits })
     }
 
@@ -222,18 +226,18 @@ impl Directory {
             return Err(error);
         }
         self.bytes += length;
-        self.files.insert(name.to_owned(), length);
+        self.files.push_back((name.to_owned(), length));
         Ok(())
     }
 
     /// Removes the oldest trace; returns whether there was one.
     fn remove_oldest(&mut self) -> io::Result<bool> {
-        let Some((name, _)) = self.files.first_key_value() else { return Ok(false) };
+        let Some((name, _)) = self.files.front() else { return Ok(false) };
         match unlinkat(&self.handle, name.as_str(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
-        if let Some((_, length)) = self.files.pop_first() {
+        if let Some((_, length)) = self.files.pop_front() {
             self.bytes = self.bytes.saturating_sub(length);
         }
         Ok(true)
@@ -377,6 +381,15 @@ mod tests {
         let mut directory = open(Limits { files: 10, bytes: 1000 });
         directory.write(&name(6), &[b'x'; 850]).unwrap();
         kept(&[5, 6]);
+        // That of a connection which was accepted before all others is the newest one at its end,
+        // also for another server.
+        directory.write(&name(1), &[b'x'; 100]).unwrap();
+        kept(&[1, 6]);
+        let older = std::fs::File::options().append(true).open(path.join(name(6))).unwrap();
+        older.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let mut directory = open(Limits { files: 2, bytes: 1000 });
+        directory.write(&name(2), &[b'x'; 10]).unwrap();
+        kept(&[1, 2]);
         // One that is larger than all of it is the only one.
         directory.write(&name(7), &[b'x'; 2000]).unwrap();
         kept(&[7]);

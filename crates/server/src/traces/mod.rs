@@ -5,33 +5,40 @@
 //! ```
 //!
 //! A connection has a trace from its detection on, if one of [`CONCURRENT`] slots is free and the
-//! rate permits it; others are served without one. Nothing here waits for the disk but the writer.
+//! rate permits it; others are served without one. When few slots are free, the trace of a long
+//! connection ends. Nothing here waits for the disk but the writer.
 
 mod directory;
 mod stream;
 mod traced;
+mod work;
 
 pub use directory::{TraceDirectoryError, check as check_trace_directory};
 pub(crate) use stream::Tapped;
 pub(crate) use traced::{Start, Traced};
+pub(crate) use work::Waits;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyport_trace::{Header, Recorder, Trace, VERSION};
+use anyport_proto::peer::Peer;
+use anyport_trace::{Basis, Event, Header, Recorder, Time, Trace, VERSION, What};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::address::counted_as;
 use directory::{Directory, Name};
+use traced::Traceable;
 
 /// The traces of a server.
 #[derive(Debug)]
 pub(crate) struct Traces {
     slots: Arc<Semaphore>,
-    rate: Mutex<Rate>,
+    running: Mutex<Running>,
     /// Number of the last trace.
     last: AtomicU64,
     jobs: SyncSender<Job>,
@@ -62,11 +69,11 @@ impl Traces {
         let directory = Directory::open(path, served).map_err(io::Error::other)?;
         // Each trace in the queue has a slot.
         let (jobs, queue) = sync_channel(CONCURRENT + FLUSHES);
-        let mut writer = Writer { directory, path: path.to_owned(), warned: None, failed: 0 };
+        let mut writer = Writer { directory, path: path.to_owned(), failed: Reported::default() };
         std::thread::Builder::new().name("traces".to_owned()).spawn(move || writer.run(&queue))?;
         Ok(Arc::new(Self {
             slots: Arc::new(Semaphore::new(CONCURRENT)),
-            rate: Mutex::new(Rate { second: Instant::now(), begun: 0 }),
+            running: Mutex::new(Running::new(Instant::now())),
             last: AtomicU64::new(0),
             jobs,
         }))
@@ -74,18 +81,29 @@ impl Traces {
 
     /// Begins the trace of a connection; `None` if there are too many.
     pub(crate) fn begin(self: &Arc<Self>, start: Start) -> Option<Traced> {
-        let slot = self.slots.clone().try_acquire_owned().ok();
-        let has_rate =
-            || self.rate.lock().unwrap_or_else(PoisonError::into_inner).permits(Instant::now());
-        let slot = slot.filter(|_| has_rate())?;
+        let now = Instant::now();
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let permitted = running.permits(start.peer, now, self.slots.available_permits());
+        let slot = permitted.then(|| self.slots.clone().try_acquire_owned().ok()).flatten();
+        let Some(slot) = slot else {
+            if let Some(connections) = running.refused.report(now) {
+                tracing::warn!(connections, "connections are served without a trace: {TOO_MANY}");
+            }
+            return None;
+        };
+        running.rate.begun += 1;
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        Some(Traced::begin(self.clone(), slot, number, start))
+        let traced = Traced::begin(self.clone(), slot, number, start);
+        running.traces.push(traced.downgrade());
+        Some(traced)
     }
 
-    /// Has the trace of a connection that has ended written. Never waits.
+    /// Queues the trace for the writer without blocking.
     fn finish(&self, finished: Finished) {
-        // Its slot is also its place in the queue.
-        let _ = self.jobs.try_send(Job::Write(Box::new(finished)));
+        // Its slot is also its place in the queue, so this fails without the writer only.
+        if self.jobs.try_send(Job::Write(Box::new(finished))).is_err() {
+            tracing::error!("internal error: the thread that writes traces has ended");
+        }
     }
 
     /// Waits until the traces of all connections that have ended are written, for a limited time.
@@ -101,6 +119,46 @@ impl Traces {
     }
 }
 
+/// The connections that are traced, and those that are not.
+#[derive(Debug)]
+struct Running {
+    rate: Rate,
+    traces: Vec<Traceable>,
+    refused: Reported,
+}
+
+impl Running {
+    fn new(now: Instant) -> Self {
+        let rate = Rate { second: now, begun: 0 };
+        Self { rate, traces: Vec::new(), refused: Reported::default() }
+    }
+
+    /// Returns whether a trace of a connection of `peer` may begin `now`. With few free slots, the
+    /// trace of the oldest connection ends that has one for long.
+    fn permits(&mut self, peer: Peer, now: Instant, free: usize) -> bool {
+        if !self.rate.permits(now) {
+            return false;
+        }
+        let (mut oldest, mut of_address) = (None, 0);
+        let address = counted_as(peer);
+        self.traces.retain(|trace| {
+            let Some((accepted, other)) = trace.traced() else { return false };
+            of_address += usize::from(counted_as(other) == address);
+            let is_long = now.saturating_duration_since(accepted) >= LONG;
+            let is_older = || oldest.as_ref().is_none_or(|(other, _)| accepted < *other);
+            if is_long && is_older() {
+                oldest = Some((accepted, trace.clone()));
+            }
+            true
+        });
+        let is_too_many = of_address >= PER_ADDRESS;
+        if free <= RESERVE || is_too_many {
+            oldest.inspect(|(_, trace)| trace.cut());
+        }
+        !is_too_many
+    }
+}
+
 /// The rate of new traces.
 #[derive(Debug)]
 struct Rate {
@@ -109,14 +167,31 @@ struct Rate {
 }
 
 impl Rate {
-    /// Returns whether a trace may begin `now`, which is then counted.
+    /// Returns whether a trace may begin `now`.
     fn permits(&mut self, now: Instant) -> bool {
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
             (self.second, self.begun) = (now, 0);
         }
-        let permits = self.begun < PER_SECOND;
-        self.begun += u32::from(permits);
-        permits
+        self.begun < PER_SECOND
+    }
+}
+
+/// Events that are counted, and reported now and then: a line for each would fill the log.
+#[derive(Debug, Default)]
+struct Reported {
+    last: Option<Instant>,
+    since: u64,
+}
+
+impl Reported {
+    /// Counts an event; returns their number if it is time to report them.
+    fn report(&mut self, now: Instant) -> Option<u64> {
+        self.since += 1;
+        let is_due = |last: Instant| now.saturating_duration_since(last) >= WARN_EVERY;
+        self.last.is_none_or(is_due).then(|| {
+            self.last = Some(now);
+            std::mem::take(&mut self.since)
+        })
     }
 }
 
@@ -124,10 +199,7 @@ impl Rate {
 struct Writer {
     directory: Directory,
     path: PathBuf,
-    /// When it last reported an error.
-    warned: Option<Instant>,
-    /// Traces that were not written since then.
-    failed: u64,
+    failed: Reported,
 }
 
 impl Writer {
@@ -135,41 +207,93 @@ impl Writer {
     fn run(&mut self, queue: &Receiver<Job>) {
         while let Ok(job) = queue.recv() {
             match job {
-                Job::Write(finished) => self.write(&finished),
+                Job::Write(finished) => self.attempt(|writer| writer.write(&finished)),
                 Job::Flush(done) => drop(done.send(())),
             }
         }
     }
 
-    fn write(&mut self, finished: &Finished) {
-        let Finished { recorder, header, name, .. } = finished;
-        let mut trace = Trace { header: header.clone(), ..recorder.finish() };
-        let written = encode(&mut trace, FILE_BYTES)
-            .and_then(|content| self.directory.write(&name.to_string(), &content));
+    /// Counts an error of `write` and a panic, which must not end the thread.
+    fn attempt(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) {
+        let written = catch_unwind(AssertUnwindSafe(|| write(self)));
+        let written = written.unwrap_or_else(|_| Err(io::Error::other("internal error: a panic")));
         let Err(error) = written else { return };
-        self.failed += 1;
-        // The fault may last, and a line for each connection would fill the log too.
-        if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
-            self.warned = Some(Instant::now());
-            let (directory, traces) = (self.path.display(), std::mem::take(&mut self.failed));
+        if let Some(traces) = self.failed.report(Instant::now()) {
+            let directory = self.path.display();
             tracing::warn!(%directory, %error, traces, "cannot write the trace of a connection");
         }
     }
+
+    fn write(&mut self, finished: &Finished) -> io::Result<()> {
+        let Finished { recorder, header, name, .. } = finished;
+        let mut trace = Trace { header: header.clone(), ..recorder.finish() };
+        let content = encode(&mut trace, FILE_BYTES)?;
+        self.directory.write(&name.to_string(), &content)
+    }
 }
 
-/// Returns a trace as lines of at most `limit` bytes together; what does not fit is left out.
+/// Returns a trace as lines of at most `limit` bytes together. Of a longer one, events in the
+/// middle are left out, and every other sample.
 fn encode(trace: &mut Trace, limit: usize) -> io::Result<Vec<u8>> {
     loop {
         let mut content = Vec::new();
         trace.write_json(&mut content)?;
-        if content.len() <= limit || trace.events.is_empty() && trace.samples.is_empty() {
+        let events = trace.events.iter().filter(|event| !is_gap(event)).count();
+        if content.len() <= limit || events == 0 && trace.samples.is_empty() {
             return Ok(content);
         }
-        let (events, samples) = (trace.events.len() / 2, trace.samples.len() / 2);
-        trace.left_out += (trace.events.len() - events) as u64;
-        trace.events.truncate(events);
-        trace.samples.truncate(samples);
+        trace.left_out += (events - events / 2) as u64;
+        leave_out_middle(&mut trace.events, events, events / 2);
+        // The latest one remains as long as there are others.
+        let mut keep = trace.samples.len().is_multiple_of(2);
+        trace.samples.retain(|_| {
+            keep = !keep;
+            keep
+        });
+        if let [_] = &trace.samples[..] {
+            trace.samples.clear();
+        }
     }
+}
+
+/// Leaves `kept` of `count` events at both ends; a gap stands for those between them.
+fn leave_out_middle(events: &mut Vec<Event>, count: usize, kept: usize) {
+    let (first, last) = (kept / 2, kept - kept / 2);
+    let (mut number, mut gap) = (0, None::<Event>);
+    let mut all = Vec::with_capacity(kept + 2);
+    for event in events.drain(..) {
+        let is_out = number >= first && number < count - last;
+        let of = match event.what {
+            What::Gap { events } => events,
+            _ => 1,
+        };
+        number += usize::from(!is_gap(&event));
+        if !is_out {
+            all.extend(gap.take());
+            all.push(event);
+            continue;
+        }
+        let end = event.at.0.saturating_add(event.took.unwrap_or_default().0);
+        let gap = gap.get_or_insert_with(|| Event {
+            took: Some(Time::default()),
+            connection: None,
+            from: None,
+            basis: Basis::Observed,
+            what: What::Gap { events: 0 },
+            ..event
+        });
+        if let What::Gap { events } = &mut gap.what {
+            *events += of;
+        }
+        let took = gap.took.unwrap_or_default().0;
+        gap.took = Some(Time(took.max(end.saturating_sub(gap.at.0))));
+    }
+    all.extend(gap);
+    *events = all;
+}
+
+const fn is_gap(event: &Event) -> bool {
+    matches!(event.what, What::Gap { .. })
 }
 
 /// Returns the header of the trace of a connection that began at `began`.
@@ -182,6 +306,19 @@ const SERVER: anyport_trace::Side = anyport_trace::Side::Server;
 /// Maximum number of connections that are traced at one time: each needs up to 3 MB, together
 /// 100 MB.
 const CONCURRENT: usize = 32;
+
+/// Maximum number of them with clients of one address: a browser opens six, and one client leaves
+/// room for others.
+const PER_ADDRESS: usize = 8;
+
+/// Free slots at or below which the trace of a long connection ends: its slot is free when the
+/// trace is written, and until then others need one.
+const RESERVE: usize = 4;
+
+/// Age of a connection whose trace may end before it: rooms and live pages last for days.
+const LONG: Duration = Duration::from_secs(120);
+
+const TOO_MANY: &str = "32 at one time and 8 of one address have one, and 50 begin in a second";
 
 /// Maximum number of events of a trace, of 2 KiB on average: more than one page shows. Of a long
 /// connection the first and the latest ones are kept.
@@ -202,12 +339,14 @@ const FLUSHES: usize = 1;
 /// Time for the last traces when the server stops.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 
-/// Interval of warnings about traces that cannot be written.
+/// Interval of warnings about traces that cannot be written, and about connections without one.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use anyport_trace::{Basis, Event, Time, What};
+    use std::net::SocketAddr;
+
+    use anyport_trace::Sample;
 
     use super::*;
 
@@ -219,10 +358,30 @@ mod tests {
         let (took, connection, from, basis) = (None, Some(1), None, Basis::Observed);
         let event = Event { at, took, connection, from, basis, what };
         let mut trace = Trace { events: vec![event; 100], ..Trace::default() };
+        for (number, event) in trace.events.iter_mut().enumerate() {
+            event.at = Time(Duration::from_millis(number as u64));
+        }
+        // The recorder left out events before.
+        trace.events[30].what = What::Gap { events: 1000 };
+        trace.samples = (0..7)
+            .map(|at| Sample { at: Time(Duration::from_millis(at)), ..Sample::default() })
+            .collect();
+        trace.left_out = 1000;
         let content = encode(&mut trace, 30_000).unwrap();
         assert!(content.len() <= 30_000, "{}", content.len());
         let read = Trace::read_json(&content[..]).unwrap();
-        assert_eq!((read.events.len(), read.left_out), (25, 75));
+        // 99, 49, 24: the first and the last twelve.
+        assert_eq!((read.events.len(), read.left_out), (25, 1075));
+        let at = |number: usize| read.events[number].at.0.as_millis();
+        assert_eq!([at(0), at(11), at(12), at(13), at(24)], [0, 11, 12, 88, 99]);
+        assert_eq!(read.events[12].what, What::Gap { events: 1075 });
+        assert_eq!(read.events[12].took, Some(Time(Duration::from_millis(75))));
+        // Of seven samples four, of these two; the latest one is among them.
+        assert_eq!(read.samples.iter().map(|s| s.at.0.as_millis()).collect::<Vec<_>>(), [2, 6]);
+        // Nothing fits.
+        encode(&mut trace, 10).unwrap();
+        assert_eq!((trace.events.len(), trace.samples.len(), trace.left_out), (1, 0, 1099));
+        assert_eq!(trace.events[0].what, What::Gap { events: 1099 });
     }
 
     #[test]
@@ -231,22 +390,108 @@ mod tests {
         let mut rate = Rate { second: begun, begun: 0 };
         let mut permitted = |after: u64| {
             let now = begun + Duration::from_millis(after);
-            (0..1000).filter(|_| rate.permits(now)).count()
+            let mut counted = || {
+                let permits = rate.permits(now);
+                rate.begun += u32::from(permits);
+                permits
+            };
+            (0..1000).filter(|_| counted()).count()
         };
         assert_eq!([permitted(0), permitted(999), permitted(1000)], [50, 0, 50]);
     }
 
     #[test]
-    fn connections_beyond_the_slots_have_no_trace() {
+    fn warnings_have_an_interval_and_count_what_happened_in_it() {
+        let begun = Instant::now();
+        let mut reported = Reported::default();
+        let mut report = |seconds| reported.report(begun + Duration::from_secs(seconds));
+        assert_eq!([report(0), report(1), report(59), report(60)], [Some(1), None, None, Some(3)]);
+    }
+
+    /// Traces of a scratch directory, and that directory.
+    fn traces() -> (Arc<Traces>, tempfile::TempDir, PathBuf) {
         let scratch = tempfile::tempdir().unwrap();
         let [served, path] = ["served", "traces"].map(|name| scratch.path().join(name));
         std::fs::create_dir(&served).unwrap();
-        let traces = Traces::open(&path, &served).unwrap();
-        let begin = || traces.begin(Start::example());
-        let traced: Vec<_> = (0..CONCURRENT).map(|_| begin().unwrap()).collect();
-        assert!(begin().is_none());
+        (Traces::open(&path, &served).unwrap(), scratch, path)
+    }
+
+    fn peer(address: usize) -> Peer {
+        Peer::Socket(SocketAddr::from(([192, 0, 2, u8::try_from(address).unwrap()], 1)))
+    }
+
+    #[test]
+    fn connections_beyond_the_slots_have_no_trace() {
+        let (traces, _scratch, _) = traces();
+        let begin = |address| traces.begin(Start::example(Instant::now(), peer(address)));
+        let traced: Vec<_> = (0..CONCURRENT).map(|number| begin(number).unwrap()).collect();
+        assert!(begin(100).is_none());
         drop(traced);
         // Without input no file was written, and the slots are free again.
-        assert!(begin().is_some());
+        assert!(begin(100).is_some());
+    }
+
+    #[test]
+    fn an_address_has_few_of_the_slots() {
+        let (traces, _scratch, _) = traces();
+        let begin = |address| traces.begin(Start::example(Instant::now(), peer(address)));
+        let mut traced: Vec<_> = (0..PER_ADDRESS).map(|_| begin(1).unwrap()).collect();
+        assert!(begin(1).is_none() && begin(2).is_some());
+        traced.pop();
+        assert!(begin(1).is_some());
+    }
+
+    #[tokio::test]
+    async fn the_trace_of_a_long_connection_ends_when_others_need_its_slot() {
+        let (traces, _scratch, path) = traces();
+        let now = Instant::now();
+        let begin = |age, address| {
+            let traced = traces.begin(Start::example(now.checked_sub(age)?, peer(address)))?;
+            traced.received(now, b"some content");
+            Some(traced)
+        };
+        let long: Vec<_> = [2, 1].iter().filter_map(|age| begin(LONG * *age, 200)).collect();
+        let short: Vec<_> =
+            (0..CONCURRENT - RESERVE - 2).map(|n| begin(Duration::ZERO, n).unwrap()).collect();
+        traces.flush().await;
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0, "there are free slots");
+        let more = begin(Duration::ZERO, 201).unwrap();
+        traces.flush().await;
+        let files = || std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path());
+        let text = std::fs::read_to_string(files().next().unwrap()).unwrap();
+        assert!(text.contains("the connection continues") && !text.contains(r#""event":"fin""#));
+        // The oldest one, from which nothing more is recorded.
+        long[0].received(now, &[0; 1000]);
+        drop((long, short, more));
+        traces.flush().await;
+        assert_eq!(files().count(), CONCURRENT - RESERVE + 1);
+        let texts: Vec<_> = files().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        assert_eq!(texts.iter().filter(|text| text.contains(r#""event":"fin""#)).count(), 28);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_writer_or_in_a_decoder_ends_neither_tracing_nor_the_connection() {
+        let (traces, scratch, path) = traces();
+        let traced = traces.begin(Start::example(Instant::now(), peer(1))).unwrap();
+        traced.received(Instant::now(), b"before");
+        traced.fails_to_decode();
+        traced.received(Instant::now(), b"after");
+        drop(traced);
+        traces.flush().await;
+        let file = std::fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+        let read = Trace::read_json(&std::fs::read(file).unwrap()[..]).unwrap();
+        let whats: Vec<_> = read.events.iter().map(|event| &event.what).collect();
+        let [What::Content { bytes: 6, .. }, What::Note { text }, What::Fin] = &whats[..] else {
+            panic!("{whats:?}");
+        };
+        assert!(text.starts_with("an internal error ended the decoding"));
+        drop(traces);
+        let other = scratch.path().join("other");
+        let directory = Directory::open(&other, &scratch.path().join("served")).unwrap();
+        let mut writer = Writer { directory, path: other.clone(), failed: Reported::default() };
+        writer.attempt(|_| panic!("in a test"));
+        assert!(writer.failed.last.is_some());
+        writer.attempt(|writer| writer.directory.write("x", b"x"));
+        assert!(other.join("x").exists());
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyport_net::queues::{unacknowledged, unread};
@@ -10,17 +11,15 @@ use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::peer::Peer;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::format_bytes;
-use anyport_trace::{
-    Basis, Direction, Event, Evidence, Limits, Protocol, Recorder, Sample, Side, Tap, TcpTimes,
-    What,
-};
+use anyport_trace::{Basis, Event, Limits, Protocol, Recorder, Sample, Side, Tap, What};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::directory::Name;
+use super::work::{Between, Waits, Work};
 use super::{EVENTS, Finished, SAMPLES, Traces, header};
 use crate::link::Link;
 
-/// What is known of a connection when its trace begins.
+/// Start of a trace.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) accepted: Instant,
@@ -28,7 +27,7 @@ pub(crate) struct Start {
     pub(crate) protocol: &'static str,
     pub(crate) peer: Peer,
     pub(crate) link: Link,
-    pub(crate) limit_rate: Option<u64>,
+    pub(crate) has_rate_limit: bool,
     pub(crate) is_encrypted: bool,
 }
 
@@ -42,39 +41,38 @@ struct Inner {
     name: Name,
     start: Start,
     traces: Arc<Traces>,
-    slot: Option<OwnedSemaphorePermit>,
 }
+
+/// A trace for which another connection may need the slot.
+#[derive(Debug, Clone)]
+pub(super) struct Traceable(Weak<Inner>);
 
 #[derive(Default)]
 struct State {
+    /// Absent when the trace is with the writer; nothing more is recorded then.
+    slot: Option<OwnedSemaphorePermit>,
     /// Absent until the protocol of the bytes is known.
     tap: Option<Tap>,
     /// Input of a candidate for bare frames, which may be a file.
     held: Vec<(Instant, Vec<u8>)>,
     /// Whether a byte was received or sent.
     has_bytes: bool,
-    /// Whether each end has ended its direction, in the order of [`Side`].
-    ended: [bool; 2],
-    /// Whether the connection was lost, so that the end of it is not known.
+    /// Whether the client ended its direction.
+    has_fin: bool,
+    /// Whether a read failed because the client reset the connection.
+    is_reset: bool,
+    /// When the session ended, unless the connection was lost before.
+    finished: Option<Instant>,
+    /// Whether the connection was lost, so that the server sent no FIN.
     is_lost: bool,
-    /// The last failure, which several layers may report.
+    /// Whether a decoder panicked, so that nothing more is decoded.
+    is_broken: bool,
+    /// The last failure of a request, which several layers may report.
     failure: String,
     /// When the last sample was taken.
     sampled: Option<Instant>,
-    /// Work on the current file.
+    between: Between,
     work: Work,
-}
-
-/// Evidence of what limits an upload, since the receipt before.
-#[derive(Debug, Default, Clone, Copy)]
-struct Work {
-    /// Time in the layers and the session.
-    handling: Duration,
-    /// Bytes that the kernel moved, whose time is not known.
-    by_kernel: u64,
-    /// Samples, and those with input that waited for this end.
-    samples: u32,
-    behind: u32,
 }
 
 impl Traced {
@@ -90,12 +88,16 @@ impl Traced {
         let at = now.checked_sub(start.accepted.elapsed()).unwrap_or(now);
         let Start { protocol, peer, .. } = start;
         let name = Name { at, number, protocol, client: peer.ip() };
-        let mut state = State::default();
+        let mut state = State { slot: Some(slot), ..State::default() };
         if protocol != CANDIDATE {
             state.tap = Some(Tap::new(&recorder, Side::Server, protocol_of(protocol)));
         }
-        let (state, slot) = (Mutex::new(state), Some(slot));
-        Self(Arc::new(Inner { recorder, state, name, start, traces, slot }))
+        Self(Arc::new(Inner { recorder, state: Mutex::new(state), name, start, traces }))
+    }
+
+    /// Returns a reference that does not extend the trace.
+    pub(super) fn downgrade(&self) -> Traceable {
+        Traceable(Arc::downgrade(&self.0))
     }
 
     /// Records an event that happens now.
@@ -105,6 +107,9 @@ impl Traced {
 
     /// Records an event that happened at `at`.
     pub(crate) fn add_at(&self, at: Instant, from: Side, basis: Basis, what: What) {
+        if self.open().is_none() {
+            return;
+        }
         let at = self.0.recorder.time_of(at);
         let (connection, from) = (Some(CONNECTION), Some(from));
         self.0.recorder.record(Event { at, took: None, connection, from, basis, what });
@@ -118,78 +123,94 @@ impl Traced {
     /// The detection result of a candidate for bare frames, or of any other connection.
     pub(crate) fn decided(&self, protocol: &'static str, reason: &str) {
         self.note(format!("detected as {protocol}: {reason}"));
-        let state = &mut *self.state();
+        let Some(mut state) = self.open() else { return };
         if state.tap.is_none() && protocol != CANDIDATE {
-            self.settle(state, protocol_of(protocol));
+            self.decode(&mut state, protocol_of(protocol), |_| {});
         }
     }
 
     /// A candidate is bare frames; unless `announced`, their text is content.
     pub(crate) fn frames(&self, announced: bool) {
-        let state = &mut *self.state();
-        self.settle(state, if announced { Protocol::Frames } else { Protocol::UnannouncedFrames });
+        let Some(mut state) = self.open() else { return };
+        let protocol = if announced { Protocol::Frames } else { Protocol::UnannouncedFrames };
+        self.decode(&mut state, protocol, |_| {});
     }
 
     /// All that is sent from here on is content of a client.
     pub(crate) fn sends_content(&self) {
-        if let Some(tap) = &self.state().tap {
+        if let Some(state) = self.open()
+            && let Some(tap) = &state.tap
+        {
             tap.sends_content();
         }
     }
 
-    fn settle<'s>(&self, state: &'s mut State, protocol: Protocol) -> &'s Tap {
+    /// Calls `decode` with the tap, which is created for `protocol` if there is none yet.
+    ///
+    /// A panic of a decoder must not end the transfer, so it ends the decoding.
+    fn decode(&self, state: &mut State, protocol: Protocol, decode: impl FnOnce(&Tap)) {
+        if state.is_broken {
+            return;
+        }
+        let recorder = &self.0.recorder;
         let held = std::mem::take(&mut state.held);
-        let new = || Tap::new(&self.0.recorder, Side::Server, protocol);
-        let tap = state.tap.get_or_insert_with(new);
-        held.iter().for_each(|(at, bytes)| tap.received_at(*at, bytes));
-        tap
+        let decode = || {
+            let new = || Tap::new(recorder, Side::Server, protocol);
+            let tap = state.tap.get_or_insert_with(new);
+            held.iter().for_each(|(at, bytes)| tap.received_at(*at, bytes));
+            decode(tap);
+        };
+        if catch_unwind(AssertUnwindSafe(decode)).is_err() {
+            (state.tap, state.is_broken) = (None, true);
+            let (connection, from) = (Some(CONNECTION), Some(Side::Server));
+            let what = What::Note { text: BROKEN.to_owned() };
+            recorder.add(connection, from, Basis::Observed, what);
+            tracing::error!(trace = %self.0.name, "internal error: a decoder of a trace panicked");
+        }
     }
 
     /// Plaintext that was received at `at`; called before the session, which may change it.
     pub(crate) fn received(&self, at: Instant, bytes: &[u8]) {
-        let state = &mut *self.state();
+        let Some(mut state) = self.open() else { return };
+        let state = &mut *state;
         state.has_bytes |= !bytes.is_empty();
-        self.sample_if_due(state, at);
-        if let Some(tap) = &state.tap {
-            return tap.received_at(at, bytes);
+        if let Some(unread) = self.sample_if_due(state, at) {
+            state.between.so_far.sampled(unread);
         }
         let held: usize = state.held.iter().map(|(_, bytes)| bytes.len()).sum();
-        if held + bytes.len() <= MAX_HELD {
+        if state.tap.is_none() && !state.is_broken && held + bytes.len() <= MAX_HELD {
             return state.held.push((at, bytes.to_vec()));
         }
-        self.settle(state, Protocol::Content).received_at(at, bytes);
+        self.decode(state, Protocol::Content, |tap| tap.received_at(at, bytes));
     }
 
     /// Bytes that the kernel moved to a file.
     pub(crate) fn received_by_kernel(&self, count: u64) {
-        let state = &mut *self.state();
-        state.has_bytes = true;
-        state.work.by_kernel += count;
-        self.sample_if_due(state, Instant::now());
-        self.settle(state, Protocol::Content).received_by_kernel(count);
+        self.moved(true, |tap| tap.received_by_kernel(count));
     }
 
     /// Plaintext that was appended to the output, or written.
     pub(crate) fn sent(&self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
+        if !bytes.is_empty() {
+            self.moved(true, |tap| tap.sent(bytes));
         }
-        let state = &mut *self.state();
-        state.has_bytes = true;
-        self.sample_if_due(state, Instant::now());
-        self.settle(state, Protocol::Content).sent(bytes);
     }
 
     /// Bytes of a file that were sent, as a rule by the kernel.
     pub(crate) fn sent_by_kernel(&self, count: u64) {
-        let state = &mut *self.state();
-        self.sample_if_due(state, Instant::now());
-        self.settle(state, Protocol::Content).sent_by_kernel(count);
+        self.moved(false, |tap| tap.sent_by_kernel(count));
+    }
+
+    fn moved(&self, has_bytes: bool, decode: impl FnOnce(&Tap)) {
+        let Some(mut state) = self.open() else { return };
+        state.has_bytes |= has_bytes;
+        self.sample_if_due(&mut state, Instant::now());
+        self.decode(&mut state, Protocol::Content, decode);
     }
 
     /// The client ended its direction. Under TLS only its close_notify was read.
     pub(crate) fn end_of_stream(&self) {
-        if self.end(Side::Client) {
+        if !std::mem::replace(&mut self.state().has_fin, true) {
             let what = match self.0.start.is_encrypted {
                 false => What::Fin,
                 true => What::Note { text: CLOSE_NOTIFY.to_owned() },
@@ -204,20 +225,23 @@ impl Traced {
         self.note("the idle timeout ended the session".to_owned());
     }
 
-    /// The server has nothing more to send: FIN, or a reset that the peer must not take for the end
-    /// of content.
+    /// The session ended: after the rest of its output the server closes the socket.
     pub(crate) fn finished(&self) {
         self.sample();
-        if self.end(Side::Server) {
-            let what = if self.0.start.link.resets() { What::Reset } else { What::Fin };
-            self.add(Side::Server, Basis::Inferred, what);
-        }
+        self.state().finished.get_or_insert_with(Instant::now);
     }
 
     /// A read of the socket failed.
     pub(crate) fn failed_to_read(&self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::ConnectionReset && self.end(Side::Client) {
-            self.state().is_lost = true;
+        if error.kind() != io::ErrorKind::ConnectionReset {
+            return;
+        }
+        let is_first = {
+            let mut state = self.state();
+            state.is_lost = true;
+            !std::mem::replace(&mut state.is_reset, true)
+        };
+        if is_first {
             self.add(Side::Client, Basis::Observed, What::Reset);
         }
     }
@@ -229,94 +253,66 @@ impl Traced {
         self.refused(reason);
     }
 
+    /// A request begins, which may fail for the same reason as the one before.
+    pub(crate) fn request(&self) {
+        self.state().failure.clear();
+    }
+
     /// A request or an upload ended without success.
     pub(crate) fn refused(&self, reason: &str) {
         let text = reason.to_owned();
-        if std::mem::replace(&mut self.state().failure, text.clone()) != text {
+        let before = std::mem::replace(&mut self.state().failure, text.clone());
+        if before != text {
             self.add(Side::Server, Basis::Observed, What::Failed { text });
         }
     }
 
-    /// Adds time of the layers and of the session.
-    pub(crate) fn worked(&self, time: Duration) {
-        self.state().work.handling += time;
+    /// An event of the driver begins; `is_after_wait`: it has done nothing but wait before.
+    pub(crate) fn begins(&self, is_after_wait: bool) {
+        self.state().between.begins(Instant::now(), is_after_wait);
     }
 
-    /// A file was received completely.
-    pub(crate) fn receipt(&self, receipt: &Receipt) {
+    /// The driver waits for input, of which the rate limit permits none before `wake`.
+    pub(crate) fn rests(&self, wake: Option<Instant>) {
+        self.state().between.rests(Instant::now(), wake);
+    }
+
+    /// Returns the measurements so far, of which an upload takes a difference.
+    pub(crate) fn waits(&self) -> Waits {
+        self.state().between.so_far
+    }
+
+    /// A file was received completely, with these measurements between its first and last byte.
+    pub(crate) fn receipt(&self, receipt: &Receipt, waits: Waits) {
         let name = receipt.path.as_deref().map_or("a file that is not stored", |path| path);
         let seconds = receipt.durable_seconds.unwrap_or(receipt.seconds);
         let size = format_bytes(receipt.bytes);
         let digest = receipt.digest.as_ref().map(|digest| format!(", {digest}"));
         let digest = digest.unwrap_or_default();
         self.note(format!("receipt: {name}, {size} in {seconds:.3} s{digest}"));
-        let work = std::mem::take(&mut self.state().work);
-        let evidence = self.evidence(receipt, work);
-        if let Some(evidence) = evidence {
-            self.0.recorder.measured(&evidence);
-        }
+        let mut state = self.state();
+        state.failure.clear();
+        state.work.add(receipt, waits);
     }
 
-    /// Returns the measurements of an upload, unless they do not show what limited it.
-    fn evidence(&self, receipt: &Receipt, work: Work) -> Option<Evidence> {
-        let time = |seconds: Option<f64>| {
-            Duration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default()
-        };
-        let bytes = receipt.bytes.saturating_sub(receipt.resumed);
-        let elapsed = time(receipt.durable_seconds.or(Some(receipt.seconds)));
-        let (hashing, writing) = (time(receipt.hashing_seconds), time(receipt.storing_seconds));
-        let syncing = elapsed.saturating_sub(time(Some(receipt.seconds)));
-        let other = work.handling.saturating_sub(hashing + writing);
-        let (tls, unknown) = match self.0.start.is_encrypted {
-            true => (other, Duration::ZERO),
-            false => (Duration::ZERO, other),
-        };
-        // The pauses of a rate limit are in the driver: a transfer at this rate is limited by it.
-        let needed = |rate: u64| time(Some(bytes as f64 / rate.max(1) as f64));
-        let is_paced = self.0.start.limit_rate.is_some_and(|rate| needed(rate) > elapsed * 3 / 4);
-        // Input that waits in the socket is not one that this end waits for.
-        let is_behind = work.behind * 2 > work.samples;
-        let is_measured = !work.handling.is_zero() && work.by_kernel == 0;
-        if bytes < WORTH || !is_measured || is_behind != is_paced || unknown > elapsed / 4 {
-            return None;
-        }
-        let storing = writing + syncing;
-        let pausing = match is_paced {
-            true => elapsed.saturating_sub(hashing + storing + other),
-            false => Duration::ZERO,
-        };
-        let (direction, transfers) = (Direction::Receiving, 1);
-        let tcp = self.0.start.link.tcp().map(|tcp| times(&tcp));
-        let none = Evidence::default();
-        Some(Evidence {
-            direction,
-            transfers,
-            elapsed,
-            bytes,
-            hashing,
-            storing,
-            pausing,
-            tls,
-            tcp,
-            ..none
-        })
-    }
-
-    /// Takes a sample if the last one is long ago: no thread does that, only events.
-    fn sample_if_due(&self, state: &mut State, now: Instant) {
+    /// Takes a sample if the last one is long ago: no thread does that, only events. Returns the
+    /// bytes that wait in the socket.
+    fn sample_if_due(&self, state: &mut State, now: Instant) -> Option<usize> {
         let is_due = |last: Instant| now.saturating_duration_since(last) >= SAMPLE_EVERY;
-        if state.sampled.is_none_or(is_due) {
+        state.sampled.is_none_or(is_due).then(|| {
             state.sampled = Some(now);
-            self.take_sample(state);
-        }
+            self.take_sample()
+        })?
     }
 
     /// Takes a sample.
     pub(crate) fn sample(&self) {
-        self.take_sample(&mut self.state());
+        if self.open().is_some() {
+            self.take_sample();
+        }
     }
 
-    fn take_sample(&self, state: &mut State) {
+    fn take_sample(&self) -> Option<usize> {
         let recorder = &self.0.recorder;
         let sample = self.0.start.link.with_socket(|socket| {
             let tcp = TcpInfo::of(socket).ok()?;
@@ -346,20 +342,43 @@ impl Traced {
                 state: tcp.state,
             })
         });
-        if let Some(sample) = sample {
-            state.work.samples += 1;
-            state.work.behind += u32::from(sample.unread.unwrap_or(0) > 0);
-            recorder.sample(sample);
-        }
+        let sample = sample?;
+        let unread = sample.unread.and_then(|unread| usize::try_from(unread).ok());
+        recorder.sample(sample);
+        unread
     }
 
-    /// Records that `side` has ended its direction; returns whether it is the first time.
-    fn end(&self, side: Side) -> bool {
-        !std::mem::replace(&mut self.state().ended[side as usize], true)
+    /// Returns the state while the trace is recorded.
+    fn open(&self) -> Option<MutexGuard<'_, State>> {
+        Some(self.state()).filter(|state| state.slot.is_some())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state()
+    }
+}
+
+impl Traceable {
+    /// Returns when the connection was accepted, and its client, while it is traced.
+    pub(super) fn traced(&self) -> Option<(Instant, Peer)> {
+        let inner = self.0.upgrade()?;
+        let is_open = inner.state().slot.is_some();
+        is_open.then_some((inner.start.accepted, inner.start.peer))
+    }
+
+    /// Ends the trace of a connection that continues.
+    pub(super) fn cut(&self) {
+        let Some(inner) = self.0.upgrade() else { return };
+        let state = &mut *inner.state();
+        let slot = state.slot.take();
+        // Its tap and its input need memory that the slot stands for.
+        let state = State { slot, ..std::mem::take(state) };
+        if state.slot.is_some() {
+            let (connection, from) = (Some(CONNECTION), Some(Side::Server));
+            let what = What::Note { text: CONTINUES.to_owned() };
+            inner.recorder.add(connection, from, Basis::Observed, what);
+        }
+        inner.finish(state, true);
     }
 }
 
@@ -372,20 +391,35 @@ impl fmt::Debug for Traced {
 impl Drop for Inner {
     fn drop(&mut self) {
         let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
-        // A connection without a byte says nothing that the counters do not.
-        let Some(slot) = self.slot.take().filter(|_| state.has_bytes) else { return };
+        self.finish(state, false);
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues the trace for the writer, unless it was before.
+    fn finish(&self, state: State, continues: bool) {
+        // A connection without a byte is in the counters only.
+        let Some(slot) = state.slot.filter(|_| state.has_bytes) else { return };
         let recorder = self.recorder.clone();
         let bytes: u64 = state.held.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         if bytes > 0 {
             // A candidate that was not confirmed is content.
             Tap::new(&recorder, Side::Server, Protocol::Content).received_by_kernel(bytes);
         }
-        if !state.ended[Side::Server as usize] && !state.is_lost {
+        if !continues && !state.is_lost {
             // Closing the socket sends it.
             let what = if self.start.link.resets() { What::Reset } else { What::Fin };
-            let (at, took, connection) = (recorder.now(), None, Some(CONNECTION));
+            let at = state.finished.map_or_else(|| recorder.now(), |at| recorder.time_of(at));
+            let (took, connection) = (None, Some(CONNECTION));
             let (from, basis) = (Some(Side::Server), Basis::Inferred);
             recorder.record(Event { at, took, connection, from, basis, what });
+        }
+        if let Some(evidence) = state.work.evidence(self.start.has_rate_limit) {
+            recorder.measured(&evidence);
         }
         let began = self.name.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let began = began.as_millis() as f64 / 1000.0;
@@ -396,27 +430,13 @@ impl Drop for Inner {
     }
 }
 
-/// Returns how to decode the bytes of a protocol or a service. What has no messages of anyport is
-/// content, so that no part of it is recorded.
+/// Returns how to decode the bytes of a protocol or a service. Other protocols are treated as
+/// content.
 fn protocol_of(word: &str) -> Protocol {
     match word {
         "preface" => Protocol::Preface,
         "http1" | "http2" | "time" => Protocol::Http,
         _ => Protocol::Content,
-    }
-}
-
-/// Returns statistics of the whole connection: those of a receiver are nearly all of the upload.
-fn times(tcp: &TcpInfo) -> TcpTimes {
-    let micros = |micros: Option<u64>| Duration::from_micros(micros.unwrap_or_default());
-    TcpTimes {
-        rtt: micros(tcp.rtt_us),
-        min_rtt: micros(tcp.min_rtt_us),
-        own_window: tcp.own_window.unwrap_or_default(),
-        receive_rtt: micros(tcp.rcv_rtt_us),
-        received_segments: tcp.received_segments.unwrap_or_default(),
-        out_of_order: tcp.out_of_order.unwrap_or_default(),
-        ..TcpTimes::default()
     }
 }
 
@@ -428,21 +448,29 @@ const CANDIDATE: &str = "frame-candidate";
 
 const CLOSE_NOTIFY: &str = "close_notify: the client sends nothing more";
 
+const BROKEN: &str = "an internal error ended the decoding; later bytes are not shown";
+
+const CONTINUES: &str = "the connection continues: its trace ends for that of another one";
+
 /// Input of a candidate that waits for its confirmation; of more, nothing is decoded.
 const MAX_HELD: usize = 64 * 1024;
 
 /// Shortest interval of two samples at events: a curve of a second then has 20 points.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
-/// Bytes of an upload below which round trips determine its time more than anything else.
-const WORTH: u64 = 64 * 1024;
-
 #[cfg(test)]
 impl Start {
-    /// A connection that was accepted now.
-    pub(crate) fn example() -> Self {
-        let (accepted, link) = (Instant::now(), Link::new());
-        let (protocol, peer) = ("raw", Peer::Unix);
-        Self { accepted, protocol, peer, link, limit_rate: None, is_encrypted: false }
+    /// A connection of `peer` that was accepted at `accepted`.
+    pub(crate) fn example(accepted: Instant, peer: Peer) -> Self {
+        let (protocol, link) = ("raw", Link::new());
+        Self { accepted, protocol, peer, link, has_rate_limit: false, is_encrypted: false }
+    }
+}
+
+#[cfg(test)]
+impl Traced {
+    /// Decodes bytes whose decoder panics.
+    pub(super) fn fails_to_decode(&self) {
+        self.moved(true, |_| panic!("in a test"));
     }
 }

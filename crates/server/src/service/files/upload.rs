@@ -21,6 +21,7 @@ use super::paths::unnamed;
 use super::{Files, Source, another_name, exists, full_refusal, owner_of, storage_refusal};
 use crate::events::{Interrupted, Underway};
 use crate::share::Slot;
+use crate::traces::Waits;
 
 /// An upload. It ends by [`Self::finish`] or [`Self::interrupt`]; dropped without either, it counts
 /// as interrupted by the server.
@@ -69,6 +70,20 @@ pub(super) enum Here {
 pub(super) struct Clock {
     first: Instant,
     last: Instant,
+    /// Measurements of a trace at these times.
+    waits: [Waits; 2],
+}
+
+impl Clock {
+    /// Returns the clock of an upload at a byte that was read or stored at these times.
+    fn at(clock: Option<Self>, first: Instant, last: Instant, waits: Waits) -> Self {
+        let begun = Self { first, last, waits: [waits; 2] };
+        clock.map_or(begun, |Self { first, waits: [before, _], .. }| Self {
+            first,
+            last,
+            waits: [before, waits],
+        })
+    }
 }
 
 impl Spent {
@@ -168,7 +183,7 @@ impl Upload {
         // Of several files in one read, each would count the time of those before it.
         let began = self.is_sized().then(|| self.underway.began());
         let first = began.map_or(read_at, |began| began.max(read_at));
-        self.clock.get_or_insert(Clock { first, last }).last = last;
+        self.clock = Some(Clock::at(self.clock, first, last, self.source.record.waits()));
         Ok(())
     }
 
@@ -196,7 +211,7 @@ impl Upload {
         }
         self.bytes += count;
         self.underway.at(self.bytes);
-        self.clock.get_or_insert(Clock { first: at, last: at }).last = at;
+        self.clock = Some(Clock::at(self.clock, at, at, self.source.record.waits()));
     }
 
     /// Returns to the start: content that was stored raw is decoded in place, by
@@ -349,7 +364,8 @@ impl Upload {
         }
         self.source.record.file();
         if let Some(traced) = self.source.record.traced() {
-            traced.receipt(&receipt);
+            let waits = self.clock.map(|Clock { waits: [before, after], .. }| after.since(before));
+            traced.receipt(&receipt, waits.unwrap_or_default());
         }
         self.files.events.received(&receipt);
         self.source.without_stored_name(receipt, &self.offer)

@@ -86,7 +86,7 @@ pub(crate) fn check(
         })?,
     };
     check_host(context, head).map_err(|refusal| {
-        context.events.refused(Why::Host, protocol, context.peer, &refusal.message);
+        context.refused_as(Why::Host, protocol, &refusal.message);
         Answer::refusal(refusal, form).with_status(StatusCode::MISDIRECTED_REQUEST)
     })?;
     Ok(grant)
@@ -139,7 +139,7 @@ fn refuse_other_page(context: &Context, head: &RequestHead, asked: &Asked) -> An
         origin.map_or_else(|| "no Origin".to_owned(), |origin| format!("the origin {origin}"));
     let reason = format!("the page's cookie counts only with the origin of {:?}", head.host());
     let reason = format!("{reason}, and the request has {stated}");
-    context.events.refused(Why::Origin, asked.protocol.as_str(), context.peer, &reason);
+    context.refused_as(Why::Origin, asked.protocol.as_str(), &reason);
     let hint = format!("send the token in Authorization; behind a reverse proxy: {TRUSTED_PROXY}");
     let refusal = Refusal::new(RefusalCode::NotSupported, reason).with_hint(hint);
     Answer::refusal(refusal, asked.form).with_status(StatusCode::FORBIDDEN)
@@ -167,7 +167,7 @@ pub(super) fn check_page(
     let policy = OriginPolicy::SameHostOr(&context.config.allowed_origins);
     let refuse = |refusal: Refusal, status| {
         let (protocol, reason) = (asked.protocol.as_str(), refusal.message.clone());
-        context.events.refused(Why::Origin, protocol, context.peer, reason);
+        context.refused_as(Why::Origin, protocol, reason);
         Err(Answer::refusal(refusal, asked.form).with_status(status))
     };
     if let Err(other_origin) = check_origin(head, policy) {

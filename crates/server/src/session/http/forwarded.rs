@@ -60,6 +60,7 @@ pub(crate) fn client(context: &Context, head: &mut RequestHead) -> Result<Option
     };
     let admitted = admitted.map_err(|excess| {
         let asked = Asked::of(head, &context.config, false);
+        context.record.refused(excess.reason().as_ref());
         context.events.refused(excess.why(), asked.protocol.as_str(), peer, excess.reason());
         let refusal = Refusal::new(RefusalCode::Busy, excess.reason());
         Answer::refusal(refusal, asked.form).with_status(StatusCode::TOO_MANY_REQUESTS)

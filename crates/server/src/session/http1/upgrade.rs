@@ -94,7 +94,7 @@ impl Http1 {
                         _ => Why::Request,
                     };
                     let reason = refusal.to_string();
-                    self.context.events.refused(why, "http", self.context.peer, reason);
+                    self.context.refused_as(why, "http", reason);
                     dated(&refusal.response(), replies);
                     return Next::Finish;
                 }
