@@ -385,7 +385,7 @@ mod tests {
         // also for another server.
         directory.write(&name(1), &[b'x'; 100]).unwrap();
         kept(&[1, 6]);
-        let older = std::fs::File::options().append(true).open(path.join(name(6))).unwrap();
+        let older = File::options().append(true).open(path.join(name(6))).unwrap();
         older.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         let mut directory = open(Limits { files: 2, bytes: 1000 });
         directory.write(&name(2), &[b'x'; 10]).unwrap();
