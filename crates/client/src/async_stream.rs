@@ -97,12 +97,7 @@ impl AsyncWrite for AsyncStream {
     ) -> Poll<io::Result<usize>> {
         let polled = self.poll(|stream| stream.poll_write_vectored(context, slices));
         if let (Some(traced), Poll::Ready(Ok(count))) = (&self.traced, &polled) {
-            let mut left = *count;
-            for slice in slices {
-                let here = left.min(slice.len());
-                traced.sent(&slice[..here]);
-                left -= here;
-            }
+            traced.sent_slices(slices, *count);
         }
         polled
     }

@@ -7,7 +7,7 @@
 //! ```
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,7 +15,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyport_net::dial::Step;
-use anyport_net::queues::{unacknowledged, unread};
 use anyport_net::resolve::{address_text, is_address};
 use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::one_line::reason;
@@ -138,6 +137,11 @@ impl Traced {
     /// Plaintext that was written.
     pub(crate) fn sent(&self, bytes: &[u8]) {
         self.0.tap.sent(bytes);
+    }
+
+    /// The first `count` bytes of plaintext in these slices, which were written.
+    pub(crate) fn sent_slices(&self, slices: &[IoSlice<'_>], count: usize) {
+        self.0.tap.sent_slices(slices, count);
     }
 
     /// The result of a read of plaintext. An empty one is the end.
@@ -274,32 +278,10 @@ impl Shared {
     }
 
     fn sample(&self) {
-        let Ok(tcp) = TcpInfo::of(&self.socket) else { return };
-        self.tap.recorder().sample(Sample {
-            at: self.tap.recorder().now(),
-            connection: self.tap.number(),
-            rtt_us: tcp.rtt_us,
-            rttvar_us: tcp.rttvar_us,
-            min_rtt_us: tcp.min_rtt_us,
-            cwnd: tcp.cwnd,
-            ssthresh: tcp.ssthresh,
-            mss: tcp.mss,
-            in_flight: tcp.in_flight,
-            delivery_rate: tcp.delivery_rate,
-            app_limited: tcp.app_limited,
-            acked: tcp.acked,
-            received: tcp.received,
-            retransmits: tcp.retransmits,
-            segments: tcp.segments,
-            peer_window: tcp.peer_window,
-            receive_space: tcp.receive_space,
-            busy_us: tcp.busy_us,
-            rwnd_limited_us: tcp.rwnd_limited_us,
-            sndbuf_limited_us: tcp.sndbuf_limited_us,
-            unread: unread(&self.socket).ok(),
-            unacked: unacknowledged(&self.socket).ok(),
-            state: tcp.state,
-        });
+        let recorder = self.tap.recorder();
+        if let Ok(sample) = Sample::of(&self.socket, recorder.now(), self.tap.number()) {
+            recorder.sample(sample);
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 /// Each crate, and the crates of the workspace that its code may use.
 const CRATES: [(&str, &[&str]); 13] = [
     ("proto", &[]),
-    ("trace", &["proto"]),
     ("store", &["proto"]),
     ("net", &[]),
+    ("trace", &["net", "proto"]),
     ("page", &[]),
     ("testkit", &[]),
     ("tls", &[]),

@@ -1,5 +1,10 @@
 //! Measurements of a connection's kernel state.
 
+use std::io;
+use std::os::fd::AsFd;
+
+use anyport_net::queues::{unacknowledged, unread};
+use anyport_net::tcp_info::TcpInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Time;
@@ -76,4 +81,39 @@ pub struct Sample {
     /// State of the connection by its number in tcp_states.h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<u8>,
+}
+
+impl Sample {
+    /// Reads the state of `socket`, as of `at`.
+    ///
+    /// # Errors
+    /// The socket is not a TCP socket.
+    pub fn of(socket: &impl AsFd, at: Time, connection: u32) -> io::Result<Self> {
+        let tcp = TcpInfo::of(socket)?;
+        Ok(Self {
+            at,
+            connection,
+            rtt_us: tcp.rtt_us,
+            rttvar_us: tcp.rttvar_us,
+            min_rtt_us: tcp.min_rtt_us,
+            cwnd: tcp.cwnd,
+            ssthresh: tcp.ssthresh,
+            mss: tcp.mss,
+            in_flight: tcp.in_flight,
+            delivery_rate: tcp.delivery_rate,
+            app_limited: tcp.app_limited,
+            acked: tcp.acked,
+            received: tcp.received,
+            retransmits: tcp.retransmits,
+            segments: tcp.segments,
+            peer_window: tcp.peer_window,
+            receive_space: tcp.receive_space,
+            busy_us: tcp.busy_us,
+            rwnd_limited_us: tcp.rwnd_limited_us,
+            sndbuf_limited_us: tcp.sndbuf_limited_us,
+            unread: unread(socket).ok(),
+            unacked: unacknowledged(socket).ok(),
+            state: tcp.state,
+        })
+    }
 }

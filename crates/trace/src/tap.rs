@@ -1,5 +1,6 @@
 //! The tap of one connection: what an end writes and reads becomes events.
 
+use std::io::IoSlice;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -59,6 +60,16 @@ impl Tap {
     /// This end wrote these bytes, without TLS.
     pub fn sent(&self, bytes: &[u8]) {
         self.decode(self.ours, |streams, output| streams.plain.push(bytes, output));
+    }
+
+    /// This end wrote the first `count` bytes of these slices, without TLS.
+    pub fn sent_slices(&self, slices: &[IoSlice<'_>], count: usize) {
+        let mut left = count;
+        for slice in slices {
+            let (here, _) = slice.split_at(left.min(slice.len()));
+            self.sent(here);
+            left -= here.len();
+        }
     }
 
     /// This end read these bytes, without TLS.

@@ -1,6 +1,11 @@
 //! The probe of HTTP/2: its preface, and whether the frames of the answer keep the rules
 //! (RFC 9113).
 
+use anyport_proto::http2::frame::{
+    ACK, CONTINUATION, DATA, GOAWAY, HEADERS, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE,
+};
+
 use super::Answer;
 use super::requests::{Request, understand_http};
 use crate::target::Target;
@@ -124,20 +129,6 @@ fn forbidden(number: u16, value: u32) -> Option<String> {
     };
     (!is_allowed).then(|| format!("a server must not send {name}={value} (§6.5.2)"))
 }
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-/// Flag of SETTINGS (§6.5).
-const ACK: u8 = 1;
 
 /// Size of one setting, in bytes.
 const SETTING: usize = 6;

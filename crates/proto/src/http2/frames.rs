@@ -8,6 +8,8 @@
 //!
 //! A library that reads complete frames only notices that the stream is idle.
 
+use super::frame::{CONTINUATION, DATA, END_HEADERS, HEADER, HEADERS, WINDOW_UPDATE};
+
 /// The position of a client within its frames.
 #[derive(Debug, Clone)]
 pub struct Frames {
@@ -147,18 +149,6 @@ impl State {
 
 /// Size of a client's preface (§3.4).
 const PREFACE: usize = 24;
-
-/// Size of a frame header (§4.1).
-const HEADER: usize = 9;
-
-/// Frame types (§6.1, §6.2, §6.9, §6.10).
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-/// Flag: the head ends with this frame (§6.2).
-const END_HEADERS: u8 = 4;
 
 #[cfg(test)]
 mod tests {

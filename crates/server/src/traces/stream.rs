@@ -63,12 +63,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write_vectored(context, slices);
         if let (Some(traced), Poll::Ready(Ok(count))) = (&self.traced, &polled) {
-            let mut left = *count;
-            for slice in slices {
-                let here = left.min(slice.len());
-                traced.sent(&slice[..here]);
-                left -= here;
-            }
+            traced.sent_slices(slices, *count);
         }
         polled
     }

@@ -1,13 +1,11 @@
 //! The trace of one connection: its session and its layers report bytes and events.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyport_net::queues::{unacknowledged, unread};
-use anyport_net::tcp_info::TcpInfo;
 use anyport_proto::peer::Peer;
 use anyport_proto::transfer::receipt::Receipt;
 use anyport_proto::transfer::units::format_bytes;
@@ -196,6 +194,13 @@ impl Traced {
         }
     }
 
+    /// The first `count` bytes of plaintext in these slices, which were written.
+    pub(crate) fn sent_slices(&self, slices: &[IoSlice<'_>], count: usize) {
+        if count > 0 {
+            self.moved(true, |tap| tap.sent_slices(slices, count));
+        }
+    }
+
     /// Bytes of a file that were sent, as a rule by the kernel.
     pub(crate) fn sent_by_kernel(&self, count: u64) {
         self.moved(false, |tap| tap.sent_by_kernel(count));
@@ -314,34 +319,9 @@ impl Traced {
 
     fn take_sample(&self) -> Option<usize> {
         let recorder = &self.0.recorder;
-        let sample = self.0.start.link.with_socket(|socket| {
-            let tcp = TcpInfo::of(socket).ok()?;
-            Some(Sample {
-                at: recorder.now(),
-                connection: CONNECTION,
-                rtt_us: tcp.rtt_us,
-                rttvar_us: tcp.rttvar_us,
-                min_rtt_us: tcp.min_rtt_us,
-                cwnd: tcp.cwnd,
-                ssthresh: tcp.ssthresh,
-                mss: tcp.mss,
-                in_flight: tcp.in_flight,
-                delivery_rate: tcp.delivery_rate,
-                app_limited: tcp.app_limited,
-                acked: tcp.acked,
-                received: tcp.received,
-                retransmits: tcp.retransmits,
-                segments: tcp.segments,
-                peer_window: tcp.peer_window,
-                receive_space: tcp.receive_space,
-                busy_us: tcp.busy_us,
-                rwnd_limited_us: tcp.rwnd_limited_us,
-                sndbuf_limited_us: tcp.sndbuf_limited_us,
-                unread: unread(socket).ok(),
-                unacked: unacknowledged(&socket).ok(),
-                state: tcp.state,
-            })
-        });
+        let link = &self.0.start.link;
+        let sample =
+            link.with_socket(|socket| Sample::of(&socket, recorder.now(), CONNECTION).ok());
         let sample = sample?;
         let unread = sample.unread.and_then(|unread| usize::try_from(unread).ok());
         recorder.sample(sample);

@@ -1,12 +1,14 @@
 //! HTTP/2 frames (RFC 9113 §4.1), and their heads (HPACK, RFC 7541).
 
+use anyport_proto::http2::frame::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HAS_PRIORITY, HEADER, HEADERS,
+    PADDED, PING, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+};
+
 use super::hpack::Hpack;
 use super::output::{Output, Run};
 use super::{MAX_ELEMENT, Step};
 use crate::event::{Http2Frame, Side, What};
-
-/// Size of a frame header.
-const HEADER: usize = 9;
 
 /// Maximum size of the fields of one head that are shown: compressed, they may be a thousand times
 /// smaller.
@@ -397,14 +399,14 @@ fn name(kind: u8) -> String {
 
 fn flag_names(kind: u8, flags: u8) -> Vec<String> {
     let names: &[(u8, &str)] = match kind {
-        DATA => &[(1, "END_STREAM"), (8, "PADDED")],
+        DATA => &[(END_STREAM, "END_STREAM"), (PADDED, "PADDED")],
         HEADERS => &[
-            (1, "END_STREAM"),
+            (END_STREAM, "END_STREAM"),
             (END_HEADERS, "END_HEADERS"),
             (PADDED, "PADDED"),
             (HAS_PRIORITY, "PRIORITY"),
         ],
-        SETTINGS | PING => &[(1, "ACK")],
+        SETTINGS | PING => &[(ACK, "ACK")],
         PUSH_PROMISE => &[(END_HEADERS, "END_HEADERS"), (PADDED, "PADDED")],
         CONTINUATION => &[(END_HEADERS, "END_HEADERS")],
         _ => &[],
@@ -422,21 +424,6 @@ fn error_name(code: Option<u32>) -> String {
 
 /// The end of the client's preface (RFC 9113 §3.4), behind what looks like a head of HTTP/1.
 const PREFACE_END: &[u8] = b"SM\r\n\r\n";
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
-const HAS_PRIORITY: u8 = 0x20;
 
 /// Types of frames by their number (RFC 9113 §6).
 const FRAMES: [&str; 10] = [
