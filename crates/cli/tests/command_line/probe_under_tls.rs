@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use anyport_testkit::harness::probe::{PATIENT, event, events, probe, probes, result};
+use anyport_testkit::harness::proxies::Proxy;
 use anyport_testkit::harness::{Running, Server, peer, state_home, wait_until};
 
 #[test]
@@ -100,6 +101,28 @@ while True:
     except OSError:
         pass
 ";
+
+/// It sends its settings before the client.
+#[test]
+fn a_web_server_with_http_2_under_tls_is_recognized() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some((key, certificate)) = certificate(directory.path()) else { return };
+    let nginx = Proxy::nginx_with(|address| {
+        format!(
+            "server {{ listen {address} ssl http2; ssl_certificate {certificate};
+               ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;
+               location / {{ return 204; }} }}"
+        )
+    });
+    let Some(nginx) = nginx else { return };
+    let port = nginx.address().port();
+    let flags = ["-k", "--greeting-timeout", "2s"];
+    let events = events(&format!("127.0.0.1:{port}"), &[&flags[..], &PATIENT].concat(), 0);
+    assert_eq!(event(&events, "probe", "tls-1.3")["alpn"], "h2");
+    assert_eq!(event(&events, "probe", "http2")["answer"], "http2");
+    let text = result(&events)["text"].as_str().unwrap();
+    assert!(text.contains("is a web server"), "{text}");
+}
 
 /// Makes a certificate and its key; returns their files.
 fn certificate(directory: &Path) -> Option<(String, String)> {

@@ -31,8 +31,7 @@ pub(super) fn understand_http2(
     let Some((first, rest)) = split(bytes) else {
         return understand_http(target, request, bytes, whole);
     };
-    let is_settings = matches!(first, Frame { kind: SETTINGS, flags: 0, stream: 0, .. });
-    if !is_settings || first.length % SETTING != 0 || first.length > MAX_SETTINGS {
+    if !first.is_preface() {
         return understand_http(target, request, bytes, whole);
     }
     let Some((payload, mut rest)) = rest.split_at_checked(first.length) else {
@@ -78,7 +77,19 @@ fn split(bytes: &[u8]) -> Option<(Frame, &[u8])> {
     Some((Frame { length, kind, flags, stream }, rest))
 }
 
+/// Returns whether a server sent its part of the preface: SETTINGS (§3.4).
+pub(super) fn begins_with_settings(bytes: &[u8]) -> bool {
+    split(bytes).is_some_and(|(first, _)| first.is_preface())
+}
+
 impl Frame {
+    /// Returns whether it may be the first of a server.
+    const fn is_preface(&self) -> bool {
+        matches!(self, Self { kind: SETTINGS, flags: 0, stream: 0, .. })
+            && self.length % SETTING == 0
+            && self.length <= MAX_SETTINGS
+    }
+
     /// Returns whether it shows that the server has understood the preface.
     const fn is_last(&self) -> bool {
         self.kind == GOAWAY || (self.kind == SETTINGS && self.flags & ACK != 0)

@@ -338,10 +338,16 @@ impl Probing<'_> {
         };
         let took = started.elapsed();
         // A mail server under TLS speaks first, and TLS 1.3 refuses a client after its handshake.
-        let (greeting, end) = match self.found.tls {
+        let (mut greeting, end) = match self.found.tls {
             None => wire.listen(self.options.greeting_timeout),
             Some(_) => (Vec::new(), End::Late),
         };
+        // HTTP/2 has no greeting, but a server may send its settings before the client.
+        if alpn.as_deref().is_some_and(|name| name.as_bytes() == ALPN_H2)
+            && http2::begins_with_settings(&greeting)
+        {
+            greeting.clear();
+        }
         Answer::Tls(Box::new(TlsAnswer {
             version: version.as_str(),
             suite,

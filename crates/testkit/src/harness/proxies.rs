@@ -97,6 +97,11 @@ impl Proxy {
         }))
     }
 
+    /// Returns its address.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Returns the URL of a path, which has no slash at its beginning.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
