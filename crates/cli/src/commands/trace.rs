@@ -7,7 +7,7 @@ use std::io::{self, BufReader, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
 use anyport_client::{CAPTURE_HINT, Capture, HEADERS, MAX_SNAPLEN};
@@ -51,6 +51,7 @@ pub(crate) fn run(
     if flags.payload > 0 {
         to_stderr("warning: payloads are kept unchanged: the trace may contain secrets");
     }
+    let began = Instant::now();
     let limits = Limits { events: flags.events, payload: flags.payload, ..Limits::default() };
     let recorder = Recorder::new(limits);
     let mut header = header(arguments);
@@ -59,6 +60,11 @@ pub(crate) fn run(
         Some(file) => Some(packets(&recorder, snaplen, &header.command, file)?),
     };
     header.captured = capture.is_some();
+    if capture.is_some() {
+        // It takes the kernel many milliseconds, which would be a gap at the begin.
+        let text = "the capture of segments is open".to_owned();
+        recorder.add_since(began, None, What::Note { text });
+    }
     let under_way =
         UnderWay { recorder: recorder.clone(), header, output, capture: capture.clone() };
     let running = Running(Arc::new(Mutex::new(Some(under_way))));
@@ -181,6 +187,11 @@ impl End<'_> {
                     Exit::Untrusted => Ended::Untrusted,
                     Exit::Mismatch => Ended::Mismatch,
                     Exit::Interrupted => Ended::Interrupted,
+                    Exit::Failed
+                        if client.is_some_and(anyport_client::Error::is_unexpected_answer) =>
+                    {
+                        Ended::Unexpected
+                    }
                     Exit::Done | Exit::Failed | Exit::Usage => Ended::Local,
                 };
                 Some((ended, reason(error)))
@@ -205,15 +216,19 @@ impl Running {
         // Held while it is written: the process may end only after that.
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(UnderWay { recorder, header, output, capture }) = running.take() else { return };
+        // A mistake in the command line, or a file that is missing: there is nothing to show.
+        let is_nothing = matches!(end, End::Failure(_)) && recorder.connections() == 0;
+        // The capture waits for late packets, and the end was before.
+        if let Some((ended, text)) = end.described()
+            && !is_nothing
+        {
+            recorder.ended(ended, &text);
+        }
         if let Some(Err(error)) = capture.map(|capture| capture.finish()) {
             to_stderr(&format!("error: cannot write the packets: {error}"));
         }
-        if matches!(end, End::Failure(_)) && recorder.connections() == 0 {
-            // A mistake in the command line, or a file that is missing: there is nothing to show.
+        if is_nothing {
             return;
-        }
-        if let Some((ended, text)) = end.described() {
-            recorder.ended(ended, &text);
         }
         let mut trace = Trace { header, ..recorder.finish() };
         // The last line of JSON is always one.
@@ -265,6 +280,13 @@ impl Output {
         let text = TextOptions { width: width(to_stderr), color, explain: flags.explain };
         let named =
             [(Format::Json, &flags.save), (Format::Svg, &flags.svg), (Format::Html, &flags.html)];
+        let outputs = [&flags.save, &flags.svg, &flags.html, &flags.pcap];
+        if outputs.into_iter().flatten().any(|path| path.as_os_str() == "-") {
+            return Err(usage(
+                "cannot write to -: name a file",
+                "anyport trace --html trace.html …",
+            ));
+        }
         let mut created = Created::default();
         let mut create = |path: &PathBuf| {
             let named = || format!("cannot write to {}", path.display());

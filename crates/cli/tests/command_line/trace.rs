@@ -375,6 +375,7 @@ fn wrong_uses_are_refused_with_a_hint() {
         (&["trace", "--snaplen", "1KiB", "cat", "tcp://h:1"], "--pcap"),
         (&["trace", "--pcap", "x", "--snaplen", "1", "cat", "tcp://h:1"], "must be 128 bytes to"),
         (&["trace", "--events", "0", "cat", "tcp://h:1"], "a number from 1"),
+        (&["trace", "--html", "-", "cat", "tcp://h:1"], "cannot write to -: name a file"),
     ] {
         let refused = anyport(words).exits(2).says(error);
         assert_eq!(refused.stdout, "", "{words:?}");

@@ -291,3 +291,22 @@ fn a_command_that_does_not_connect_has_its_own_error_and_no_trace() {
     follow(&trace(&missing), &["failed", "diagnosis"]);
     assert_eq!(server.stop(), [Value::Null; 0], "nothing was sent");
 }
+
+/// It is neither a refusal nor an error of this machine.
+#[test]
+fn the_answer_of_another_server_is_unexpected() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        std::io::copy(&mut client, &mut std::io::sink()).unwrap();
+    });
+    let sample = Sample::new("x", b"content");
+    let url = format!("tcp://{address}");
+    let send = anyport(&["trace", "--json", "send", sample.path(), &url]).exits(1);
+    let diagnosis = diagnosis(&send);
+    assert_eq!(diagnosis["ended"], "unexpected", "{diagnosis}");
+    says(&diagnosis, "400 Bad Request");
+    server.join().unwrap();
+}

@@ -94,6 +94,24 @@ impl Error {
         matches!(self.0.kind, ErrorKind::NoHandshake(_)) || self.io().is_some_and(limit)
     }
 
+    /// Returns whether the peer answered what the protocol does not allow: as a rule it is another
+    /// server.
+    pub const fn is_unexpected_answer(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::NotHttp
+                | ErrorKind::Violation { .. }
+                | ErrorKind::NoReceipt(_)
+                | ErrorKind::Answer(_)
+                | ErrorKind::NoHttp(_)
+                | ErrorKind::NoResource(_)
+                | ErrorKind::Early { .. }
+                | ErrorKind::NoFiles
+                | ErrorKind::NoJoin
+                | ErrorKind::NoListing { .. }
+        )
+    }
+
     /// Replaces the amount that a lost connection had transferred.
     #[must_use]
     pub(crate) fn moved(mut self, change: impl FnOnce(Transferred) -> Transferred) -> Self {

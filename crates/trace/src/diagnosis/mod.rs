@@ -120,6 +120,8 @@ pub enum Ended {
     Untrusted,
     /// The content that arrived is not the content that was sent.
     Mismatch,
+    /// The peer's answer is none of the protocol: as a rule it is another server.
+    Unexpected,
     /// An error of this machine: a file, the disk, the output.
     Local,
     /// A signal ended the command: the user, or this system.
@@ -135,6 +137,7 @@ impl fmt::Display for Ended {
             Self::Unreachable => "there was no connection",
             Self::Untrusted => "TLS failed, or the server is not trusted",
             Self::Mismatch => "the content that arrived differs from the content that was sent",
+            Self::Unexpected => "the peer's answer is none of this protocol",
             Self::Local => "an error of this machine",
             Self::Interrupted => "interrupted by a signal",
         })
