@@ -450,8 +450,8 @@ const BYTES_PER_EVENT: usize = 2048;
 /// Maximum number of connections that may have a note about their SYN.
 const MAX_SYNS: usize = 64;
 
-const NO_SYN: &str = "the server does not report the SYN of its clients: its listener keeps none, \
-     or it is no anyport server of this version";
+const NO_SYN: &str = "the server does not report the SYN: only an anyport server does, to clients \
+     that have passed its checks";
 
 /// Which segments are removed first: those without marks have rank 0.
 fn rank(event: &Event) -> u8 {
