@@ -178,30 +178,36 @@ fn draw_row(canvas: &mut Canvas, row: &Row) {
     let alarm = if row.is_alarm { " alarm" } else { "" };
     let label = row.label_with_time();
     let middle = f64::midpoint(CLIENT, SERVER);
-    for line in wrapped(&label, COLUMNS) {
+    // What happens at one end is beside its lifeline.
+    let (lifeline, beside, anchor) = match row.from {
+        Some(Side::Server) => (SERVER, SERVER - 22.0, Anchor::End),
+        _ => (CLIENT, CLIENT + 22.0, Anchor::Start),
+    };
+    let (x, anchor) = if row.is_arrow { (middle, Anchor::Middle) } else { (beside, anchor) };
+    for line in wrapped(&label, columns(&label, row.is_alarm)) {
         canvas.y += 15.0;
-        match row.is_arrow {
-            true => {
-                canvas.text((middle, canvas.y), &format!("label{alarm}"), Anchor::Middle, &line);
-            }
-            false => {
-                let (x, class) = (CLIENT + 22.0, format!("label{alarm}"));
-                canvas.text((x, canvas.y), &class, Anchor::Start, &line);
-            }
-        }
+        canvas.text((x, canvas.y), &format!("label{alarm}"), anchor, &line);
     }
     if row.is_arrow {
         arrow(canvas, row);
     } else {
         let y = canvas.y - 4.0;
         canvas.write(format_args!(
-            r#"<circle class="{} dot" cx="{CLIENT}" cy="{y:.1}" r="4"/>"#,
+            r#"<circle class="{} dot" cx="{lifeline}" cy="{y:.1}" r="4"/>"#,
             row.layer.class()
         ));
         canvas.y += 6.0;
     }
     details(canvas, &row.details);
     canvas.write(format_args!("</g>"));
+}
+
+/// Returns the columns of a label, whose capitals and bold letters are wider than others.
+fn columns(label: &str, is_bold: bool) -> usize {
+    let width = label.width().max(1);
+    let capitals = label.chars().filter(char::is_ascii_uppercase).count();
+    let bold = if is_bold { width / 10 } else { 0 };
+    COLUMNS * width / (width + capitals / 4 + bold)
 }
 
 fn arrow(canvas: &mut Canvas, row: &Row) {
@@ -297,4 +303,17 @@ fn bits(canvas: &mut Canvas, x: f64, parts: &[[String; 3]]) {
         x += width;
     }
     canvas.y += 58.0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_letters_have_fewer_columns() {
+        assert_eq!(columns("text frame, 130 B", false), COLUMNS);
+        assert!(columns(&"RQAAPORTQAB".repeat(9), false) <= 80);
+        assert!(columns("6 retransmissions, 8.69 kB", true) < COLUMNS);
+        assert_eq!(columns("", true), COLUMNS);
+    }
 }

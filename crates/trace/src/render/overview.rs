@@ -103,14 +103,17 @@ fn ends(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
     for event in alarms.iter().step_by(alarm_step) {
         between.draw(canvas, event, false);
     }
-    canvas.line("life", (LEFT - 20.0, client), (RIGHT, client));
-    canvas.line("life", (LEFT - 20.0, server), (RIGHT, server));
+    canvas.line("life", (BEGIN, client), (RIGHT, client));
+    canvas.line("life", (BEGIN, server), (RIGHT, server));
     if step > 1 {
         let text = format!("of {} arrows, one of {step} is drawn", grouped(usual.len() as u64));
         canvas.text((RIGHT, server + 16.0), "small quiet", Anchor::End, &text);
     }
     canvas.y = server + 24.0;
 }
+
+/// Where the lifelines begin: before the first time, at which something may have been on its way.
+const BEGIN: f64 = LEFT - 20.0;
 
 /// The space between the lifelines.
 struct Between<'a> {
@@ -167,9 +170,10 @@ impl Between<'_> {
         };
         let slant = self.slant(x);
         let class = format!("{class} thin");
+        // The axis has the times of this end only.
         match from == self.ours {
-            true => canvas.arrow(&class, (x, ours), (x + slant, theirs)),
-            false => canvas.arrow(&class, (x - slant, theirs), (x, ours)),
+            true => canvas.arrow(&class, (x, ours), ((x + slant).min(RIGHT), theirs)),
+            false => canvas.arrow(&class, ((x - slant).max(BEGIN), theirs), (x, ours)),
         }
     }
 
@@ -185,8 +189,8 @@ impl Between<'_> {
         };
         let data = format!(
             "M{at:.1} {ours:.1}H{end:.1}L{:.1} {theirs:.1}H{:.1}Z",
-            end + slant,
-            at + slant
+            (end + slant).min(RIGHT),
+            (at + slant).max(BEGIN)
         );
         canvas.path(&format!("{class} band"), &data);
         let text = format_bytes(bytes(&event.what));

@@ -137,7 +137,7 @@ fn legend(canvas: &mut Canvas, trace: &Trace) {
     canvas.arrow("base inferred", (MARGIN + 122.0, y - 4.0), (MARGIN + 166.0, y - 4.0));
     canvas.text((MARGIN + 174.0, y), "small", Anchor::Start, "inferred: it must have happened");
     canvas.arrow("alarm", (MARGIN + 376.0, y - 4.0), (MARGIN + 420.0, y - 4.0));
-    canvas.text((MARGIN + 428.0, y), "small", Anchor::Start, "lost, repeated or failed");
+    canvas.text((MARGIN + 428.0, y), "small", Anchor::Start, "lost, repeated, late, failed");
     canvas.path("base band", &format!("M{:.1} {:.1}h44v9h-44Z", MARGIN + 580.0, y - 9.0));
     canvas.text((MARGIN + 632.0, y), "small", Anchor::Start, "many, or one that took its time");
     canvas.y += 18.0;
@@ -154,6 +154,7 @@ fn legend(canvas: &mut Canvas, trace: &Trace) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Basis, Event, Side, What};
     use crate::render::examples;
 
     #[test]
@@ -177,6 +178,32 @@ mod tests {
             // Numbers that are none would hide a shape.
             assert!(!svg.contains("NaN") && !svg.contains("inf\""), "{svg}");
         }
+    }
+
+    /// Those at the ends of the axis began, or arrive, outside of it.
+    #[test]
+    fn arrows_of_a_server_end_within_the_picture_and_its_remarks_are_beside_its_lifeline() {
+        let mut trace = examples::websocket();
+        trace.header.recorded_by = Side::Server;
+        let (basis, from) = (Basis::Observed, Some(Side::Server));
+        let what = What::Note { text: "detected".to_owned() };
+        let (at, connection) = (trace.events[0].at, Some(1));
+        trace.events.insert(0, Event { at, took: None, connection, from, basis, what });
+        let svg = svg(&trace);
+        let document = roxmltree::Document::parse(&svg).unwrap();
+        let number = |node: roxmltree::Node<'_, '_>, name| {
+            node.attribute(name).unwrap().parse::<f64>().unwrap()
+        };
+        let lines = document.descendants().filter(|node| node.tag_name().name() == "line");
+        for line in lines {
+            for x in ["x1", "x2"].map(|name| number(line, name)) {
+                assert!((MARGIN..=RIGHT).contains(&x), "{line:?}");
+            }
+        }
+        let text = document.descendants().find(|node| node.text() == Some("detected")).unwrap();
+        let parent = text.parent_element().unwrap();
+        let dot = parent.children().find(|node| node.tag_name().name() == "circle").unwrap();
+        assert!(number(dot, "cx") > RIGHT - 20.0, "{dot:?}");
     }
 
     #[test]
