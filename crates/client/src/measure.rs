@@ -241,6 +241,8 @@ fn times(before: &TcpInfo, after: &TcpInfo) -> Option<TcpTimes> {
         rwnd_limited: time(|tcp| tcp.rwnd_limited_us),
         sndbuf_limited: time(|tcp| tcp.sndbuf_limited_us),
         retransmits: count(|tcp| tcp.retransmits),
+        arrived_twice: count(|tcp| tcp.arrived_twice),
+        overtaken: count(|tcp| tcp.overtaken),
         segments: count(|tcp| tcp.segments),
         rtt: micros(after.rtt_us),
         min_rtt: micros(after.min_rtt_us),

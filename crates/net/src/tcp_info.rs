@@ -63,6 +63,10 @@ pub struct TcpInfo {
     pub received_segments: Option<u64>,
     /// Those of them that arrived before an earlier one.
     pub out_of_order: Option<u64>,
+    /// Times that the peer reported a segment that arrived twice (D-SACK).
+    pub arrived_twice: Option<u64>,
+    /// Times that a segment was acknowledged after later ones (reordering).
+    pub overtaken: Option<u64>,
     /// State of the connection by its number in tcp_states.h.
     pub state: Option<u8>,
 }
@@ -107,6 +111,8 @@ impl TcpInfo {
             own_window: number(known, offset_of!(tcp_info, tcpi_snd_wnd) + 4).filter(measured),
             received_segments: number(known, offset_of!(tcp_info, tcpi_data_segs_in)),
             out_of_order: number(known, offset_of!(tcp_info, tcpi_rcv_ooopack)),
+            arrived_twice: number(known, offset_of!(tcp_info, tcpi_dsack_dups)),
+            overtaken: number(known, offset_of!(tcp_info, tcpi_reord_seen)),
             state: known.get(offset_of!(tcp_info, tcpi_state)).copied(),
         })
     }

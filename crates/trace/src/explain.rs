@@ -163,7 +163,7 @@ pub(crate) fn explain(what: &What) -> Explanation {
 
 fn explain_segment(segment: &Segment) -> Explanation {
     let has = |flag| segment.flags.iter().any(|other| other == flag);
-    match segment.marks.first() {
+    match segment.mark() {
         Some(Mark::Retransmission) => {
             return says(
                 "RFC 6298 §5, RFC 5681 §3.2",
@@ -171,11 +171,19 @@ fn explain_segment(segment: &Segment) -> Explanation {
                  a gap, so the sender takes the first segment for lost.",
             );
         }
+        Some(Mark::Spurious) => {
+            return says(
+                "RFC 3522, RFC 8985 §3",
+                "The receiver had acknowledged these bytes before: they were late or their ACK \
+                 was, but not lost. The sender reduced its rate without need.",
+            );
+        }
         Some(Mark::OutOfOrder) => {
             return says(
-                "RFC 9293 §3.10.7.4",
-                "This segment was sent before others that arrived first: the path changed their \
-                 order. The receiver had to keep those until this one came.",
+                "RFC 9293 §3.10.7.4, RFC 7323 §3",
+                "This segment was sent before others that arrived first, as its timestamp or the \
+                 short time shows: the path changed their order. The receiver had to keep those \
+                 until this one came.",
             );
         }
         Some(Mark::DuplicateAck) => {
@@ -183,6 +191,13 @@ fn explain_segment(segment: &Segment) -> Explanation {
                 "RFC 5681 §2",
                 "The receiver repeats the number of the byte that it waits for: something arrived, \
                  but not that byte. Three of them make the sender repeat it.",
+            );
+        }
+        Some(Mark::DuplicateSack) => {
+            return says(
+                "RFC 2883 §4",
+                "The first block of SACK names bytes that arrived twice: what the sender repeated \
+                 was not lost, but late.",
             );
         }
         Some(Mark::ZeroWindow) => {
@@ -431,8 +446,10 @@ mod tests {
         };
         let marks = [
             Mark::Retransmission,
+            Mark::Spurious,
             Mark::OutOfOrder,
             Mark::DuplicateAck,
+            Mark::DuplicateSack,
             Mark::ZeroWindow,
             Mark::Probe,
             Mark::WindowUpdate,

@@ -19,7 +19,9 @@ pub mod tcp;
 
 pub use codec::{MAX_BYTES, MAX_LINE, MAX_LINES, ReadError, VERSION};
 pub use decode::Protocol;
-pub use diagnosis::{Diagnosis, Direction, Ended, Evidence, Limit, Remote, TcpTimes, diagnosis};
+pub use diagnosis::{
+    Arrived, Diagnosis, Direction, Ended, Evidence, Limit, Remote, TcpTimes, diagnosis,
+};
 pub use event::{
     Basis, Certificate, Event, Http2Frame, LengthForm, Side, Time, TlsMessage, WebSocketFrame, What,
 };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnosis::{Diagnosis, Direction, Ended, Evidence, concluded, diagnosis};
+use crate::diagnosis::{Arrived, Diagnosis, Direction, Ended, Evidence, concluded, diagnosis};
 use crate::event::{Basis, Event, Side, Time, What};
 use crate::kept::{Kept, Room};
 use crate::redact::Secrets;
@@ -89,6 +89,7 @@ struct State {
     evidence: Option<Evidence>,
     /// Whether one of them is complete.
     is_any_complete: bool,
+    arrived: Option<Arrived>,
     /// What was measured so far of transfers under way, by their numbers.
     under_way: BTreeMap<u64, SoFar>,
     transfers: u64,
@@ -281,6 +282,13 @@ impl Recorder {
         &self.0.limits
     }
 
+    /// Adds the received segments of a captured connection.
+    pub(crate) fn arrived(&self, more: Arrived) {
+        let arrived = &mut self.state().arrived;
+        let Arrived { again, twice } = arrived.unwrap_or_default();
+        *arrived = Some(Arrived { again: again + more.again, twice: twice + more.twice });
+    }
+
     /// Packets are captured: from now on half of the events are segments.
     pub(crate) fn captures(&self) {
         self.state().trace.header.captured = true;
@@ -413,6 +421,7 @@ impl Recorder {
         let latest = std::mem::take(&mut state.sampled);
         trace.samples.extend(latest.into_values().filter_map(|sampled| sampled.latest));
         let (mut whole, is_any_complete) = (state.evidence.take(), state.is_any_complete);
+        let arrived = state.arrived.take();
         let mut ended = state.ended.take();
         let at = trace.events.iter().map(|event| event.at).max().unwrap_or_default();
         trace.events.extend(std::mem::take(&mut state.syns).into_iter().map(|number| {
@@ -428,6 +437,7 @@ impl Recorder {
         trace.samples.sort_by_key(|sample| sample.at);
         if let Some(whole) = &mut whole {
             whole.samples.clone_from(&trace.samples);
+            whole.arrived = arrived;
         }
         trace.diagnosis = match ended {
             Some(ended) => Some(concluded(whole.as_ref(), is_any_complete, ended)),

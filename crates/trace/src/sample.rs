@@ -54,6 +54,13 @@ pub struct Sample {
     /// Segments sent more than once, since the connection began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
+    /// Times that the peer reported a segment that arrived twice (D-SACK), since the connection
+    /// began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrived_twice: Option<u64>,
+    /// Times that a segment was acknowledged after later ones, since the connection began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overtaken: Option<u64>,
     /// Segments of data sent, since the connection began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<u64>,
@@ -105,6 +112,8 @@ impl Sample {
             acked: tcp.acked,
             received: tcp.received,
             retransmits: tcp.retransmits,
+            arrived_twice: tcp.arrived_twice,
+            overtaken: tcp.overtaken,
             segments: tcp.segments,
             peer_window: tcp.peer_window,
             receive_space: tcp.receive_space,

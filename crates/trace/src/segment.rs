@@ -38,6 +38,31 @@ pub struct Segment {
     pub marks: Vec<Mark>,
 }
 
+impl Segment {
+    /// Returns the mark that says most.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        let is_spurious = self.marks.contains(&Mark::Spurious);
+        is_spurious.then_some(Mark::Spurious).or_else(|| self.marks.first().copied())
+    }
+
+    /// Returns the blocks of SACK.
+    pub(crate) fn sacked(&self) -> &[(u32, u32)] {
+        let blocks = self.options.iter().find_map(|option| match option {
+            TcpOption::Sack(blocks) => Some(blocks.as_slice()),
+            _ => None,
+        });
+        blocks.unwrap_or_default()
+    }
+
+    /// Returns the clock of its sender, from the timestamps.
+    pub(crate) fn clock(&self) -> Option<u32> {
+        self.options.iter().find_map(|option| match option {
+            TcpOption::Timestamps(value, _) => Some(*value),
+            _ => None,
+        })
+    }
+}
+
 /// An option of TCP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,10 +102,15 @@ pub enum Checksum {
 pub enum Mark {
     /// Bytes that were sent before.
     Retransmission,
+    /// Of a retransmission: the other end had acknowledged these bytes, so it was not needed.
+    Spurious,
     /// Bytes before others that arrived earlier.
     OutOfOrder,
-    /// The same acknowledgement again, without new data or window.
+    /// The same acknowledgement again, without new data; the window may differ only if SACK reports
+    /// bytes that arrived.
     DuplicateAck,
+    /// SACK reports bytes that arrived twice (D-SACK).
+    DuplicateSack,
     /// The window is 0.
     ZeroWindow,
     /// A probe of an idle connection or of a window of 0.

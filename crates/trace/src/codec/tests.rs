@@ -39,7 +39,7 @@ fn all(text: &str, number: u64, yes: bool) -> Vec<What> {
         ],
         ttl: 64,
         checksum: if yes { Checksum::Offloaded } else { Checksum::Unknown },
-        marks: vec![Mark::Retransmission, Mark::ZeroWindow],
+        marks: vec![Mark::Retransmission, Mark::Spurious, Mark::DuplicateSack, Mark::ZeroWindow],
     };
     vec![
         What::Resolved { host: owned(), addresses: vec![owned(), owned()] },
@@ -131,6 +131,8 @@ pub(crate) fn trace(text: &str, number: u64, nanos: u64, yes: bool) -> Trace {
         connection: 1,
         rtt_us: Some(number),
         app_limited: Some(yes),
+        arrived_twice: Some(number),
+        overtaken: Some(number),
         ..Sample::default()
     };
     Trace {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyport_proto::counted::counted;
 
+use super::path::{is_of_path, of_arrival, of_path, ratio, ratio_of};
 use super::words::advice;
-use super::{Diagnosis, Direction, Ended, Evidence, Limit, Remote, TcpTimes};
+use super::{Arrived, Diagnosis, Direction, Ended, Evidence, Limit, Remote, TcpTimes};
 
 /// Returns the main limit of a transfer, its evidence, and what to change.
 ///
@@ -73,9 +74,6 @@ const FEW_SAMPLES: u64 = 8;
 /// Bytes of such a transfer: those that a sender may send before the first acknowledgement, and
 /// twice as many after it.
 const FEW_BYTES: u64 = 3 * 10 * 1460;
-
-/// The share of segments sent again that limits a sender whose path has no queue.
-const LOSSY: f64 = 0.004;
 
 /// The share of the window that a round trip uses if the window is the limit. Windows that the
 /// kernel adapts have room for two round trips.
@@ -186,8 +184,7 @@ impl<'e> Judge<'e> {
         if tcp.buffer >= PACED {
             return self.found((Limit::SendBuffer, tcp.buffer + path));
         }
-        let what = if Self::loses(tcp.times) { Limit::Loss } else { Limit::Congestion };
-        self.found((what, path))
+        self.found((of_path(tcp.times), path))
     }
 
     /// Returns which part of the receiver has `share` of the time, as far as it says.
@@ -235,14 +232,12 @@ impl<'e> Judge<'e> {
         }
         let times = self.tcp.as_ref().map(|tcp| tcp.times);
         let what = match times {
-            Some(times)
-                if ratio(times.out_of_order, times.received_segments) >= LOSSY
-                    && !is_queue(times.receive_rtt, times.min_rtt) =>
-            {
-                Limit::Loss
-            }
-            Some(times) if self.fills(times.own_window) => Limit::ReceiveWindow,
-            _ => Limit::SenderOrPath,
+            Some(times) => match of_arrival(times, self.evidence.arrived) {
+                Limit::Congestion if self.fills(times.own_window) => Limit::ReceiveWindow,
+                Limit::Congestion => Limit::SenderOrPath,
+                found => found,
+            },
+            None => Limit::SenderOrPath,
         };
         self.found((what, waiting))
     }
@@ -278,11 +273,6 @@ impl<'e> Judge<'e> {
         let rtt = self.evidence.tcp.as_ref().map_or(Duration::ZERO, |tcp| tcp.min_rtt);
         let after = self.evidence.elapsed.saturating_sub(self.evidence.handshakes);
         ratio_of(self.evidence.bytes as f64, after.as_secs_f64()) * rtt.as_secs_f64()
-    }
-
-    /// Returns whether segments were lost without a queue that overflowed.
-    fn loses(times: &TcpTimes) -> bool {
-        ratio(times.retransmits, times.segments) >= LOSSY && !is_queue(times.rtt, times.min_rtt)
     }
 
     fn source(&self) -> Limit {
@@ -367,9 +357,17 @@ impl<'e> Judge<'e> {
                 if tcp.buffer > 0.005 {
                     say("the send buffer limited the sender", tcp.buffer);
                 }
-                if times.segments > 0 && matches!(main, Limit::Loss | Limit::Congestion) {
-                    let TcpTimes { retransmits, segments, .. } = times;
+                if times.segments > 0 && is_of_path(main) {
+                    let TcpTimes { retransmits, segments, arrived_twice, overtaken, .. } = times;
                     said.push(format!("{retransmits} of {segments} segments were sent again"));
+                    if *arrived_twice > 0 {
+                        let twice = counted(*arrived_twice, "segment");
+                        said.push(format!("{twice} arrived twice: late, not lost (D-SACK)"));
+                    }
+                    if *overtaken > 0 {
+                        let times = counted(*overtaken, "time");
+                        said.push(format!("later segments overtook earlier ones {times}"));
+                    }
                 }
             } else {
                 if times.received_segments > 0 && times.out_of_order > 0 {
@@ -377,6 +375,10 @@ impl<'e> Judge<'e> {
                     said.push(format!(
                         "{out_of_order} of {received_segments} segments arrived out of order"
                     ));
+                }
+                if let Some(Arrived { again: again @ 1.., twice }) = self.evidence.arrived {
+                    let again = counted(again, "segment");
+                    said.push(format!("{again} sent again, of which {twice} had only been late"));
                 }
             }
             let window = match self.evidence.direction {
@@ -423,27 +425,18 @@ impl<'e> Judge<'e> {
     }
 }
 
-/// Returns whether most of a round trip is waiting in a queue of the path.
-fn is_queue(rtt: Duration, least: Duration) -> bool {
-    rtt.saturating_sub(least) > (least * 2).max(QUEUE)
-}
-
-/// A queue of this length is one that a path fills.
-const QUEUE: Duration = Duration::from_millis(4);
-
 const fn is_of_tcp(main: Limit) -> bool {
-    matches!(
-        main,
-        Limit::Congestion
-            | Limit::Loss
-            | Limit::ReceiveWindow
-            | Limit::SendBuffer
-            | Limit::Receiver
-            | Limit::Storing
-            | Limit::ReceiverHashing
-            | Limit::Idle
-            | Limit::SenderOrPath
-    )
+    is_of_path(main)
+        || matches!(
+            main,
+            Limit::ReceiveWindow
+                | Limit::SendBuffer
+                | Limit::Receiver
+                | Limit::Storing
+                | Limit::ReceiverHashing
+                | Limit::Idle
+                | Limit::SenderOrPath
+        )
 }
 
 fn unknown(evidence: Vec<String>) -> Diagnosis {
@@ -453,14 +446,6 @@ fn unknown(evidence: Vec<String>) -> Diagnosis {
 
 fn share(part: Duration, whole: Duration) -> f64 {
     ratio_of(part.as_secs_f64(), whole.as_secs_f64()).min(1.0)
-}
-
-fn ratio(part: u64, whole: u64) -> f64 {
-    ratio_of(part as f64, whole as f64)
-}
-
-fn ratio_of(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -1,6 +1,7 @@
 //! What limited a transfer, from what both ends measured.
 
 mod judge;
+mod path;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -32,6 +33,8 @@ pub enum Limit {
     Congestion,
     /// Lost segments.
     Loss,
+    /// Segments that the path delivered in another order, so that the sender took them for lost.
+    Reordering,
     /// The receive window is smaller than what the path holds.
     ReceiveWindow,
     /// The send buffer is smaller than what the path holds.
@@ -65,6 +68,7 @@ impl Limit {
             Self::RateLimit => "rate-limit",
             Self::Congestion => "congestion",
             Self::Loss => "loss",
+            Self::Reordering => "reordering",
             Self::ReceiveWindow => "receive-window",
             Self::SendBuffer => "send-buffer",
             Self::Receiver => "receiver",
@@ -89,6 +93,7 @@ impl fmt::Display for Limit {
             Self::RateLimit => "the requested rate (--limit-rate)",
             Self::Congestion => "the path (its rate, or congestion)",
             Self::Loss => "lost segments",
+            Self::Reordering => "segments in another order (the path)",
             Self::ReceiveWindow => "the receive window (net.ipv4.tcp_rmem)",
             Self::SendBuffer => "the send buffer of this machine (net.ipv4.tcp_wmem)",
             Self::Receiver => "the receiver",
@@ -215,8 +220,19 @@ pub struct Evidence {
     pub tcp: Option<TcpTimes>,
     /// What the receiver reported in its receipt; `None` from third-party receivers.
     pub remote: Option<Remote>,
+    /// What a capture shows of the segments that this end received; `None` without one.
+    pub arrived: Option<Arrived>,
     /// Measurements of the kernel on a clock; empty without a trace.
     pub samples: Vec<Sample>,
+}
+
+/// Received segments in a capture, by which a receiver tells those that were lost from late ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// Segments that were sent again.
+    pub again: u64,
+    /// Times that this end reported a segment that arrived twice (D-SACK).
+    pub twice: u64,
 }
 
 /// Statistics of a connection from the first byte of content to its end.
@@ -230,6 +246,10 @@ pub struct TcpTimes {
     pub sndbuf_limited: Duration,
     /// Segments sent more than once.
     pub retransmits: u64,
+    /// Those of them that were late and not lost: the peer reported that they arrived twice.
+    pub arrived_twice: u64,
+    /// Segments that were acknowledged after later ones.
+    pub overtaken: u64,
     /// Segments of data sent.
     pub segments: u64,
     /// Smoothed round-trip time at the end.
@@ -291,6 +311,8 @@ impl TcpTimes {
             rwnd_limited: self.rwnd_limited + later.rwnd_limited,
             sndbuf_limited: self.sndbuf_limited + later.sndbuf_limited,
             retransmits: self.retransmits + later.retransmits,
+            arrived_twice: self.arrived_twice + later.arrived_twice,
+            overtaken: self.overtaken + later.overtaken,
             segments: self.segments + later.segments,
             received_segments: self.received_segments + later.received_segments,
             out_of_order: self.out_of_order + later.out_of_order,

@@ -153,6 +153,31 @@ fn lost_segments_are_the_limit_only_without_a_queue() {
 }
 
 #[test]
+fn segments_that_were_late_and_not_lost_show_another_order() {
+    let with = |retransmits, arrived_twice| {
+        let mut evidence = tcp(10, 0, 0);
+        let tcp = evidence.tcp.as_mut().unwrap();
+        (tcp.retransmits, tcp.arrived_twice, tcp.overtaken) = (retransmits, arrived_twice, 1);
+        evidence
+    };
+    assert_eq!(main_of(&with(100, 90)), Limit::Reordering);
+    assert_eq!(main_of(&with(100, 40)), Limit::Loss);
+    // Late ones are no limit if there are few, nor reports without a retransmission.
+    assert_eq!(main_of(&with(30, 30)), Limit::Congestion);
+    assert_eq!(main_of(&with(0, 900)), Limit::Congestion);
+    let found = diagnosis(&with(100, 90));
+    let expected =
+        ["90 segments arrived twice: late, not lost (D-SACK)", "overtook earlier ones 1 time"];
+    for text in expected {
+        assert!(found.evidence.iter().any(|line| line.contains(text)), "{found:?}");
+    }
+    let mut windowed = with(100, 90);
+    windowed.tcp.as_mut().unwrap().rwnd_limited = 9000 * MS;
+    windowed.tcp.as_mut().unwrap().peer_window = 100_000;
+    assert_eq!(main_of(&windowed), Limit::ReceiveWindow, "another limit");
+}
+
+#[test]
 fn a_short_transfer_is_limited_by_its_round_trips() {
     let (elapsed, handshakes) = (31 * MS, 20 * MS);
     let short = Evidence { bytes: 1000, elapsed, handshakes, ..whole() };
@@ -188,6 +213,17 @@ fn a_download_is_limited_by_this_end_or_by_what_is_before_it() {
     assert_eq!(main_of(&lossy), Limit::Loss);
     lossy.tcp.as_mut().unwrap().receive_rtt = 80 * MS;
     assert_eq!(main_of(&lossy), Limit::SenderOrPath, "a queue overflows");
+    lossy.tcp.as_mut().unwrap().receive_rtt = 10 * MS;
+    // A capture tells what was late from what was lost.
+    for (again, twice, expected) in [
+        (300, 0, Limit::Loss),
+        (300, 290, Limit::Reordering),
+        (3, 3, Limit::SenderOrPath),
+        (0, 0, Limit::SenderOrPath),
+    ] {
+        let arrived = Some(Arrived { again, twice });
+        assert_eq!(main_of(&Evidence { arrived, ..lossy.clone() }), expected, "{again} {twice}");
+    }
     let mut small = receiving();
     small.tcp.as_mut().unwrap().own_window = 110_000;
     assert_eq!(main_of(&small), Limit::ReceiveWindow);

@@ -22,7 +22,7 @@ impl Diagnosis {
                  apart."
             }
             Limit::Loss => {
-                "Look for the link that drops packets; the sender may try another \
+                "Look for the link that drops or reorders packets; the sender may try another \
                             congestion control, such as bbr."
             }
             _ => return self,
@@ -40,7 +40,8 @@ const fn of_download(main: Limit) -> &'static str {
         Limit::Hashing => "hashing on the server",
         Limit::RateLimit => "the requested rate (--limit-rate)",
         Limit::Congestion => "the path (its rate, or congestion)",
-        Limit::Loss => "lost segments",
+        Limit::Loss => "lost segments, or segments in another order",
+        Limit::Reordering => "segments in another order (the path)",
         Limit::ReceiveWindow => "the receive window of this machine (net.ipv4.tcp_rmem)",
         Limit::SendBuffer => "the send buffer of the server (net.ipv4.tcp_wmem)",
         Limit::Receiver => "the program that reads the output",
@@ -70,9 +71,14 @@ pub(super) fn advice(main: Limit, evidence: &Evidence) -> &'static str {
              compare --congestion bbr with cubic."
         }
         Limit::Loss if receives => {
-            "Look for the link that drops packets; until then try --congestion bbr at the server."
+            "Look for the link that drops or reorders packets; until then try --congestion bbr at \
+             the server."
         }
         Limit::Loss => "Look for the link that drops packets; until then try --congestion bbr.",
+        Limit::Reordering => {
+            "Look for parallel links that one connection is spread over, or for a device that \
+             retries; --congestion bbr suffers less."
+        }
         Limit::ReceiveWindow if receives => {
             "Raise the maximum of net.ipv4.tcp_rmem on this machine."
         }

@@ -1,6 +1,6 @@
 //! What an event holds beyond its one line: fields, numbers, the bits of a header.
 
-use super::labels::{is_cut, peer, whole};
+use super::labels::{is_cut, peer, relative_to, whole};
 use super::model::Detail;
 use super::words::grouped;
 use crate::event::{Certificate, WebSocketFrame, What};
@@ -117,6 +117,11 @@ fn numbers(pairs: &mut Pairs, segment: &Segment) {
     window(pairs, segment);
     let options: Vec<_> = segment.options.iter().map(option).collect();
     pairs.list("options", &options);
+    if let (Some(ack), Some(relative)) = (segment.ack, segment.relative_ack) {
+        let place = |number| grouped(relative_to(ack, relative, number));
+        let block = |(from, to): &(u32, u32)| format!("{} to {}", place(*from), place(*to));
+        pairs.list("SACK, relative", &segment.sacked().iter().map(block).collect::<Vec<_>>());
+    }
     let checksum = checksum(segment.checksum);
     pairs.add("checksum", &format!("{checksum}, TTL {}", segment.ttl));
 }

@@ -166,15 +166,29 @@ fn of_segment(segment: &Segment) -> String {
     if segment.payload > 0 {
         label.push_str(&format!("  {}", count(segment.payload, "byte")));
     }
+    if let Some((from, to)) = segment.sacked().first()
+        && let (Some(ack), Some(relative)) = (segment.ack, segment.relative_ack)
+    {
+        let place = |number| grouped(relative_to(ack, relative, number));
+        label.push_str(&format!(" sack {}-{}", place(*from), place(*to)));
+    }
+    let is_spurious = segment.marks.contains(&Mark::Spurious);
     for known in &segment.marks {
-        label.push_str(&format!("  [{}]", mark(*known)));
+        if !(is_spurious && *known == Mark::Retransmission) {
+            label.push_str(&format!("  [{}]", mark(*known)));
+        }
     }
     label
 }
 
+/// Returns the relative number of `number`, which is near to the absolute one `ack`.
+pub(super) fn relative_to(ack: u32, relative: u64, number: u32) -> u64 {
+    relative.saturating_add_signed(number.wrapping_sub(ack).cast_signed().into())
+}
+
 fn of_segments(first: &Segment, last: &Segment, number: u64, bytes: u64) -> String {
-    let kind = match first.marks.first() {
-        Some(known) => mark(*known),
+    let kind = match first.mark() {
+        Some(known) => mark(known),
         None if bytes > 0 => "segment",
         None => "ACK",
     };
@@ -196,8 +210,10 @@ fn of_segments(first: &Segment, last: &Segment, number: u64, bytes: u64) -> Stri
 pub(super) const fn mark(mark: Mark) -> &'static str {
     match mark {
         Mark::Retransmission => "retransmission",
+        Mark::Spurious => "spurious retransmission",
         Mark::OutOfOrder => "out of order",
         Mark::DuplicateAck => "duplicate ACK",
+        Mark::DuplicateSack => "duplicate SACK",
         Mark::ZeroWindow => "zero window",
         Mark::Probe => "probe",
         Mark::WindowUpdate => "window update",

@@ -252,8 +252,8 @@ fn segment_kind(segment: &Segment) -> Option<(String, usize)> {
     if segment.flags.iter().any(special) {
         return None;
     }
-    Some(match segment.marks.first() {
-        Some(mark) => (labels::mark(*mark).to_owned(), 1),
+    Some(match segment.mark() {
+        Some(mark) => (labels::mark(mark).to_owned(), 1),
         None if segment.payload > 0 => ("data".to_owned(), 1),
         None => ("ACK".to_owned(), 1),
     })

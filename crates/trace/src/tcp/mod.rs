@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::diagnosis::Arrived;
 use crate::event::{Basis, Event, Side, What};
 pub use crate::pcap::Packet;
 use crate::pcap::PcapWriter;
@@ -49,13 +50,16 @@ struct Flow {
     track: Track,
     segments: [u64; 2],
     payload: [u64; 2],
-    marks: [u64; MARKS.len()],
+    /// Of the client, and of the server.
+    marks: [[u64; MARKS.len()]; 2],
 }
 
-const MARKS: [(Mark, &str); 6] = [
+const MARKS: [(Mark, &str); 8] = [
     (Mark::Retransmission, "retransmissions"),
+    (Mark::Spurious, "of them spurious"),
     (Mark::OutOfOrder, "out of order"),
     (Mark::DuplicateAck, "duplicate acknowledgements"),
+    (Mark::DuplicateSack, "reports of bytes that arrived twice"),
     (Mark::ZeroWindow, "windows of 0"),
     (Mark::Probe, "probes"),
     (Mark::WindowUpdate, "window updates"),
@@ -126,7 +130,7 @@ impl Flows {
         }
         // What follows is not of this command.
         for flow in self.flows.split_off(before.min(self.flows.len())) {
-            self.note(Some(flow.number), flow.summary());
+            self.ended(&flow);
         }
     }
 
@@ -195,7 +199,7 @@ impl Flows {
             self.note(None, format!("{lost} packets were not captured: they came too fast"));
         }
         for flow in std::mem::take(&mut self.flows) {
-            self.note(Some(flow.number), flow.summary());
+            self.ended(&flow);
         }
         match self.error.take() {
             Some(error) => Err(error),
@@ -209,10 +213,15 @@ impl Flows {
         self.recorder.segment(Event { at, took: None, connection, from: None, basis, what });
     }
 
+    fn ended(&self, flow: &Flow) {
+        self.recorder.arrived(flow.arrived());
+        self.note(Some(flow.number), flow.summary());
+    }
+
     fn begin(&mut self, number: u32, client: SocketAddr, server: SocketAddr) {
         if self.flows.len() == MAX_FLOWS {
             let flow = self.flows.remove(0);
-            self.note(Some(flow.number), flow.summary());
+            self.ended(&flow);
         }
         self.flows.push(Flow {
             number,
@@ -222,7 +231,7 @@ impl Flows {
             track: Track::default(),
             segments: [0; 2],
             payload: [0; 2],
-            marks: [0; MARKS.len()],
+            marks: [[0; MARKS.len()]; 2],
         });
     }
 
@@ -245,10 +254,20 @@ impl Flow {
         let side = usize::from(from == Side::Server);
         self.segments[side] += 1;
         self.payload[side] += segment.payload;
-        for (count, (mark, _)) in self.marks.iter_mut().zip(MARKS) {
+        for (count, (mark, _)) in self.marks[side].iter_mut().zip(MARKS) {
             *count += u64::from(segment.marks.contains(&mark));
         }
         segment
+    }
+
+    /// What shows a receiver whether segments were lost or late.
+    fn arrived(&self) -> Arrived {
+        let of = |marks: [u64; MARKS.len()], mark| {
+            MARKS.iter().zip(marks).find(|((other, _), _)| *other == mark).map_or(0, |(_, n)| n)
+        };
+        let [client, server] = self.marks;
+        let (again, twice) = (of(server, Mark::Retransmission), of(client, Mark::DuplicateSack));
+        Arrived { again, twice }
     }
 
     /// All segments, also those of which the trace has no event.
@@ -259,7 +278,9 @@ impl Flow {
                 .into();
         }
         let [sent, received] = self.payload;
-        let marks = MARKS.iter().zip(self.marks).filter(|(_, count)| *count > 0);
+        let [ours, theirs] = self.marks;
+        let both = ours.iter().zip(theirs).map(|(one, other)| one + other);
+        let marks = MARKS.iter().zip(both).filter(|(_, count)| *count > 0);
         let marks: String = marks.map(|((_, name), count)| format!(", {count} {name}")).collect();
         format!(
             "captured {client} segments of the client with {sent} bytes, \

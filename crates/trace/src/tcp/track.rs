@@ -30,17 +30,41 @@ struct End {
     /// Its last acknowledgement, as position of the other end, and its window.
     acked: Option<(u64, u64)>,
     window: Option<u64>,
-    /// Positions not seen before later ones, and when these arrived.
-    gaps: Vec<(u64, u64, Duration)>,
+    /// The blocks of its latest SACK, as positions of the other end.
+    sacked: Vec<(u64, u64)>,
+    /// Positions not seen before later ones.
+    gaps: Vec<Gap>,
+    /// Those that were seen since.
+    filled: Vec<Gap>,
+    /// Its first timestamp, and when it was seen.
+    clock: Option<(Duration, u32)>,
     /// The position behind its FIN.
     end: Option<u64>,
     /// Whether it sent a probe that is not answered.
     is_probing: bool,
 }
 
-/// Maximum number of gaps that are remembered for each direction; the first ones are forgotten.
-const MAX_GAPS: usize = 64;
-/// Without a measured round-trip time, a segment that is later than this was sent again.
+/// Positions of a direction that were not seen before later ones.
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    from: u64,
+    to: u64,
+    /// The segment behind it that was seen first.
+    later: Seen,
+}
+
+/// When a segment was seen, and its timestamp: when it was sent.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at: Duration,
+    clock: Option<u32>,
+}
+
+/// Maximum number of gaps of either kind that are remembered for each direction; the first ones are
+/// forgotten.
+const MAX_GAPS: usize = 512;
+/// Without timestamps and a measured round-trip time, a segment that is later than this was sent
+/// again.
 const REORDERING: Duration = Duration::from_millis(3);
 
 impl Track {
@@ -61,7 +85,10 @@ impl Track {
                 _ => None,
             }));
         }
+        let seen = Seen { at, clock: segment.clock() };
+        ours.clock = ours.clock.or_else(|| seen.clock.map(|clock| (at, clock)));
         let acked = segment.ack.map(|ack| theirs.place_acknowledged(ack));
+        let (sacked, is_twice) = theirs.blocks(acked, segment.sacked());
         segment.relative_seq = ours.relative(begin);
         segment.relative_ack = acked.map(|acked| theirs.relative(acked));
         segment.window_bytes = ours.window_bytes(theirs, segment.window, syn);
@@ -89,14 +116,26 @@ impl Track {
         } else if length > 0 {
             ours.is_probing = false;
             let reordering = self.round_trip.unwrap_or(REORDERING);
-            marks.extend(ours.mark(begin, begin + length, at, reordering));
-        } else if let Some(acked) = acked.filter(|acked| same_ack(*acked)) {
+            let end = begin + length;
+            let mark = ours.mark(begin, end, seen, reordering);
+            marks.extend(mark);
+            if mark == Some(Mark::Retransmission) && theirs.acknowledged(begin, end) {
+                marks.push(Mark::Spurious);
+            }
+        } else if let Some(acked) = acked.filter(|acked| same_ack(*acked) && !is_twice) {
             let same_window = ours.acked.is_some_and(|(_, last)| last == window);
-            if !same_window {
+            // A receiver may adapt its window to what is out of order (RFC 6675 §2).
+            let is_sack = !sacked.is_empty() && sacked != ours.sacked;
+            if !same_window && !is_sack {
                 marks.push(Mark::WindowUpdate);
             } else if theirs.next > acked && !theirs.is_probing {
                 marks.push(Mark::DuplicateAck);
             }
+        } else if acked.is_some_and(|acked| ours.acked.is_some_and(|(last, _)| acked < last)) {
+            marks.push(Mark::OutOfOrder);
+        }
+        if is_twice {
+            marks.push(Mark::DuplicateSack);
         }
         if !is_probe {
             ours.next = ours.next.max(begin + length);
@@ -109,6 +148,7 @@ impl Track {
             theirs.is_probing = false;
             if ours.acked.is_none_or(|(last, _)| last <= acked) {
                 ours.acked = Some((acked, window));
+                ours.sacked = sacked;
             }
         }
     }
@@ -178,34 +218,95 @@ impl End {
         }
     }
 
+    /// Returns the positions of blocks that the other end reports beside `acked`, and whether one
+    /// more says that bytes arrived twice (RFC 2883 §4).
+    fn blocks(&self, acked: Option<u64>, blocks: &[(u32, u32)]) -> (Vec<(u64, u64)>, bool) {
+        let (Some(acked), Some(_)) = (acked, self.start) else { return (Vec::new(), false) };
+        let place = |(from, to): &(u32, u32)| (near(self.next, *from), near(self.next, *to));
+        let mut blocks: Vec<_> = blocks.iter().map(place).collect();
+        let is_twice = match blocks[..] {
+            [first, second, ..] if second.0 <= first.0 && first.1 <= second.1 => true,
+            [first, ..] => first.1 <= acked,
+            [] => false,
+        };
+        if is_twice {
+            blocks.remove(0);
+        }
+        (blocks, is_twice)
+    }
+
+    /// Returns whether this end acknowledged these positions of the other end.
+    fn acknowledged(&self, begin: u64, end: u64) -> bool {
+        self.acked.is_some_and(|(acked, _)| acked >= end)
+            || self.sacked.iter().any(|(from, to)| *from <= begin && end <= *to)
+    }
+
     /// Returns the mark of bytes at `begin`, and remembers gaps.
-    fn mark(&mut self, begin: u64, end: u64, at: Duration, reordering: Duration) -> Option<Mark> {
+    fn mark(&mut self, begin: u64, end: u64, seen: Seen, reordering: Duration) -> Option<Mark> {
         if begin > self.next {
-            if self.gaps.len() == MAX_GAPS {
-                self.gaps.remove(0);
-            }
-            self.gaps.push((self.next, begin, at));
+            remember(&mut self.gaps, Gap { from: self.next, to: begin, later: seen });
         }
         if begin >= self.next {
             return None;
         }
-        let mut since = None;
-        let mut left = Vec::new();
-        for (from, to, seen) in std::mem::take(&mut self.gaps) {
-            if begin >= to || end <= from {
-                left.push((from, to, seen));
+        let overlaps = |gap: &Gap| begin < gap.to && gap.from < end;
+        let gaps = std::mem::take(&mut self.gaps);
+        let filled: Vec<_> = gaps.iter().copied().filter(overlaps).collect();
+        for gap in gaps {
+            if !overlaps(&gap) {
+                remember(&mut self.gaps, gap);
                 continue;
             }
-            since = Some(seen);
-            left.extend((from < begin).then_some((from, begin, seen)));
-            left.extend((end < to).then_some((end, to, seen)));
+            if gap.from < begin {
+                remember(&mut self.gaps, Gap { to: begin, ..gap });
+            }
+            if end < gap.to {
+                remember(&mut self.gaps, Gap { from: end, ..gap });
+            }
         }
-        left.truncate(MAX_GAPS);
-        self.gaps = left;
-        // Bytes that fill a gap soon were overtaken; those that come later were lost before.
-        let is_overtaken = since.is_some_and(|since| at.saturating_sub(since) < reordering);
+        // Bytes that fill a gap were overtaken, or lost and sent again. If they were sent again,
+        // the first ones may still arrive.
+        let is_overtaken = match filled.last() {
+            Some(gap) => self
+                .is_sent_before(seen, gap.later, reordering)
+                .unwrap_or_else(|| seen.at.saturating_sub(gap.later.at) < reordering),
+            None => {
+                let gap = self.filled.iter().rev().find(|gap| overlaps(gap));
+                gap.and_then(|gap| self.is_sent_before(seen, gap.later, reordering)) == Some(true)
+            }
+        };
+        for gap in filled {
+            let (from, to) = (gap.from.max(begin), gap.to.min(end));
+            remember(&mut self.filled, Gap { from, to, ..gap });
+        }
         Some(if is_overtaken { Mark::OutOfOrder } else { Mark::Retransmission })
     }
+
+    /// Returns whether `one` was sent before `later`, by their timestamps (RFC 7323 §3).
+    ///
+    /// A clock that ticks in each round trip also tells it from equal ones: nothing is sent again
+    /// within one.
+    fn is_sent_before(&self, one: Seen, later: Seen, round_trip: Duration) -> Option<bool> {
+        let (clock, (began, first)) = (one.clock?, self.clock?);
+        match later.clock?.wrapping_sub(clock).cast_signed() {
+            1.. => Some(true),
+            ..0 => Some(false),
+            0 => {
+                // At least as many were whole.
+                let ticks = clock.wrapping_sub(first).saturating_sub(1);
+                let time = one.at.checked_sub(began)?;
+                (ticks > 0 && time / ticks < round_trip).then_some(true)
+            }
+        }
+    }
+}
+
+/// Keeps a gap.
+fn remember(gaps: &mut Vec<Gap>, gap: Gap) {
+    if gaps.len() == MAX_GAPS {
+        gaps.remove(0);
+    }
+    gaps.push(gap);
 }
 
 /// The first positions are far enough from 0 for segments that arrive in another order.
@@ -258,6 +359,32 @@ mod tests {
             connection
         }
 
+        /// The client's clock is 0 now.
+        fn open_with_clock(seq: u32, ack: u32) -> Self {
+            let mut connection = Self::open(seq, ack);
+            connection.client_at(0, 1, 0);
+            connection
+        }
+
+        /// The client's segment that was sent when its clock was this.
+        fn client_at(&mut self, clock: u32, seq: u32, payload: u64) -> Segment {
+            let (seq, ack) = (self.seq.wrapping_add(seq), self.ack.wrapping_add(1));
+            let mut segment = segment(&["ACK"], seq, ack, payload, 9);
+            // Beside the end of its numbers.
+            let clock = clock.wrapping_sub(100);
+            segment.options = vec![TcpOption::Timestamps(clock, 0)];
+            self.add(Side::Client, segment)
+        }
+
+        /// The server's ACK with these blocks of SACK.
+        fn server_sack(&mut self, ack: u32, window: u16, blocks: &[(u32, u32)]) -> Segment {
+            let (seq, first) = (self.ack.wrapping_add(1), self.seq);
+            let mut segment = segment(&["ACK"], seq, first.wrapping_add(ack), 0, window);
+            let absolute = |(from, to): &(u32, u32)| (first + from, first + to);
+            segment.options = vec![TcpOption::Sack(blocks.iter().map(absolute).collect())];
+            self.add(Side::Server, segment)
+        }
+
         fn add(&mut self, from: Side, mut segment: Segment) -> Segment {
             self.track.add(self.at, from, &mut segment);
             segment
@@ -298,7 +425,75 @@ mod tests {
         assert_eq!(c.client(201, 1, 100, 9).marks, [Retransmission], "longer than a round trip");
         assert_eq!(c.client(401, 1, 100, 9).marks, []);
         let again = segment(&["SYN"], 1000, 0, 0, 64_240);
-        assert_eq!(c.add(Side::Client, again).marks, [Retransmission]);
+        assert_eq!(c.add(Side::Client, again).marks, [Retransmission, Spurious]);
+    }
+
+    #[test]
+    fn bytes_again_that_were_acknowledged_are_a_spurious_retransmission() {
+        let mut c = Connection::open(1000, 2000);
+        c.client(1, 1, 300, 9);
+        assert_eq!(c.client(1, 1, 100, 9).marks, [Retransmission]);
+        c.server(1, 101, 0, 9);
+        assert_eq!(c.client(1, 1, 100, 9).marks, [Retransmission, Spurious]);
+        assert_eq!(c.client(1, 1, 200, 9).marks, [Retransmission], "only a part");
+        c.server_sack(101, 9, &[(201, 301)]);
+        assert_eq!(c.client(201, 1, 100, 9).marks, [Retransmission, Spurious]);
+        assert_eq!(c.client(101, 1, 100, 9).marks, [Retransmission]);
+    }
+
+    /// Longer than a round trip, as a segment that takes another path may need.
+    #[test]
+    fn timestamps_tell_a_segment_that_was_overtaken_from_one_that_was_sent_again() {
+        let mut c = Connection::open_with_clock(1000, 2000);
+        c.at += 90 * MS;
+        assert_eq!(c.client_at(100, 201, 100).marks, []);
+        c.at += 50 * MS;
+        assert_eq!(c.client_at(100, 101, 100).marks, [OutOfOrder], "the same millisecond");
+        assert_eq!(c.client_at(99, 1, 100).marks, [OutOfOrder]);
+        assert_eq!(c.client_at(150, 401, 100).marks, []);
+        c.at += 2 * MS;
+        assert_eq!(c.client_at(151, 301, 100).marks, [Retransmission], "sooner than a round trip");
+        assert_eq!(c.client_at(149, 301, 100).marks, [OutOfOrder], "the first one, late");
+        assert_eq!(c.client_at(152, 301, 100).marks, [Retransmission]);
+        assert_eq!(c.client_at(152, 501, 100).marks, []);
+    }
+
+    #[test]
+    fn a_clock_that_is_as_coarse_as_a_round_trip_leaves_it_to_the_time() {
+        let mut c = Connection::open_with_clock(1000, 2000);
+        // In 90 ms 10 ticks.
+        c.at += 90 * MS;
+        assert_eq!(c.client_at(11, 201, 100).marks, []);
+        c.at += 9 * MS;
+        assert_eq!(c.client_at(11, 101, 100).marks, [OutOfOrder]);
+        c.at += 9 * MS;
+        assert_eq!(c.client_at(11, 1, 100).marks, [Retransmission]);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_was_overtaken_is_out_of_order() {
+        let mut c = Connection::open(1000, 2000);
+        c.client(1, 1, 300, 9);
+        assert_eq!(c.server(1, 301, 0, 9).marks, []);
+        assert_eq!(c.server(1, 201, 0, 9).marks, [OutOfOrder]);
+        assert_eq!(c.server(1, 301, 0, 9).marks, [], "all is acknowledged");
+    }
+
+    #[test]
+    fn blocks_of_sack_are_duplicates_with_any_window_and_bytes_that_arrived_twice_are_none() {
+        let mut c = Connection::open(1000, 2000);
+        c.client(1, 1, 1000, 9);
+        assert_eq!(c.server_sack(101, 9, &[]).marks, []);
+        assert_eq!(c.server_sack(101, 10, &[(201, 301)]).marks, [DuplicateAck]);
+        assert_eq!(c.server_sack(101, 11, &[(201, 301)]).marks, [WindowUpdate]);
+        assert_eq!(c.server_sack(101, 11, &[(201, 301)]).marks, [DuplicateAck]);
+        assert_eq!(c.server_sack(101, 12, &[(201, 401)]).marks, [DuplicateAck]);
+        // RFC 2883 §4.1: below the acknowledgement; §4.2: within the second block.
+        assert_eq!(c.server_sack(101, 12, &[(1, 101), (201, 401)]).marks, [DuplicateSack]);
+        assert_eq!(c.server_sack(101, 12, &[(201, 301), (201, 401)]).marks, [DuplicateSack]);
+        assert_eq!(c.server_sack(101, 12, &[(501, 601), (201, 401)]).marks, [DuplicateAck]);
+        assert_eq!(c.server_sack(601, 12, &[(101, 201)]).marks, [DuplicateSack], "with progress");
+        assert_eq!(c.server_sack(601, 13, &[(101, 201)]).marks, [DuplicateSack]);
     }
 
     #[test]
@@ -388,9 +583,26 @@ mod tests {
         }
 
         #[test]
+        fn with_timestamps_no_order_and_no_delay_makes_a_retransmission(
+            order in Just((0_u32..60).collect::<Vec<_>>()).prop_shuffle(),
+            pause in 0_u32..1000,
+        ) {
+            let mut c = Connection::open_with_clock(1, 1);
+            c.at += 60 * MS;
+            let mut highest = 0;
+            for index in order {
+                c.at += MS * pause;
+                let segment = c.client_at(60 + index, 1 + index * 1000, 1000);
+                let is_late = index + 1 < highest;
+                prop_assert_eq!(segment.marks, vec![OutOfOrder; usize::from(is_late)]);
+                highest = highest.max(index + 1);
+            }
+        }
+
+        #[test]
         fn any_segments_are_tracked_without_a_panic_and_in_bounded_memory(
             segments in proptest::collection::vec(
-                (any::<bool>(), any::<u32>(), any::<u32>(), 0_u64..70_000, any::<u16>(), 0_u8..16),
+                (any::<bool>(), any::<u32>(), any::<u32>(), 0_u64..70_000, any::<u16>(), 0_u8..64),
                 0..300,
             ),
         ) {
@@ -400,10 +612,17 @@ mod tests {
                 let names: Vec<_> =
                     (0..4).filter(|bit| bits >> bit & 1 == 1).map(|bit| names[bit]).collect();
                 let mut segment = segment(&names, seq, ack, payload, window);
+                if bits & 16 > 0 {
+                    segment.options.push(TcpOption::Timestamps(ack, seq));
+                }
+                if bits & 32 > 0 {
+                    segment.options.push(TcpOption::Sack(vec![(seq, ack), (ack, seq)]));
+                }
                 let from = if client { Side::Client } else { Side::Server };
                 track.add(MS, from, &mut segment);
-                prop_assert!(track.client.gaps.len() <= MAX_GAPS);
-                prop_assert!(track.server.gaps.len() <= MAX_GAPS);
+                for end in [&track.client, &track.server] {
+                    prop_assert!(end.gaps.len().max(end.filled.len()) <= MAX_GAPS);
+                }
             }
         }
     }
