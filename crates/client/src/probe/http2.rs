@@ -86,7 +86,7 @@ impl Frame {
     /// Returns whether it may be the first of a server.
     const fn is_preface(&self) -> bool {
         matches!(self, Self { kind: SETTINGS, flags: 0, stream: 0, .. })
-            && self.length % SETTING == 0
+            && self.length.is_multiple_of(SETTING)
             && self.length <= MAX_SETTINGS
     }
 
