@@ -28,7 +28,7 @@ impl Environment {
         let congestion = || -> std::io::Result<(String, String)> {
             let listener = TcpListener::bind("127.0.0.1:0")?;
             let socket = TcpStream::connect(listener.local_addr()?)?;
-            let system = rustix::net::sockopt::tcp_congestion(&socket)?;
+            let system = anyport_net::congestion::in_use(&socket)?;
             Ok((
                 flags.congestion.apply(&socket, socket.local_addr()?, socket.peer_addr()?)?,
                 system,

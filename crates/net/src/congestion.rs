@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use rustix::fd::AsFd;
 use rustix::net::sockopt;
+use socket2::SockRef;
 
 /// The requested congestion control.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,7 +90,10 @@ impl Congestion {
 /// # Errors
 /// The socket is not a TCP socket.
 pub fn in_use(socket: impl AsFd) -> io::Result<String> {
-    Ok(sockopt::tcp_congestion(socket)?)
+    // rustix panics if the name has no zero at its end, as in emulators of Linux.
+    let mut name = SockRef::from(&socket).tcp_congestion()?;
+    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+    Ok(String::from_utf8_lossy(&name).into_owned())
 }
 
 /// Permitted to every user, part of every kernel, and without pacing.
