@@ -13,8 +13,9 @@ use super::ladder::ROWS;
 use super::model::{Detail, Row};
 use super::rows::rows;
 use super::style::{page_style, svg_style};
-use super::svg::{pieces, run};
+use super::svg::{facts, pieces, run};
 use super::words::{diagnosis_lines, milliseconds};
+use crate::diagnosis::Limit;
 use crate::event::{Basis, Side};
 use crate::explain::Explanation;
 use crate::recorder::Trace;
@@ -37,26 +38,38 @@ pub fn html(trace: &Trace) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n\
+         <title>{}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n{}\
          <div class=\"zoom\" hidden=\"\">\n<button type=\"button\">−</button>\n\
          <button type=\"button\">+</button>\n<button type=\"button\">Whole picture</button>\n\
          </div>\n<div class=\"frame\">\n<div class=\"picture\">\n{}</div>\n</div>\n\
          <details open=\"\">\n<summary>The same as a table</summary>\n",
         escape(&trace.header.command),
+        head(trace),
         pieces(trace),
     );
     table(&mut page, trace);
     measured(&mut page, trace);
-    if let Some(diagnosis) = &trace.diagnosis {
-        let lines = diagnosis_lines(diagnosis).iter().map(|line| escape(line)).collect::<Vec<_>>();
-        let _ = writeln!(page, "<p>{}</p>", lines.join("<br>\n"));
-    }
     let _ = write!(
         page,
         "</details>\n<footer>Made by anyport trace. The page loads nothing and sends nothing.\
          </footer>\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     );
     page
+}
+
+/// What is read first, and so on a narrow screen too: the command, and what limited it.
+fn head(trace: &Trace) -> String {
+    let (command, facts) = (escape(&trace.header.command), escape(&facts(trace)));
+    let mut head = format!("<h1>{command}</h1>\n<p class=\"facts\">{facts}</p>\n");
+    if let Some(diagnosis) = &trace.diagnosis {
+        let class = if diagnosis.main == Limit::Unknown { "limit unknown" } else { "limit" };
+        let _ = writeln!(head, "<div class=\"{class}\">");
+        for line in diagnosis_lines(diagnosis) {
+            let _ = writeln!(head, "<p>{}</p>", escape(&line));
+        }
+        head.push_str("</div>\n");
+    }
+    head
 }
 
 fn hash(text: &str) -> String {
@@ -189,7 +202,7 @@ mod tests {
             if is_void { line.replace('>', "/>") } else { line.to_owned() }
         };
         let xml = xml.lines().map(void).collect::<Vec<_>>().join("\n");
-        let xml = xml.replace("<br>", "<br/>").replace(SCRIPT.trim_end(), "");
+        let xml = xml.replace(SCRIPT.trim_end(), "");
         roxmltree::Document::parse(&xml).unwrap();
     }
 

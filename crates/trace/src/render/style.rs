@@ -102,6 +102,12 @@ button{min-height:2rem;min-width:2.25rem;padding:0 .7rem;font:inherit;font-size:
 color:var(--text);background:var(--page);border:1px solid var(--line);border-radius:.5rem;\
 cursor:pointer}button:hover{background:var(--soft)}\
 :focus-visible{outline:2px solid var(--text);outline-offset:2px}\
+h1{font-size:1.25rem;font-weight:600;margin:.5rem 0 .25rem;overflow-wrap:anywhere}\
+.facts{margin:0;color:var(--muted);font-size:.875rem}\
+.limit{margin:1rem 0 .5rem;padding:.6rem 1rem;background:var(--soft);\
+border-left:.3rem solid var(--danger)}.limit.unknown{border-color:var(--muted)}\
+.limit p{margin:.15rem 0;font-size:.875rem;overflow-wrap:anywhere}\
+.limit p:first-child{font-size:1rem;font-weight:600}\
 h2{font-size:1.0625rem;font-weight:600;margin:2rem 0 .75rem}\
 summary{cursor:pointer;font-size:1.0625rem;font-weight:600;margin:1.5rem 0 .75rem}\
 table{width:100%;border-collapse:collapse;font-size:.875rem}\

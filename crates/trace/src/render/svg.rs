@@ -26,16 +26,20 @@ pub(super) fn run(trace: &Trace) -> usize {
 
 /// Returns the trace as a picture, a file of its own.
 pub fn svg(trace: &Trace) -> String {
-    let mut pictures = draw(trace, f64::INFINITY);
+    let mut canvas = Canvas { y: 44.0, ..Canvas::default() };
+    title(&mut canvas, trace);
+    diagnosis(&mut canvas, trace);
+    let mut pictures = draw(canvas, trace, f64::INFINITY);
     let Canvas { body, y } = pictures.pop().unwrap_or_default();
     let height = y + MARGIN;
     let paper = format!("<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height:.0}\"/>\n{body}");
     titled(trace, &paper, height)
 }
 
-/// Returns the trace as pictures one below the other, for a page that may be printed.
+/// Returns the trace as pictures one below the other, for a page that may be printed and has the
+/// title and the diagnosis above.
 pub(super) fn pieces(trace: &Trace) -> String {
-    let mut pictures = draw(trace, PIECE).into_iter();
+    let mut pictures = draw(Canvas::default(), trace, PIECE).into_iter();
     let first = pictures.next().unwrap_or_default();
     let mut out = titled(trace, &first.body, first.y.ceil());
     for Canvas { body, y } in pictures {
@@ -50,10 +54,7 @@ pub(super) fn pieces(trace: &Trace) -> String {
 /// Height behind which a piece of a picture ends, in user units: a quarter of a page.
 const PIECE: f64 = 350.0;
 
-fn draw(trace: &Trace, height: f64) -> Vec<Canvas> {
-    let mut canvas = Canvas { y: 44.0, ..Canvas::default() };
-    title(&mut canvas, trace);
-    diagnosis(&mut canvas, trace);
+fn draw(mut canvas: Canvas, trace: &Trace, height: f64) -> Vec<Canvas> {
     legend(&mut canvas, trace);
     overview::draw(&mut canvas, trace);
     heading(&mut canvas, "Step by step");
@@ -84,6 +85,12 @@ fn title(canvas: &mut Canvas, trace: &Trace) {
         canvas.text((MARGIN, canvas.y), "title", Anchor::Start, line);
         canvas.y += 26.0;
     }
+    canvas.text((MARGIN, canvas.y - 4.0), "quiet", Anchor::Start, &facts(trace));
+    canvas.y += 16.0;
+}
+
+/// Returns when, by whom and with what the trace was recorded.
+pub(super) fn facts(trace: &Trace) -> String {
     let captured = match trace.header.captured {
         true => "segments captured",
         false => "without a capture: segments are inferred",
@@ -94,11 +101,10 @@ fn title(canvas: &mut Canvas, trace: &Trace) {
         facts.push("recorded by the server".to_owned());
     }
     if trace.left_out > 0 {
-        facts.push(format!("{} left out", count(trace.left_out, "further event")));
+        facts.push(format!("{} left out", count(trace.left_out, "event")));
     }
     facts.retain(|fact| !fact.is_empty());
-    canvas.text((MARGIN, canvas.y - 4.0), "quiet", Anchor::Start, &facts.join(" · "));
-    canvas.y += 16.0;
+    facts.join(" · ")
 }
 
 fn diagnosis(canvas: &mut Canvas, trace: &Trace) {
@@ -137,9 +143,9 @@ fn legend(canvas: &mut Canvas, trace: &Trace) {
     canvas.arrow("base inferred", (MARGIN + 122.0, y - 4.0), (MARGIN + 166.0, y - 4.0));
     canvas.text((MARGIN + 174.0, y), "small", Anchor::Start, "inferred: it must have happened");
     canvas.arrow("alarm", (MARGIN + 376.0, y - 4.0), (MARGIN + 420.0, y - 4.0));
-    canvas.text((MARGIN + 428.0, y), "small", Anchor::Start, "lost, repeated, late, failed");
-    canvas.path("base band", &format!("M{:.1} {:.1}h44v9h-44Z", MARGIN + 580.0, y - 9.0));
-    canvas.text((MARGIN + 632.0, y), "small", Anchor::Start, "many, or one that took its time");
+    canvas.text((MARGIN + 428.0, y), "small", Anchor::Start, "lost, late, window 0, failed");
+    canvas.path("base band", &format!("M{:.1} {:.1}h44v9h-44Z", MARGIN + 606.0, y - 9.0));
+    canvas.text((MARGIN + 658.0, y), "small", Anchor::Start, "many, or one that took its time");
     canvas.y += 18.0;
     let has = |layer: &Layer| trace.events.iter().any(|event| Layer::of(&event.what) == *layer);
     let mut x = MARGIN;
@@ -148,6 +154,8 @@ fn legend(canvas: &mut Canvas, trace: &Trace) {
         canvas.text((x + 16.0, canvas.y), "small", Anchor::Start, layer.name());
         x += 36.0 + layer.name().len() as f64 * 7.0;
     }
+    let text = "setup, transfer and end have a scale of their own";
+    canvas.text((RIGHT, canvas.y), "small quiet", Anchor::End, text);
     canvas.y += 20.0;
 }
 

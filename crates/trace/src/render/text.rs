@@ -294,7 +294,7 @@ impl Page {
 
     fn close(&mut self, trace: &Trace) {
         if trace.left_out > 0 {
-            let text = format!("{} further events were left out", grouped(trace.left_out));
+            let text = format!("{} events were left out in all", grouped(trace.left_out));
             self.out.push('\n');
             self.line(&text, Style::Alarm);
         }
