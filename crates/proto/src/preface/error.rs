@@ -12,12 +12,10 @@ pub enum PrefaceError {
     /// The line is not UTF-8.
     #[error("the line is not UTF-8; write other bytes of a name as percent escapes")]
     NotUtf8,
-    /// The line does not begin with the preface.
-    #[error("expected a line that begins with {VERSION}, not {}", quoted(.found))]
-    NotAPreface {
-        /// The first word of the line.
-        found: String,
-    },
+    /// The line does not begin with the preface. It may be content of a sender that counts wrong,
+    /// so no word of it is quoted.
+    #[error("expected a line that begins with {VERSION}")]
+    NotAPreface,
     /// The version is not supported.
     #[error("unsupported version {}; expected {VERSION}", quoted(.found))]
     WrongVersion {
@@ -183,8 +181,8 @@ impl PrefaceError {
     /// the line.
     fn word(&self) -> Option<&str> {
         match self {
-            Self::NotAPreface { found: word }
-            | Self::WrongVersion { found: word }
+            Self::NotAPreface => None,
+            Self::WrongVersion { found: word }
             | Self::NotAnEnd { found: word }
             | Self::UnknownVerb { verb: word, .. }
             | Self::UnknownKey { key: word }

@@ -183,7 +183,7 @@ pub(super) fn after_version(line: &[u8]) -> Result<&str, PrefaceError> {
     } else if first.starts_with("ANYPORT/") {
         Err(PrefaceError::WrongVersion { found: first.to_owned() })
     } else {
-        Err(PrefaceError::NotAPreface { found: first.to_owned() })
+        Err(PrefaceError::NotAPreface)
     }
 }
 
