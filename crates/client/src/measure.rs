@@ -62,7 +62,7 @@ impl Measuring {
         self
     }
 
-    /// Measures what is sent also if it does not complete: `so_far` returns the bytes and their
+    /// Measures an upload, also if it does not complete: `so_far` returns the bytes and their
     /// time.
     pub(crate) fn sends(
         mut self,
@@ -79,7 +79,7 @@ impl Measuring {
         self
     }
 
-    /// Measures what is received also if it does not complete. `is_stream`: whether the output is
+    /// Measures a download, also if it does not complete. `is_stream`: whether the output is
     /// no file.
     pub(crate) fn receives(
         mut self,
@@ -93,6 +93,11 @@ impl Measuring {
         let measure = move || start.received(&counters, first, intake.get(), is_stream);
         self.under_way = connect.trace.as_ref().map(|trace| trace.under_way(measure));
         self
+    }
+
+    /// Leaves out a transfer that was not accepted: nothing of it was passed on.
+    pub(crate) fn not_accepted(self) {
+        self.under_way.into_iter().for_each(UnderWay::complete);
     }
 
     /// Returns the measurements of content that was sent, after its receipt.

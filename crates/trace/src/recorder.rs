@@ -18,7 +18,10 @@ use crate::sample::Sample;
 pub struct Limits {
     /// Maximum number of events, of 2 KiB on average.
     ///
-    /// Of more, the first and the latest ones are kept, and those between them are counted.
+    /// Of more, the first and the latest ones are kept, and those between them are counted. So the
+    /// decoders of a full trace continue, as any event may be the last one. Content is only
+    /// counted; a frame or a head takes 0.1 to 4 µs, and the text of messages and fields, at most
+    /// 64 KiB of each, less than 10 ns for a byte.
     pub events: usize,
     /// Maximum number of samples; when they are full, every other one is removed.
     pub samples: usize,
@@ -33,7 +36,7 @@ impl Default for Limits {
     }
 }
 
-/// Facts about a trace as a whole.
+/// The properties of a whole trace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// The version of this format.
@@ -52,7 +55,7 @@ pub struct Header {
 /// A finished trace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {
-    /// Facts about it.
+    /// The properties of the whole trace.
     pub header: Header,
     /// Events by time.
     pub events: Vec<Event>,
@@ -429,7 +432,7 @@ impl Recorder {
             let (connection, basis) = (Some(number), Basis::Observed);
             Event { at, took: None, connection, from: None, basis, what }
         }));
-        // A secret may be in events before the one that shows what it is.
+        // A secret may be in events before the one that marks it as a secret.
         trace.events.iter_mut().for_each(|event| state.secrets.clean(&mut event.what));
         ended.iter_mut().for_each(|(_, text)| state.secrets.clean_text(text));
         drop(state);
@@ -518,7 +521,7 @@ mod tests {
         assert_eq!(diagnosis.ended, Some(Ended::Interrupted));
         let evidence = &diagnosis.evidence;
         assert_eq!(evidence[0], "interrupted by a [redacted]");
-        assert_eq!(evidence[1], "transferred 1110 bytes of content before");
+        assert_eq!(evidence[1], "wrote 1110 bytes of content before");
     }
 
     /// The receipt and the end of a long transfer are among the latest events.

@@ -176,6 +176,10 @@ fn chats_and_pipes_are_diagnosed_too() {
     assert_eq!(got.stdout, "content");
     is_measured(&got, &got.stderr);
     send.outcome().succeeds();
+    let send = start(&["trace", "--json", "send", "--pipe", "key", sample.path(), &url]);
+    anyport(&["get", "--pipe", "key", "-o", "-", &url]).succeeds();
+    let sent = send.outcome().succeeds();
+    is_measured(&sent, &sent.stdout);
 }
 
 #[test]

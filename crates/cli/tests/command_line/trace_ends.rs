@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyport_testkit::harness::tokens::both;
 use anyport_testkit::harness::traces::{follow, trace};
+use anyport_testkit::harness::wire::read_line;
 use anyport_testkit::harness::{
     DEADLINE, Outcome, Running, Sample, Server, anyport, anyport_command, peer, signal, skip,
     start, wait_until,
@@ -59,6 +61,42 @@ fn a_refusal_has_the_words_of_the_server() {
     }
     let text = anyport(&["trace", "send", sample.path(), &server.url("tcp", "")]).exits(4);
     assert!(text.stdout.contains("Did not complete: the server refused."), "{text:?}");
+}
+
+/// Nothing was sent in the room, and no receiver read from the pipe.
+#[test]
+fn a_refusal_at_the_door_of_a_room_or_a_pipe_has_no_limit() {
+    let tokens = both();
+    let server = Server::start(&["--token-file", tokens.path()]);
+    let (tcp, sample) = (server.url("tcp", ""), Sample::new("x", &noise(3_000_000, 1)));
+    let [lines, messages] = ["tcp", "ws"].map(|scheme| server.url(scheme, "rooms/lobby"));
+    for command in [
+        &["chat", "--as", "ann", &lines][..],
+        &["chat", "--as", "ann", &messages],
+        &["send", "--pipe", "key", sample.path(), &tcp],
+        &["get", "--pipe", "key", "-o", "-", &tcp],
+    ] {
+        let refused = anyport(&[&["trace", "--json"], command].concat()).exits(4);
+        let mut output = refused.stdout.lines().chain(refused.stderr.lines());
+        let last = output.rfind(|line| line.contains(r#""event":"diagnosis""#)).unwrap();
+        let diagnosis: Value = serde_json::from_str(last).unwrap();
+        assert_eq!(diagnosis["ended"], "refused", "{command:?}: {diagnosis}");
+        assert_eq!(diagnosis["main"], "unknown", "{command:?}: {diagnosis}");
+        says(&diagnosis, "token");
+    }
+    // Most of the time was a wait for the refusal.
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let room = format!("tcp://{}/rooms/lobby", slow.local_addr().unwrap());
+    let refuses = std::thread::spawn(move || {
+        let mut stream = slow.accept().unwrap().0;
+        assert!(read_line(&mut stream).starts_with("ANYPORT/1 JOIN lobby"));
+        std::thread::sleep(Duration::from_millis(300));
+        stream.write_all(b"ANYPORT/1 ERROR busy the room is full\n").unwrap();
+    });
+    let refused = anyport(&["trace", "--json", "chat", "--as", "ann", &room]).exits(4);
+    refuses.join().unwrap();
+    let last = refused.stderr.lines().rfind(|line| line.contains("diagnosis")).unwrap();
+    assert!(last.contains(r#""main":"unknown","ended":"refused""#), "{last}");
 }
 
 #[test]
@@ -234,12 +272,19 @@ fn a_second_signal_ends_the_command_immediately() {
         // A pipe that is full, without a reader.
         let (_reader, mut writer) = pipe().unwrap();
         writer.write_all(&[b'x'; 65536]).unwrap();
-        let mut command = sending(&server, &["trace", "--json"], &sample, "tcp");
+        let here = tempfile::tempdir().unwrap();
+        let saved = here.path().join("trace");
+        let flags = ["trace", "--json", "--save", saved.to_str().unwrap()];
+        let mut command = sending(&server, &flags, &sample, "tcp");
         command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
         let mut send = command.spawn().unwrap();
         server.growing_part();
         signal(name, send.id());
-        std::thread::sleep(Duration::from_millis(500));
+        // Files are written before stdout.
+        wait_until("the saved trace", || {
+            let text = std::fs::read_to_string(&saved).unwrap();
+            (text.contains(r#""event":"diagnosis""#) && text.ends_with('\n')).then_some(())
+        });
         assert_eq!(send.try_wait().unwrap(), None, "{name}: the output waits for its reader");
         let again = Instant::now();
         signal(name, send.id());

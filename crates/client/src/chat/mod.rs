@@ -28,7 +28,7 @@ use self::member::{Member, Received};
 use self::wire::Wire;
 use crate::attempts::Attempts;
 use crate::channel::handshake::upgrade;
-use crate::connect::{self, ConnectOptions, connect};
+use crate::connect::{self, ConnectOptions, Socket, connect};
 use crate::error::{Consequence, Error, ErrorKind, ErrorOrigin, Transferred, no_runtime};
 use crate::keys::{RandomKeys, handshake_key};
 use crate::measure::Interactive;
@@ -156,8 +156,10 @@ struct Connection {
     stream: Duplex,
     wire: Wire,
     peer: Peer,
-    /// Of a trace.
-    _measured: Option<Interactive>,
+    /// Until the room is joined.
+    socket: Option<Socket>,
+    /// Of a trace, from then on: a refusal is no idle chat.
+    measured: Option<Interactive>,
 }
 
 impl Chat<'_> {
@@ -214,8 +216,7 @@ impl Chat<'_> {
         let join = self.member.join();
         let connection = |stream: Stream, wire, out| {
             let stream = Duplex::new(stream.into_async()?, out);
-            let measured = Interactive::begin(&self.options.connect, socket);
-            Ok(Connection { stream, wire, peer, _measured: measured })
+            Ok(Connection { stream, wire, peer, socket: Some(socket), measured: None })
         };
         let broken = |source| Error::lost(peer, Transferred::Messages, source);
         if target.scheme == Scheme::Tcp {
@@ -255,6 +256,10 @@ impl Chat<'_> {
             // Unconfirmed messages first: new ones follow them.
             if !here && self.member.is_here() {
                 here = true;
+                connection.measured = connection
+                    .socket
+                    .take()
+                    .and_then(|socket| Interactive::begin(&self.options.connect, socket));
                 deadline = Instant::now() + self.options.farewell;
                 let again = self.member.unconfirmed();
                 for said in self.member.again() {

@@ -3,16 +3,19 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_net::waiting::Waiting;
 use anyport_proto::peer::Peer;
 use anyport_proto::pipe::{Give, Piped};
 use anyport_proto::preface::{Reply, give_line, with_token};
+use anyport_proto::transfer::refusal::RefusalCode;
 
 use crate::connect::{ConnectOptions, Connection};
 use crate::content::{OpenError, Source};
 use crate::error::{Error, ErrorKind, LONGEST_ANSWER, Stopped, Transferred, cut};
+use crate::measure::{Measuring, diagnosed};
+use crate::spent::{SoFar, Spent};
 use crate::stream::{BUFFER, Stream, ended};
 use crate::target::Target;
 
@@ -28,7 +31,7 @@ pub fn give(
     progress: &dyn Fn(u64),
 ) -> Result<(Peer, Piped), Error> {
     let (file, size) = open(source)?;
-    let Connection { mut stream, peer, .. } = connect(target, options)?;
+    let Connection { mut stream, peer, socket } = connect(target, options)?;
     let broken = |sent| move |error| Error::lost(peer, Transferred::Sent(sent), error);
     let line = give_line(&Give { size, ..give.clone() });
     let line = with_token(line, target.token.as_ref());
@@ -37,9 +40,14 @@ pub fn give(
         stream.resets_at_end().map_err(broken(0))?;
     }
     stream.write_all(line.as_bytes()).map_err(broken(0))?;
-    let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0 };
+    // The wait for a receiver counts: it is the limit of a sender whose socket is full.
+    let so_far = SoFar::default();
+    let measured = so_far.clone();
+    let measuring = Measuring::begin(&socket).sends(options, &socket, move || measured.get());
+    let spent = Spent { is_stream: size.is_none(), ..Spent::default() };
+    let mut giving = Giving { stream: &mut stream, source, left: size, sent: 0, spent, so_far };
     let written = giving.write(&file, progress);
-    let sent = giving.sent;
+    let (sent, spent) = (giving.sent, giving.spent);
     if let Err(Stopped::Local(error)) = written {
         let _ = stream.resets_at_end();
         return Err(error);
@@ -51,11 +59,19 @@ pub fn give(
         (Err(_), Err(Stopped::Broken(error))) | (Err(error), _) => return Err(broken(sent)(error)),
     };
     match Reply::parse(&line) {
-        Ok(Reply::Piped(piped)) if piped.bytes == sent => Ok((peer, piped)),
+        Ok(Reply::Piped(piped)) if piped.bytes == sent => {
+            diagnosed(options, &measuring.sent(&socket, sent, &spent, None));
+            Ok((peer, piped))
+        }
         Ok(Reply::Piped(piped)) => {
             Err(Error::at(peer, ErrorKind::BytesDiffer { ours: sent, theirs: piped.bytes }))
         }
-        Ok(Reply::Error(refusal)) => Err(Error::at(peer, ErrorKind::Refused(refusal))),
+        Ok(Reply::Error(refusal)) => {
+            if refusal.code != RefusalCode::Interrupted {
+                measuring.not_accepted();
+            }
+            Err(Error::at(peer, ErrorKind::Refused(refusal)))
+        }
         Ok(_) | Err(_) => Err(Error::at(peer, ErrorKind::NoReceipt(cut(&line)))),
     }
 }
@@ -93,6 +109,9 @@ struct Giving<'a> {
     /// Bytes that were promised, if any were.
     left: Option<u64>,
     sent: u64,
+    spent: Spent,
+    /// Of a trace.
+    so_far: SoFar,
 }
 
 impl Giving<'_> {
@@ -106,7 +125,11 @@ impl Giving<'_> {
             }
             let most = self.left.map_or(BUFFER, |left| usize::try_from(left).unwrap_or(BUFFER));
             let most = most.min(BUFFER);
-            let count = match Waiting(file).read(&mut buffer[..most]) {
+            let began = Instant::now();
+            self.spent.first.get_or_insert(began);
+            let read = Waiting(file).read(&mut buffer[..most]);
+            self.spent.reading += began.elapsed();
+            let count = match read {
                 Ok(count) => count,
                 Err(source) => {
                     let path = self.source.path().to_owned();
@@ -126,6 +149,8 @@ impl Giving<'_> {
             }
             self.stream.write_all(&buffer[..count]).map_err(Stopped::Broken)?;
             self.sent += count as u64;
+            self.spent.last = Some(Instant::now());
+            self.so_far.set(self.sent, self.spent);
             self.left = self.left.map(|left| left - count as u64);
             progress(self.sent);
         }

@@ -3,6 +3,7 @@
 //! A transfer is a chain: source → this end → socket → path → receiver. A full buffer between two
 //! links shows that the later one is slower, an empty one that the earlier one is.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyport_proto::counted::counted;
@@ -10,6 +11,7 @@ use anyport_proto::counted::counted;
 use super::path::{is_of_path, of_arrival, of_path, ratio, ratio_of};
 use super::words::advice;
 use super::{Arrived, Diagnosis, Direction, Ended, Evidence, Limit, Remote, TcpTimes};
+use crate::sample::Sample;
 
 /// Returns the main limit of a transfer, its evidence, and what to change.
 ///
@@ -42,14 +44,37 @@ pub(crate) fn concluded(
     if found.main == Limit::Handshakes && !is_any_complete {
         found = unknown(vec!["too little was transferred to measure a limit".to_owned()]);
     }
-    if let Some(Evidence { bytes: bytes @ 1.., .. }) = evidence
+    // The error of a lost connection has the number.
+    if let Some(evidence) = evidence.filter(|evidence| evidence.bytes > 0)
         && !matches!(ended, Ended::Lost | Ended::TimedOut)
     {
-        let bytes = counted(*bytes, "byte");
-        found.evidence.insert(0, format!("transferred {bytes} of content before"));
+        found.evidence.insert(0, moved(evidence));
     }
     found.evidence.insert(0, text);
     Diagnosis { ended: Some(ended), ..found }
+}
+
+/// Returns how much was moved. What was written may wait in buffers of this end, so it has what
+/// the other end acknowledged beside it.
+fn moved(evidence: &Evidence) -> String {
+    let bytes = counted(evidence.bytes, "byte");
+    match (evidence.direction, acknowledged(evidence)) {
+        (Direction::Sending, Some(acked)) => format!(
+            "wrote {bytes} of content before; {} acknowledged, with those of the protocols",
+            counted(acked, "byte")
+        ),
+        (Direction::Sending, None) => format!("wrote {bytes} of content before"),
+        (Direction::Receiving, _) => format!("received {bytes} of content before"),
+        (Direction::Both, _) => format!("sent and received {bytes} before"),
+    }
+}
+
+/// Returns the bytes that were acknowledged on all connections; `None` without a sample.
+fn acknowledged(evidence: &Evidence) -> Option<u64> {
+    let mut latest = BTreeMap::new();
+    let acked = |sample: &Sample| Some((sample.connection, sample.acked?));
+    latest.extend(evidence.samples.iter().filter_map(acked));
+    (!latest.is_empty()).then(|| latest.into_values().sum())
 }
 
 /// The share of the time that makes something the main limit.
@@ -169,7 +194,7 @@ impl<'e> Judge<'e> {
         };
         let replying = (waiting - tcp.busy).clamp(0.0, self.share(self.evidence.replying));
         let path = (tcp.busy - tcp.window - tcp.buffer).max(0.0);
-        // Pacing (BBR) learns the rate that a window or a buffer permits, and rarely meets its end.
+        // Pacing (BBR) finds the rate that a window or a buffer permits, and rarely meets its end.
         if tcp.window >= PACED && tcp.window >= tcp.buffer && self.fills(tcp.times.peer_window) {
             return self.found((Limit::ReceiveWindow, tcp.window + path));
         }
@@ -187,7 +212,7 @@ impl<'e> Judge<'e> {
         self.found((of_path(tcp.times), path))
     }
 
-    /// Returns which part of the receiver has `share` of the time, as far as it says.
+    /// Returns the part of the receiver that has `share` of the time, as far as it reports it.
     fn at_receiver(&self, share: f64) -> Diagnosis {
         let Remote { hashing, storing, syncing } = self.evidence.remote.unwrap_or_default();
         let (hashing, storing) = (self.share(hashing), self.share(storing + syncing));

@@ -35,9 +35,9 @@ pub enum Limit {
     Loss,
     /// Segments that the path delivered in another order, so that the sender took them for lost.
     Reordering,
-    /// The receive window is smaller than what the path holds.
+    /// The receive window is smaller than the bandwidth-delay product of the path.
     ReceiveWindow,
-    /// The send buffer is smaller than what the path holds.
+    /// The send buffer is smaller than the bandwidth-delay product of the path.
     SendBuffer,
     /// The program that receives read slowly.
     Receiver,
@@ -83,7 +83,7 @@ impl Limit {
     }
 }
 
-/// The words for an upload; [`Diagnosis::limit`] knows the direction.
+/// The words for an upload; [`Diagnosis::limit`] has those of the direction.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -171,7 +171,7 @@ pub struct Diagnosis {
     pub advice: Option<String>,
 }
 
-/// The direction of most content, seen from here.
+/// The direction of most content, from this end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -218,7 +218,7 @@ pub struct Evidence {
     pub output_is_stream: bool,
     /// TCP statistics of the transfer.
     pub tcp: Option<TcpTimes>,
-    /// What the receiver reported in its receipt; `None` from third-party receivers.
+    /// Measurements of the receiver from its receipt; `None` from third-party receivers.
     pub remote: Option<Remote>,
     /// What a capture shows of the segments that this end received; `None` without one.
     pub arrived: Option<Arrived>,
@@ -271,7 +271,7 @@ pub struct TcpTimes {
 impl Evidence {
     /// Adds the measurements of another transfer of the same command.
     pub fn add(&mut self, other: &Self) {
-        // Facts that cannot be added are those of the longer transfer.
+        // Properties that cannot be added are those of the longer transfer.
         if other.elapsed > self.elapsed {
             self.direction = other.direction;
             self.source_is_stream = other.source_is_stream;
@@ -321,7 +321,7 @@ impl TcpTimes {
     }
 }
 
-/// What the receiver reported.
+/// Measurements of the receiver.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Remote {
     /// Time in which it hashed.

@@ -48,7 +48,7 @@ fn main_of(evidence: &Evidence) -> Limit {
 }
 
 #[test]
-fn what_this_end_does_most_of_the_time_is_the_limit() {
+fn the_longest_work_of_this_end_is_the_limit() {
     let took = 6000 * MS;
     let table = [
         (Evidence { reading: took, ..tcp(3, 0, 0) }, Limit::Reading),
@@ -305,7 +305,7 @@ fn a_command_that_did_not_complete_has_its_end_and_the_limit_of_its_part() {
     let part = Evidence { pausing: 9500 * MS, ..tcp(1, 0, 0) };
     let part = concluded(Some(&part), false, Ended::Interrupted);
     assert_eq!(part.main, Limit::RateLimit, "{part:?}");
-    assert_eq!(part.evidence[1], "transferred 100000000 bytes of content before");
+    assert_eq!(part.evidence[1], "wrote 100000000 bytes of content before");
     // The error of a lost connection has the number.
     let lost = Evidence { pausing: 9500 * MS, ..tcp(1, 0, 0) };
     let lost = concluded(Some(&lost), false, Ended::Lost);
@@ -315,6 +315,29 @@ fn a_command_that_did_not_complete_has_its_end_and_the_limit_of_its_part() {
     few.tcp = whole().tcp;
     let of_few = |complete| concluded(Some(&few), complete, Ended::Refused).main;
     assert_eq!([of_few(false), of_few(true)], [Limit::Unknown, Limit::Handshakes]);
+}
+
+/// What was written may still be in buffers of this end.
+#[test]
+fn a_part_that_was_written_has_what_was_acknowledged_beside_it() {
+    let says = |direction, samples: &[(u32, Option<u64>)]| {
+        let sample = |&(connection, acked)| Sample { connection, acked, ..Sample::default() };
+        let samples = samples.iter().map(sample).collect();
+        let part = Evidence { direction, samples, bytes: 5000, ..tcp(1, 0, 0) };
+        let ended = (Ended::Interrupted, "how it ended".to_owned());
+        concluded(Some(&part), false, ended).evidence.swap_remove(1)
+    };
+    let sending = Direction::Sending;
+    assert_eq!(says(sending, &[]), "wrote 5000 bytes of content before");
+    assert_eq!(says(sending, &[(1, None)]), "wrote 5000 bytes of content before");
+    // The latest sample of each connection.
+    assert_eq!(
+        says(sending, &[(1, Some(100)), (2, Some(40)), (1, Some(3000)), (2, Some(50))]),
+        "wrote 5000 bytes of content before; 3050 bytes acknowledged, with those of the protocols"
+    );
+    let samples = [(1, Some(100))];
+    assert_eq!(says(Direction::Receiving, &samples), "received 5000 bytes of content before");
+    assert_eq!(says(Direction::Both, &samples), "sent and received 5000 bytes before");
 }
 
 /// For a server, the other end of an upload is no server.
