@@ -21,6 +21,8 @@ struct Inner {
     syn: Option<Box<[u8]>>,
     /// Whether the connection ends in a reset.
     resets: bool,
+    /// Whether this end shut the socket.
+    is_shut: bool,
 }
 
 pub(crate) type Socket = dyn AsFd + Send + Sync;
@@ -29,7 +31,7 @@ impl Link {
     /// Returns a link without a socket.
     pub(crate) fn new() -> Self {
         let socket = Weak::<std::net::TcpStream>::new();
-        Self(Arc::new(Mutex::new(Inner { socket, syn: None, resets: false })))
+        Self(Arc::new(Mutex::new(Inner { socket, syn: None, resets: false, is_shut: false })))
     }
 
     /// Links `socket`.
@@ -40,7 +42,11 @@ impl Link {
 
     /// Shuts the socket down in both directions.
     pub(crate) fn shut(&self) {
-        let socket = self.state().socket.upgrade();
+        let socket = {
+            let mut state = self.state();
+            state.is_shut = true;
+            state.socket.upgrade()
+        };
         if let Some(socket) = socket {
             // An error means that it is closed already.
             let _ = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Both);
@@ -71,6 +77,11 @@ impl Link {
         if !self.resets() {
             self.linger(None);
         }
+    }
+
+    /// Returns whether [`Self::shut`] ended the connection.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.state().is_shut
     }
 
     fn linger(&self, linger: Option<Duration>) {

@@ -11,6 +11,8 @@
 //! - `serving` one process for many clients, starting and stopping
 //! - `standard_streams` what a process inherits: streams, ignored signals, an environment
 //! - `systemd` messages to a service manager, and its sockets
+//! - `trace_failures` refusals, failures and lost connections in such traces
+//! - `trace_routes` what no route leaves in a trace
 //! - `traces` a trace of each connection in a directory
 
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -26,4 +28,6 @@ mod reload;
 mod serving;
 mod standard_streams;
 mod systemd;
+mod trace_failures;
+mod trace_routes;
 mod traces;

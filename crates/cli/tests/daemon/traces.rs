@@ -3,10 +3,7 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-
-use serde_json::Value;
-use tempfile::TempDir;
+use std::path::Path;
 
 use anyport_testkit::harness::http::curl;
 use anyport_testkit::harness::http2::{
@@ -14,6 +11,7 @@ use anyport_testkit::harness::http2::{
 };
 use anyport_testkit::harness::rooms::join;
 use anyport_testkit::harness::tokens::{ALICE, both};
+use anyport_testkit::harness::tracing::{CANARY, Tracing, files, name};
 use anyport_testkit::harness::wire::{
     BINARY, CLOSE, TEXT, announced, close_frame, connect, converse, frame, masked_header,
     read_frame, read_line, read_text, websocket, websocket_with,
@@ -23,101 +21,12 @@ use anyport_testkit::harness::{
 };
 use anyport_testkit::noise;
 
-/// A server that traces its connections.
-struct Tracing {
-    server: Server,
-    directory: PathBuf,
-    _scratch: TempDir,
-}
-
-impl Tracing {
-    fn start(flags: &[&str]) -> Self {
-        Self::start_on(&["127.0.0.1:0"], flags)
-    }
-
-    fn start_on(bind: &[&str], flags: &[&str]) -> Self {
-        let scratch = tempfile::tempdir().unwrap();
-        let directory = scratch.path().join("traces");
-        let server = Server::start_on(bind, &with_trace(&directory, flags));
-        Self { server, directory, _scratch: scratch }
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        files(&self.directory)
-    }
-
-    /// Waits for the trace of the only connection that speaks `protocol`, and removes it.
-    #[track_caller]
-    fn take(&self, protocol: &str) -> Trace {
-        let word = format!("-{protocol}-");
-        let (path, text) = wait_until("a trace", || {
-            let path = self.files().into_iter().find(|path| name(path).contains(&word))?;
-            let text = std::fs::read_to_string(&path).ok()?;
-            text.ends_with('\n').then_some((path, text))
-        });
-        let events = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let read = anyport(&["trace", "--read", path.to_str().unwrap()]).succeeds().stdout;
-        std::fs::remove_file(&path).unwrap();
-        Trace { events, read }
-    }
-
-    /// Stops the server, and returns the text of each trace.
-    fn stop(self) -> Vec<String> {
-        self.server.stop();
-        files(&self.directory).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
-    }
-}
-
 fn with_trace<'f>(directory: &'f Path, flags: &[&'f str]) -> Vec<&'f str> {
     [&["--trace", directory.to_str().unwrap()], flags].concat()
 }
 
-/// The files in a directory, in the order of their names.
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).unwrap();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
-fn name(path: &Path) -> &str {
-    path.file_name().unwrap().to_str().unwrap()
-}
-
 fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
-}
-
-/// A trace, and what `anyport trace --read` shows of it.
-struct Trace {
-    events: Vec<Value>,
-    read: String,
-}
-
-impl Trace {
-    fn of<'t>(&'t self, event: &'t str, from: &'t str) -> impl Iterator<Item = &'t Value> {
-        self.events.iter().filter(move |e| e["event"] == event && e["from"] == from)
-    }
-
-    /// Asserts that these events follow each other, with others between them; each is its name and
-    /// a part of its JSON.
-    #[track_caller]
-    fn follow(&self, expected: &[(&str, &str)]) {
-        let mut rest = self.events.iter();
-        for (event, part) in expected {
-            let is_it = |e: &Value| e["event"] == *event && e.to_string().contains(part);
-            assert!(rest.any(is_it), "no {event} with {part:?} in its place:\n{}", self.all());
-        }
-    }
-
-    fn all(&self) -> String {
-        self.events.iter().map(|event| format!("{event}\n")).collect::<String>() + &self.read
-    }
-
-    /// Bytes of content of one end.
-    fn content(&self, from: &str) -> u64 {
-        self.of("content", from).map(|event| event["bytes"].as_u64().unwrap()).sum()
-    }
 }
 
 const ACCEPTED: [(&str, &str); 2] =
@@ -153,7 +62,7 @@ fn a_directory_that_clients_or_other_users_can_read_is_refused() {
     };
     let served = std::fs::canonicalize(at("served")).unwrap();
     for inside in ["served", "served/traces", "link/traces", ""] {
-        let words = format!("the served directory {} is in the other", served.display());
+        let words = format!(": it overlaps the served directory {}\n", served.display());
         refused(&at(inside), &words);
     }
     refused(&at("served/traces"), "hint: clients could download traces");
@@ -306,9 +215,6 @@ fn connections_stay_traced_where_a_library_or_a_reactor_serves_them() {
         ("http2", "200"),
     ]);
 }
-
-/// Bytes that must be in no trace.
-const CANARY: &str = "Canary7f3a9c";
 
 #[test]
 fn no_content_no_message_and_no_secret_is_in_a_trace() {
@@ -562,7 +468,7 @@ fn aborted_and_refused_uploads_show_how_they_ended() {
     converse(&mut connect(port), b"ANYPORT/1 PUT a size=1001\n");
     tracing.take("preface").follow(&[("failed", "1001"), ("line", "ERROR")]);
     converse(&mut connect(port), b"PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n");
-    tracing.take("http1").follow(&[("failed", ""), ("head", "HTTP/1.1 4")]);
+    tracing.take("http1").follow(&[("failed", "1001"), ("head", "HTTP/1.1 413")]);
     let mut stream = announced(port);
     stream.write_all(&frame(TEXT, br#"{"offer":{"size":1001}}"#)).unwrap();
     while read_frame(&mut stream).0 != CLOSE {}
@@ -724,7 +630,7 @@ fn the_diagnosis_is_that_of_the_receiver() {
 
 /// Sent to a member of a room by another one.
 #[test]
-fn what_other_members_say_is_counted_in_the_trace_of_a_member() {
+fn messages_of_other_members_are_only_counted_in_the_trace_of_a_member() {
     let tracing = Tracing::start(&[]);
     let mut alice = join(&tracing.server, "lobby as alice");
     let mut bob = join(&tracing.server, "lobby as bob");

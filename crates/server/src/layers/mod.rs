@@ -201,7 +201,7 @@ impl Connection {
             format!("connection lost: {error}")
         };
         if let Some(traced) = self.traced() {
-            traced.failed_to_read(error);
+            traced.failed(error);
         }
         self.bytes.record.broken(&reason);
         self.lose(&reason);

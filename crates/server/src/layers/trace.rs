@@ -1,4 +1,4 @@
-//! The beginning of a connection's trace: what happened before its session.
+//! The beginning of a connection's trace: the events before its session.
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub(crate) fn begin(
         protocol,
         peer: context.peer,
         link: context.link.clone(),
+        stage: context.stage.clone(),
         has_rate_limit: context.config.limit_rate.is_some(),
         is_encrypted: machine.is_some(),
     };

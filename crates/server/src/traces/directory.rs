@@ -21,10 +21,7 @@ use crate::config::Service;
 #[non_exhaustive]
 pub enum TraceDirectoryError {
     /// One of the two directories contains the other one, or they are equal.
-    #[error(
-        "cannot write traces to {path}: one of it and the served directory {served} is in the \
-             other"
-    )]
+    #[error("cannot write traces to {path}: it overlaps the served directory {served}")]
     Served {
         /// The directory of traces.
         path: PathBuf,
@@ -145,8 +142,8 @@ struct Limits {
     bytes: u64,
 }
 
-/// As many as a person can search, and few enough to be listed at once. Together with the size of
-/// one file they determine what a flood can write.
+/// As many as a person can search, and few enough that listing them is fast. Together with the
+/// size of one file they determine what a flood can write.
 const LIMITS: Limits = Limits { files: 1_000, bytes: 64 << 20 };
 
 /// A directory of traces, in which this server alone writes.
@@ -176,7 +173,7 @@ impl Directory {
             _ => {}
         }
         let handle = open(&path)?;
-        // Each server counts what it writes.
+        // Each server counts only the files that it writes itself.
         match rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Err(TraceDirectoryError::InUse(path)),
             locked => locked.map_err(|error| system(error.into()))?,
@@ -412,13 +409,13 @@ mod tests {
         };
         for path in [served.clone(), served.join("traces"), served.join("below"), at("")] {
             let error = refused(&path);
-            assert!(error.contains(" is in the other"), "{error}");
-            assert!(error.contains(&served.display().to_string()), "{error}");
+            let words = format!(": it overlaps the served directory {}", served.display());
+            assert!(error.ends_with(&words), "{error}");
         }
         assert!(!served.join("traces").exists(), "it is not created either");
         // By way of a link too.
         symlink(&served, at("link")).unwrap();
-        assert!(refused(&at("link/traces")).contains(" is in the other"));
+        assert!(refused(&at("link/traces")).contains(": it overlaps the served directory "));
         assert!(refused(&at("link")).ends_with("it is a symbolic link"));
         assert!(refused(&at("link/")).ends_with("it is a symbolic link"));
         std::fs::create_dir(at("open")).unwrap();

@@ -19,6 +19,14 @@ impl<Io> Tapped<Io> {
     pub(crate) const fn new(io: Io, traced: Option<Traced>) -> Self {
         Self { io, traced }
     }
+
+    /// Reports the error of an attempt to write.
+    fn reported<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let (Some(traced), Poll::Ready(Err(error))) = (&self.traced, &polled) {
+            traced.failed(error);
+        }
+        polled
+    }
 }
 
 impl<Io: AsyncRead + Unpin> AsyncRead for Tapped<Io> {
@@ -36,7 +44,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Tapped<Io> {
                 [] => {}
                 bytes => traced.received(Instant::now(), bytes),
             },
-            Poll::Ready(Err(error)) => traced.failed_to_read(error),
+            Poll::Ready(Err(error)) => traced.failed(error),
             Poll::Pending => {}
         }
         polled
@@ -53,7 +61,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
         if let (Some(traced), Poll::Ready(Ok(count))) = (&self.traced, &polled) {
             traced.sent(&bytes[..*count]);
         }
-        polled
+        self.reported(polled)
     }
 
     fn poll_write_vectored(
@@ -65,7 +73,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
         if let (Some(traced), Poll::Ready(Ok(count))) = (&self.traced, &polled) {
             traced.sent_slices(slices, *count);
         }
-        polled
+        self.reported(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -73,7 +81,8 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        let polled = Pin::new(&mut self.io).poll_flush(context);
+        self.reported(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -81,6 +90,6 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
         if let (Some(traced), Poll::Ready(Ok(()))) = (&self.traced, &polled) {
             traced.finished();
         }
-        polled
+        self.reported(polled)
     }
 }

@@ -16,6 +16,7 @@ use super::directory::Name;
 use super::work::{Between, Waits, Work};
 use super::{EVENTS, Finished, SAMPLES, Traces, header};
 use crate::link::Link;
+use crate::shutdown::Stage;
 
 /// Start of a trace.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(crate) struct Start {
     pub(crate) protocol: &'static str,
     pub(crate) peer: Peer,
     pub(crate) link: Link,
+    pub(crate) stage: Stage,
     pub(crate) has_rate_limit: bool,
     pub(crate) is_encrypted: bool,
 }
@@ -57,7 +59,7 @@ struct State {
     has_bytes: bool,
     /// Whether the client ended its direction.
     has_fin: bool,
-    /// Whether a read failed because the client reset the connection.
+    /// Whether the client reset the connection.
     is_reset: bool,
     /// When the session ended, unless the connection was lost before.
     finished: Option<Instant>,
@@ -216,11 +218,15 @@ impl Traced {
     /// The client ended its direction. Under TLS only its close_notify was read.
     pub(crate) fn end_of_stream(&self) {
         if !std::mem::replace(&mut self.state().has_fin, true) {
-            let what = match self.0.start.is_encrypted {
-                false => What::Fin,
-                true => What::Note { text: CLOSE_NOTIFY.to_owned() },
-            };
-            self.add(Side::Client, Basis::Observed, what);
+            let Start { link, is_encrypted, .. } = &self.0.start;
+            match (link.is_shut(), is_encrypted) {
+                (true, _) => self.note(REPLACED.to_owned()),
+                (false, false) => self.add(Side::Client, Basis::Observed, What::Fin),
+                (false, true) => {
+                    let what = What::Note { text: CLOSE_NOTIFY.to_owned() };
+                    self.add(Side::Client, Basis::Observed, what);
+                }
+            }
         }
         self.sample();
     }
@@ -236,9 +242,18 @@ impl Traced {
         self.state().finished.get_or_insert_with(Instant::now);
     }
 
-    /// A read of the socket failed.
-    pub(crate) fn failed_to_read(&self, error: &io::Error) {
-        if error.kind() != io::ErrorKind::ConnectionReset {
+    /// A read or a write of the socket failed.
+    pub(crate) fn failed(&self, error: &io::Error) {
+        // After the FIN of the client, Linux reports its RST to a writer as EPIPE (tcp_reset in
+        // tcp_input.c). A Unix socket reports so that the client closed it.
+        let Start { peer, link, stage, .. } = &self.0.start;
+        let is_reset = match error.kind() {
+            io::ErrorKind::ConnectionReset => true,
+            io::ErrorKind::BrokenPipe => *peer != Peer::Unix,
+            _ => false,
+        };
+        // A socket that this end shut fails in the same way.
+        if !is_reset || stage.is_aborted() || link.is_shut() {
             return;
         }
         let is_first = {
@@ -428,6 +443,8 @@ const CANDIDATE: &str = "frame-candidate";
 
 const CLOSE_NOTIFY: &str = "close_notify: the client sends nothing more";
 
+const REPLACED: &str = "the server shut the socket: its sender continues over another connection";
+
 const BROKEN: &str = "an internal error ended the decoding; later bytes are not shown";
 
 const CONTINUES: &str = "the connection continues: its trace ends for that of another one";
@@ -442,8 +459,8 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 impl Start {
     /// A connection of `peer` that was accepted at `accepted`.
     pub(crate) fn example(accepted: Instant, peer: Peer) -> Self {
-        let (protocol, link) = ("raw", Link::new());
-        Self { accepted, protocol, peer, link, has_rate_limit: false, is_encrypted: false }
+        let (protocol, link, stage) = ("raw", Link::new(), Stage::default());
+        Self { accepted, protocol, peer, link, stage, has_rate_limit: false, is_encrypted: false }
     }
 }
 

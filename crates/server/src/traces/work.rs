@@ -1,4 +1,4 @@
-//! What limits the uploads of a connection, as far as it is measured directly.
+//! The limit of the uploads of a connection, as far as it is measured directly.
 
 use std::time::{Duration, Instant};
 

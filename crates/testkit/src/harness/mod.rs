@@ -31,6 +31,7 @@ pub mod server;
 pub mod tls;
 pub mod tokens;
 pub mod traces;
+pub mod tracing;
 pub mod waiting;
 pub mod wire;
 

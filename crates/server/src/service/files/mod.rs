@@ -1,6 +1,7 @@
 //! Receives files over all protocols: a name, a digest of the content, and a receipt at the end.
 
 mod changes;
+mod min_rate;
 mod parts;
 mod paths;
 mod present;

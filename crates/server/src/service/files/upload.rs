@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_net::copy::Splice;
-use anyport_proto::setting::{MAX_SIZE, MIN_UPLOAD_RATE};
+use anyport_proto::setting::MAX_SIZE;
 use anyport_proto::transfer::digest::{Algorithm, Digest};
 use anyport_proto::transfer::file_path::FilePath;
 use anyport_proto::transfer::hasher::Hasher;
@@ -395,10 +395,16 @@ impl Upload {
     }
 
     /// Ends an incomplete upload: nothing is published, and the partial file is kept.
-    pub(crate) fn interrupt(mut self, reason: impl Into<String>) {
+    pub(crate) fn interrupt(self, reason: impl Into<String>) {
+        self.interrupt_by_sender(reason.into(), "");
+    }
+
+    /// Ends an upload as [`Self::interrupt`]. The words of the sender may be any text: they help
+    /// the operator, and no trace contains them.
+    pub(crate) fn interrupt_by_sender(mut self, reason: String, words: &str) {
         self.slot = None;
         let part = self.sink.take().and_then(|sink| sink.keep(owner_of(&self.source)));
-        self.report_interrupted(reason.into(), false, part);
+        self.report_interrupted(reason, words, false, part);
     }
 
     /// Ends an upload for `refusal`, and returns that. The content is kept if the upload can be
@@ -414,7 +420,7 @@ impl Upload {
             }
             Keeps::Nothing => None,
         };
-        self.report_interrupted(refusal.message.clone(), true, part);
+        self.report_interrupted(refusal.message.clone(), "", true, part);
         self.source.without_directory(refusal)
     }
 
@@ -498,8 +504,18 @@ impl Upload {
         Ok(())
     }
 
-    fn report_interrupted(&self, reason: String, refused: bool, part: Option<String>) {
+    fn report_interrupted(
+        &self,
+        mut reason: String,
+        words: &str,
+        refused: bool,
+        part: Option<String>,
+    ) {
         self.source.record.refused(&reason);
+        if !words.is_empty() {
+            // Escaped; a Close frame has at most 123 bytes of them.
+            reason = format!("{reason}: {words:?}");
+        }
         self.files.events.interrupted(&Interrupted {
             protocol: self.source.protocol,
             engine: self.source.engine,
@@ -519,7 +535,7 @@ impl Drop for Upload {
         // Neither finished nor interrupted: the server gave up.
         if let Some(sink) = self.sink.take() {
             let part = sink.keep(owner_of(&self.source));
-            self.report_interrupted("the server aborted the transfer".to_owned(), false, part);
+            self.report_interrupted("the server aborted the transfer".to_owned(), "", false, part);
         }
     }
 }
@@ -547,25 +563,6 @@ fn is_confirmed(kind: EndKind, engine: Engine) -> bool {
 fn in_microseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
-
-impl Files {
-    /// Checks the minimum rate of uploads, if there is one, for bytes received in a time.
-    pub(crate) fn check_rate(&self, received: u64, elapsed: Duration) -> Result<(), Refusal> {
-        let Some(min_rate) = self.min_rate else { return Ok(()) };
-        if elapsed <= SLOW_START || received as f64 >= min_rate as f64 * elapsed.as_secs_f64() {
-            return Ok(());
-        }
-        let seconds = elapsed.as_secs();
-        let message = format!(
-            "{received} bytes in {seconds} s are less than the server's minimum of {min_rate} \
-             bytes per second ({MIN_UPLOAD_RATE})"
-        );
-        Err(Refusal::new(RefusalCode::Interrupted, message))
-    }
-}
-
-/// Time after which the minimum rate of uploads holds: a slow start or a pause is no slow client.
-const SLOW_START: Duration = Duration::from_secs(10);
 
 /// Minimum time of hashing and storing that a receipt reports.
 const WORTH_REPORTING: Duration = Duration::from_millis(10);

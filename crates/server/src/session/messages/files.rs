@@ -96,7 +96,7 @@ impl MessageFiles {
     pub(in crate::session) fn closed(
         &mut self,
         code: Option<CloseCode>,
-        _: &str,
+        reason: &str,
         outlet: &mut dyn Outlet,
     ) {
         let Some(upload) = self.current.take() else {
@@ -105,12 +105,12 @@ impl MessageFiles {
         };
         if self.in_message || !matches!(code, None | Some(CloseCode::NORMAL)) {
             let place = if self.in_message { "inside a message" } else { "before the end" };
-            interrupt_closed(upload, place, code);
+            interrupt_closed(upload, place, code, reason);
             outlet.close(None, "");
             return;
         }
         if self.offered {
-            interrupt_closed(upload, "without an end message", code);
+            interrupt_closed(upload, "without an end message", code, reason);
             let message = "an end message is required after an offered file";
             self.refuse(Refusal::new(RefusalCode::Interrupted, message), outlet);
             return;
@@ -381,10 +381,9 @@ impl MessageFiles {
     }
 }
 
-/// The reason of the sender may be any text, so neither log nor trace has it.
-fn interrupt_closed(upload: Upload, place: &str, code: Option<CloseCode>) {
+fn interrupt_closed(upload: Upload, place: &str, code: Option<CloseCode>, reason: &str) {
     let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
-    upload.interrupt(format!("the sender closed {place} ({code})"));
+    upload.interrupt_by_sender(format!("the sender closed {place} ({code})"), reason);
 }
 
 /// The receipt for clients without the subprotocol, in their close event: `whole 1017 blake3:…`.
