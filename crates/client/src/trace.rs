@@ -1,4 +1,4 @@
-//! The trace of a connection: what happens below its protocol, and samples of the kernel's state.
+//! The trace of a connection: the events below its protocol, and samples of the kernel's state.
 //!
 //! ```text
 //!   connect ─► steps, TLS ──► Tap ◄── bytes of both directions ◄── stream

@@ -1,4 +1,4 @@
-//! Sentences of teaching: what an event means, and where its standard says so.
+//! Explanations of events, with the sections of their standards.
 
 use std::fmt;
 
@@ -299,7 +299,7 @@ fn explain_head(start: &str) -> Explanation {
         None if start == PREFACE => says(
             "RFC 9113 §3.4",
             "The client begins with 24 fixed bytes that an HTTP/1.1 server refuses, so no server \
-             takes HTTP/2 for something else.",
+             mistakes HTTP/2 for another protocol.",
         ),
         None => says(
             "RFC 9112 §3",
@@ -318,7 +318,7 @@ fn explain_head(start: &str) -> Explanation {
         ),
         Some(_) => says(
             "RFC 9112 §4",
-            "A response: the status code says how it went (2xx done, 4xx fault of the client, \
+            "A response: the status code is the result (2xx success, 4xx fault of the client, \
              5xx fault of the server). The content of a download follows it.",
         ),
     }
@@ -333,13 +333,13 @@ fn explain_line(text: &str) -> Explanation {
             "The list is complete, and has this number of entries."
         }
         "PUT" => {
-            "The client announces a file that it sends: its name, and what else it knows of it. \
+            "The client announces a file that it sends: its name, and its properties as keys. \
              With a size or a line END the server knows whether the content is complete."
         }
         "GET" => "The client asks for a file; with an offset, for the rest of it.",
         "GO" => {
-            "The server accepts the file from this offset on: what is before it is already there \
-             from an interrupted attempt."
+            "The server accepts the file from this offset on: the bytes before it are already \
+             stored, from an interrupted attempt."
         }
         "FILE" => {
             "The server announces the file that it sends: its size, its times and the offset of \
@@ -353,7 +353,7 @@ fn explain_line(text: &str) -> Explanation {
             "The server has received and stored the file: its size, the time, the digest that it \
              computed, and where the file is."
         }
-        "ERROR" => "The server refuses, and says why in a word for programs and in a text.",
+        "ERROR" => "The server refuses: a word for programs, and a text with the reason.",
         _ => "A line of the preface protocol of anyport: a request, or the reply to one.",
     };
     says("docs/transfer.md", text)
@@ -363,8 +363,8 @@ fn explain_frame(frame: &WebSocketFrame) -> Explanation {
     match frame.opcode.as_str() {
         "close" => says(
             "RFC 6455 §5.5.1",
-            "Close says why in a code, and the other end answers with one: then both know that no \
-             message was lost. TCP closes after that.",
+            "Close has a code for the reason, and the other end answers with one: then both know \
+             that no message was lost. TCP closes after that.",
         ),
         "ping" => says(
             "RFC 6455 §5.5.2",
@@ -410,7 +410,7 @@ fn explain_http2(frame: &Http2Frame) -> Explanation {
         ),
         "SETTINGS" => says(
             "RFC 9113 §6.5",
-            "Each end says what it accepts: streams at a time, size of frames, window of a new \
+            "Each end announces its limits: streams at a time, size of frames, window of a new \
              stream. The other end confirms with ACK.",
         ),
         "PUSH_PROMISE" => {

@@ -11,7 +11,7 @@ use crate::event::Time;
 
 /// `TCP_INFO` and the queues of a socket at one time.
 ///
-/// What the kernel does not report is absent.
+/// Fields that the kernel does not report are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// When it was taken.

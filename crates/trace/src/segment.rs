@@ -126,9 +126,9 @@ pub struct Syn {
     pub ip_version: u8,
     /// Time to live, or hop limit, on arrival.
     pub ttl: u8,
-    /// Address and port that the server saw; `*` for the address if it keeps that for itself.
+    /// Address and port that the server saw; `*` for an address that it does not report.
     pub source: String,
-    /// Address and port that the server saw; `*` for the address if it keeps that for itself.
+    /// Address and port that the server saw; `*` for an address that it does not report.
     pub destination: String,
     /// Bits of ECN, `DF` and others that are set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -111,7 +111,7 @@ impl FromStr for ReportedSyn {
     }
 }
 
-/// Returns the event of what a server reported to a client with this port; `None` if there is
+/// Returns the event of the report of a server to a client with this port; `None` if there is
 /// nothing to say.
 pub(crate) fn syn_event(
     reported: Result<ReportedSyn, NotReported>,
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_reported_is_read_again_and_other_text_is_malformed() {
+    fn a_report_is_parsed_and_other_text_is_malformed() {
         for reported in
             [ReportedSyn::Bytes(vec![0x45, 0, 0xff]), ReportedSyn::Proxied, ReportedSyn::None]
         {

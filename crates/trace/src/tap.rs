@@ -1,4 +1,4 @@
-//! The tap of one connection: what an end writes and reads becomes events.
+//! The tap of one connection: output and input of an end become events.
 
 use std::io::IoSlice;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use crate::decode::{Decoder, Output, Protocol, Records};
 use crate::event::{Basis, Side, Time, What};
 use crate::recorder::Recorder;
 
-/// The trace of one connection: its end gives it what it writes and reads.
+/// The trace of one connection, to which its end passes output and input.
 ///
 /// Clones belong to the same connection. Content is counted and not looked at, so that a fast
 /// transfer is not slowed down.

@@ -104,7 +104,7 @@ fn proxy(to: u16, header: &'static [u8]) -> u16 {
 
 /// A server of the time before the request, which refuses unknown ones and logs that.
 #[test]
-fn older_servers_report_no_syn_and_are_not_asked_in_vain() {
+fn a_server_that_reports_no_syn_is_not_asked_for_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What a port speaks, and why it does not work.
+//! The protocol of a port, and why a connection to it fails.
 //!
 //! ```text
 //!   resolve ─► connect to all addresses ─► silent for 500 ms ─► greeting? ─► done: it speaks first
@@ -147,7 +147,7 @@ fn leave_out(addresses: &mut Vec<SocketAddr>) -> usize {
 /// A row of the table: one probe.
 struct Probe {
     name: &'static str,
-    /// Whether it is sent, by what is known so far.
+    /// Whether it is sent, by the earlier answers.
     when: fn(&Probing<'_>) -> bool,
     does: Does,
 }
@@ -172,7 +172,7 @@ enum Over {
     Found,
 }
 
-/// The probes in their order. A later row knows the answers to the earlier ones.
+/// The probes in their order. A row may depend on the answers to earlier ones.
 const TABLE: &[Probe] = &[
     Probe {
         name: "mqtt",
@@ -291,8 +291,8 @@ impl Probing<'_> {
         self.found.tls.is_some() && (self.target.encrypted || !self.found.is_plain_usable)
     }
 
-    /// Returns whether further requests of the web make sense. A server of ours says so, and some
-    /// of others answer nothing but GET.
+    /// Returns whether further requests of the web make sense. An anyport server reports it, and
+    /// some others answer only GET.
     fn may_speak(&self, protocol: &str) -> bool {
         match &self.found.about {
             Some(about) => about.service == "any" && about.has(protocol),

@@ -1,4 +1,4 @@
-//! What the probes send, and how they understand the answers: bytes in, an answer out.
+//! The requests of the probes, and the parsers of the answers: bytes in, an answer out.
 
 use anyport_proto::about::About;
 use anyport_proto::http1::{Pushed, ResponseHead, ResponseHeadReader};

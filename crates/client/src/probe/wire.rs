@@ -131,7 +131,7 @@ impl Wire {
         }
     }
 
-    /// Reads what the server sends first, within `limit`.
+    /// Reads the first output of the server, within `limit`.
     pub(super) fn listen(&mut self, limit: Duration) -> (Vec<u8>, End) {
         self.until = self.until.min(Instant::now() + limit);
         let mut greeting = Vec::new();

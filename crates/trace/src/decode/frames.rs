@@ -23,7 +23,7 @@ pub(super) struct Frames {
     left: u64,
     /// The event of equal data frames.
     run: Run,
-    /// What the frames of the run have in common.
+    /// Bits and form of the length of all frames of the run.
     kind: Option<(Header, LengthForm)>,
     /// The payload of the current frame, if it is shown.
     shown: Option<Shown>,
@@ -189,7 +189,7 @@ impl Shown {
         }
     }
 
-    /// Adds to the event what its payload says.
+    /// Adds code, text and payload to the event.
     fn finish(self, output: &Output<'_>) {
         let Some(event) = self.event else { return };
         let (code, text) = match (self.opcode, self.bytes.as_slice()) {

@@ -36,7 +36,7 @@ enum Body {
     UntilFin,
 }
 
-/// What the response to a request depends on.
+/// The properties of a request that its response depends on.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     head: bool,
@@ -246,7 +246,7 @@ fn websocket_accept(key: String, received: String) -> What {
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 impl Head {
-    /// Splits a head, without its checks: what is wrong with it is shown as it is.
+    /// Splits a head, without checks: invalid parts are shown unchanged.
     fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         // Some recipients end a line at a CR too.

@@ -247,7 +247,7 @@ impl Http2 {
         });
     }
 
-    /// Ends the events of a stream: what it sends next is something else.
+    /// Ends the events of a stream that still grow, before an event of another kind.
     fn end_runs(&mut self, stream: u32) {
         if stream != 0 {
             self.runs.retain(|((_, _, other), _)| *other != stream);

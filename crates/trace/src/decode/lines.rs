@@ -171,7 +171,7 @@ impl Lines {
         Step::Used(used)
     }
 
-    /// Counts what is no line, from its first byte on.
+    /// Counts bytes that are no line, from the first one on.
     fn not_a_line(&self, used: usize, remark: bool, output: &Output<'_>) -> Step {
         // The current input is counted by the next layer.
         let bytes = &self.line.bytes;
@@ -205,7 +205,7 @@ impl Lines {
             }
             Ok(Request::Join(_)) => return true,
             Ok(Request::Get(_) | Request::List(_) | Request::Other(_)) => {}
-            // The server says what is wrong with it. This one then ignores all that follows.
+            // The reply of the server names the error, and the server ignores all that follows.
             Err(_) => return is_of_server,
         }
         self.pass(0);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   client ─► Lines | Http1 ─► Http2 | Frames | Content ─┐
-//!                 ↕ Shared: what one direction says about the other
+//!                 ↕ Shared: state of one direction for the other
 //!   server ─► Lines | Http1 ─► Http2 | Frames | Content ─┴► Output ─► Recorder
 //! ```
 //!
@@ -37,7 +37,7 @@ use crate::event::Side;
 /// ClientHello. 64 KiB: four times what an anyport server accepts.
 pub(crate) const MAX_ELEMENT: usize = 64 * 1024;
 
-/// What the bytes of a connection are, under TLS if there is TLS.
+/// The protocol of the bytes of a connection, inside TLS if there is TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -62,7 +62,7 @@ pub(crate) struct Decoder {
     shared: Shared,
 }
 
-/// What the bytes of one direction are now.
+/// The decoder of the current bytes of one direction.
 #[derive(Debug)]
 enum Layer {
     Lines(Lines),
@@ -72,14 +72,14 @@ enum Layer {
     Content(Content),
 }
 
-/// What the decoder of one direction needs to know of the other one.
+/// The state that the decoders of both directions share.
 #[derive(Debug, Default)]
 struct Shared {
     /// Requests of HTTP/1 without a final response.
     requests: VecDeque<http1::Request>,
     /// The reply to an offer that waits for one.
     reply: Option<lines::Answer>,
-    /// What the server sends after an admitted request is content.
+    /// Whether all output of the server after an admitted request is content.
     only_content: bool,
     /// The client closes its WebSocket: the other end may repeat its reason.
     has_closed: bool,
@@ -195,8 +195,8 @@ impl Layer {
 }
 
 impl Step {
-    /// Says once what the rest of the direction is not, and counts it with the bytes of it that
-    /// were used `earlier`.
+    /// Notes why the rest of the direction is not decoded, and counts it with the bytes of it
+    /// that were used `earlier`.
     fn unknown(output: &Output<'_>, text: &str, earlier: &[u8]) -> Self {
         output.note(&format!("{text}; the rest of this direction is only counted"));
         Self::content(output, earlier)

@@ -10,7 +10,7 @@ use crate::syn::{NotReported, ReportedSyn, SYN_FIELD, syn_event};
 /// the writes of a slow sender.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The recorder, and what the current bytes have in common.
+/// The recorder, and the properties of the current bytes.
 #[derive(Debug)]
 pub(crate) struct Output<'a> {
     pub(crate) recorder: &'a Recorder,

@@ -10,7 +10,7 @@ use crate::explain::{self, Explanation};
 use crate::recorder::Trace;
 use crate::sample::Sample;
 
-/// What a curve counts.
+/// The unit of a curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Microseconds,

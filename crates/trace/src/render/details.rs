@@ -110,7 +110,7 @@ fn of_certificate(pairs: &mut Pairs, certificate: &Certificate) {
     pairs.add("trust", &certificate.verification);
 }
 
-/// The absolute numbers, and what the label lacks.
+/// The absolute numbers, and the fields that are not in the label.
 fn numbers(pairs: &mut Pairs, segment: &Segment) {
     let ack = segment.ack.map(|ack| format!(", ack {ack}")).unwrap_or_default();
     pairs.add("absolute", &format!("seq {}{ack}", segment.seq));

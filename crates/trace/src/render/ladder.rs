@@ -31,7 +31,7 @@ const COLUMNS: usize = 100;
 /// Columns of names of details: those of the longest common fields fit.
 const NAMES: usize = 34;
 
-/// Draws the rows below what is on `canvas`. Behind a row that ends below `height` a new canvas
+/// Draws the rows below the content of `canvas`. Behind a row that ends below `height` a new canvas
 /// begins, so that paper is not cut within a row.
 pub(super) fn draw(mut canvas: Canvas, trace: &Trace, rows: &[Row], height: f64) -> Vec<Canvas> {
     let (local, peer) = addresses(trace);

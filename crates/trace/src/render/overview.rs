@@ -83,7 +83,7 @@ fn ends(canvas: &mut Canvas, trace: &Trace, scale: &Scale) {
         What::TlsRecords { .. } => event.took.is_none() && !has_segments,
         _ => event.from.is_some() && !has_segments,
     };
-    // What is unusual is never left out for what is usual.
+    // An unusual event is never left out to keep a usual one.
     let (alarms, usual): (Vec<_>, Vec<_>) =
         trace.events.iter().filter(is_drawn).partition(|event| is_alarm(&event.what));
     let [step, alarm_step] = [&usual, &alarms].map(|of| of.len().div_ceil(ARROWS).max(1));

@@ -31,7 +31,7 @@ const MOST: f64 = 0.35;
 
 impl Scale {
     pub(super) fn of(trace: &Trace, (left, right): (f64, f64)) -> Self {
-        // A remark is no part of the transfer: that of the capture comes long after its end.
+        // A remark is no part of the transfer: that of the capture is recorded long after its end.
         let is_timed = |event: &&Event| !matches!(event.what, What::Note { .. });
         let times = || {
             let events = trace.events.iter().filter(is_timed);

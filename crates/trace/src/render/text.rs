@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_itself_is_folded_and_what_is_lost_is_marked() {
+    fn repeated_events_are_folded_and_lost_segments_are_marked() {
         let options = TextOptions { width: 100, color: false, explain: false };
         let text = text(&examples::lossy(), &options);
         assert!(text.lines().count() < 60, "{text}");
@@ -381,7 +381,7 @@ mod tests {
 
     /// A capture that began late has neither the handshake nor the scale of windows.
     #[test]
-    fn what_a_capture_lacks_is_inferred() {
+    fn segments_without_a_capture_are_inferred() {
         let mut trace = examples::lossy();
         trace.events.retain(|event| match &event.what {
             What::Segment(segment) => !segment.flags.iter().any(|flag| flag == "SYN"),
@@ -422,7 +422,7 @@ mod tests {
         assert!(!text(false).contains('»'));
     }
 
-    /// The windows of the client limit what it sends, which is almost nothing.
+    /// The windows of the client limit its own output, which is small.
     #[test]
     fn a_download_shows_the_curves_of_its_receiver() {
         let mut trace = examples::lossy();

@@ -13,6 +13,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyport_proto::counted::counted;
+
 use crate::diagnosis::Arrived;
 use crate::event::{Basis, Event, Side, What};
 pub use crate::pcap::Packet;
@@ -54,15 +56,19 @@ struct Flow {
     marks: [[u64; MARKS.len()]; 2],
 }
 
-const MARKS: [(Mark, &str); 8] = [
-    (Mark::Retransmission, "retransmissions"),
-    (Mark::Spurious, "of them spurious"),
-    (Mark::OutOfOrder, "out of order"),
-    (Mark::DuplicateAck, "duplicate acknowledgements"),
-    (Mark::DuplicateSack, "reports of bytes that arrived twice"),
-    (Mark::ZeroWindow, "windows of 0"),
-    (Mark::Probe, "probes"),
-    (Mark::WindowUpdate, "window updates"),
+/// The marks that are counted, with their names for one and for several.
+const MARKS: [(Mark, [&str; 2]); 8] = [
+    (Mark::Retransmission, ["retransmission", "retransmissions"]),
+    (Mark::Spurious, ["of them spurious"; 2]),
+    (Mark::OutOfOrder, ["out of order"; 2]),
+    (Mark::DuplicateAck, ["duplicate acknowledgement", "duplicate acknowledgements"]),
+    (
+        Mark::DuplicateSack,
+        ["report of bytes that arrived twice", "reports of bytes that arrived twice"],
+    ),
+    (Mark::ZeroWindow, ["window of 0", "windows of 0"]),
+    (Mark::Probe, ["probe", "probes"]),
+    (Mark::WindowUpdate, ["window update", "window updates"]),
 ];
 
 /// Maximum number of packets that wait until the client's port is known.
@@ -196,7 +202,10 @@ impl Flows {
         self.failed();
         let lost = self.lost + lost;
         if lost > 0 {
-            self.note(None, format!("{lost} packets were not captured: they came too fast"));
+            self.note(
+                None,
+                format!("{} not captured: they arrived too fast", counted(lost, "packet")),
+            );
         }
         for flow in std::mem::take(&mut self.flows) {
             self.ended(&flow);
@@ -281,10 +290,14 @@ impl Flow {
         let [ours, theirs] = self.marks;
         let both = ours.iter().zip(theirs).map(|(one, other)| one + other);
         let marks = MARKS.iter().zip(both).filter(|(_, count)| *count > 0);
-        let marks: String = marks.map(|((_, name), count)| format!(", {count} {name}")).collect();
+        let name = |names: [&'static str; 2], count: u64| names[usize::from(count != 1)];
+        let marks = marks.map(|((_, names), count)| format!(", {count} {}", name(*names, count)));
+        let marks: String = marks.collect();
         format!(
-            "captured {client} segments of the client with {sent} bytes, \
-             {server} of the server with {received} bytes{marks}"
+            "captured {} of the client with {}, {server} of the server with {}{marks}",
+            counted(client, "segment"),
+            counted(sent, "byte"),
+            counted(received, "byte"),
         )
     }
 }

@@ -205,7 +205,26 @@ fn packets_of_a_server_that_wait_are_bounded() {
     }
     assert_eq!(test.flows.pending.len(), MAX_PENDING);
     let trace = test.finish();
-    assert_eq!(notes(&trace), ["7 packets were not captured: they came too fast"]);
+    assert_eq!(notes(&trace), ["7 packets not captured: they arrived too fast"]);
+}
+
+#[test]
+fn a_count_of_one_is_singular() {
+    let mut test = Test::new(100, None);
+    test.flows.dialing(3, &[ANY]);
+    test.add((CLIENT, SERVER), 1, "S", (9, 0), b"");
+    test.flows.connected(3, address(CLIENT), address(SERVER));
+    let flow = test.flows.flows.first_mut().unwrap();
+    let ones = flow.summary();
+    assert_eq!(ones, "captured 1 segment of the client with 0 bytes, 0 of the server with 0 bytes");
+    flow.payload = [1, 2];
+    flow.marks = [[1, 1, 1, 0, 1, 1, 2, 0], [0, 0, 0, 1, 0, 0, 0, 0]];
+    assert_eq!(
+        flow.summary(),
+        "captured 1 segment of the client with 1 byte, 0 of the server with 2 bytes, \
+         1 retransmission, 1 of them spurious, 1 out of order, 1 duplicate acknowledgement, \
+         1 report of bytes that arrived twice, 1 window of 0, 2 probes"
+    );
 }
 
 /// A writer whose bytes a test reads afterwards.
