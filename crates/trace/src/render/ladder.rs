@@ -39,7 +39,7 @@ pub(super) fn draw(mut canvas: Canvas, trace: &Trace, rows: &[Row], height: f64)
     head(&mut canvas, CLIENT, "client", &local);
     head(&mut canvas, SERVER, "server", &peer);
     canvas.y += 26.0;
-    let mut ladder = Ladder::on(canvas);
+    let mut ladder = Ladder::on(canvas, trace.header.recorded_by);
     ladder.canvas.y += 10.0;
     let connections = rows.iter().filter_map(|row| row.connection).max().unwrap_or(0);
     let mut last: Option<&Row> = None;
@@ -50,7 +50,7 @@ pub(super) fn draw(mut canvas: Canvas, trace: &Trace, rows: &[Row], height: f64)
     for row in rows.iter().take(ROWS) {
         // Rather between layers, so that none has two brackets.
         let is_new = ladder.layer.is_none_or(|(layer, _)| layer != row.layer);
-        if ladder.canvas.y > if is_new { height } else { height * 2.0 } {
+        if ladder.canvas.y > if is_new { height } else { height * 2.5 } {
             ladder.turn();
         }
         if connections > 1 && row.connection.is_some() && connection != row.connection {
@@ -84,6 +84,8 @@ pub(super) fn draw(mut canvas: Canvas, trace: &Trace, rows: &[Row], height: f64)
 struct Ladder {
     pages: Vec<Canvas>,
     canvas: Canvas,
+    /// The end that records.
+    ours: Side,
     /// Where the lifelines begin, and their place in the picture: below everything else.
     top: f64,
     place: usize,
@@ -92,9 +94,9 @@ struct Ladder {
 }
 
 impl Ladder {
-    fn on(canvas: Canvas) -> Self {
+    fn on(canvas: Canvas, ours: Side) -> Self {
         let (top, place) = (canvas.y, canvas.body.len());
-        Self { pages: Vec::new(), canvas, top, place, layer: None }
+        Self { pages: Vec::new(), canvas, ours, top, place, layer: None }
     }
 
     /// Continues on a new canvas.
@@ -118,7 +120,7 @@ impl Ladder {
                 row.layer.tag(),
             );
         }
-        draw_row(&mut self.canvas, row);
+        draw_row(&mut self.canvas, row, self.ours);
     }
 
     fn end_layer(&mut self) {
@@ -168,7 +170,7 @@ fn divider(canvas: &mut Canvas, text: &str) {
     canvas.y += 20.0;
 }
 
-fn draw_row(canvas: &mut Canvas, row: &Row) {
+fn draw_row(canvas: &mut Canvas, row: &Row, ours: Side) {
     canvas.write(format_args!("<g>"));
     if let Some(explanation) = row.explanation {
         canvas.tooltip(&explanation.to_string());
@@ -178,10 +180,10 @@ fn draw_row(canvas: &mut Canvas, row: &Row) {
     let alarm = if row.is_alarm { " alarm" } else { "" };
     let label = row.label_with_time();
     let middle = f64::midpoint(CLIENT, SERVER);
-    // What happens at one end is beside its lifeline.
-    let (lifeline, beside, anchor) = match row.from {
-        Some(Side::Server) => (SERVER, SERVER - 22.0, Anchor::End),
-        _ => (CLIENT, CLIENT + 22.0, Anchor::Start),
+    // What the recording end found is beside its lifeline.
+    let (lifeline, beside, anchor) = match ours {
+        Side::Server => (SERVER, SERVER - 22.0, Anchor::End),
+        Side::Client => (CLIENT, CLIENT + 22.0, Anchor::Start),
     };
     let (x, anchor) = if row.is_arrow { (middle, Anchor::Middle) } else { (beside, anchor) };
     for line in wrapped(&label, columns(&label, row.is_alarm)) {

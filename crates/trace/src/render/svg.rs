@@ -51,8 +51,9 @@ pub(super) fn pieces(trace: &Trace) -> String {
     out
 }
 
-/// Height behind which a piece of a picture ends, in user units: a quarter of a page.
-const PIECE: f64 = 350.0;
+/// Height behind which a piece of a picture ends, in user units: a tenth of a page, which is what
+/// remains empty at the end of one.
+const PIECE: f64 = 140.0;
 
 fn draw(mut canvas: Canvas, trace: &Trace, height: f64) -> Vec<Canvas> {
     legend(&mut canvas, trace);
