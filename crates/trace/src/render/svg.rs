@@ -39,7 +39,8 @@ pub fn svg(trace: &Trace) -> String {
 /// Returns the trace as pictures one below the other, for a page that may be printed and has the
 /// title and the diagnosis above.
 pub(super) fn pieces(trace: &Trace) -> String {
-    let mut pictures = draw(Canvas::default(), trace, PIECE).into_iter();
+    let canvas = Canvas { y: 12.0, ..Canvas::default() };
+    let mut pictures = draw(canvas, trace, PIECE).into_iter();
     let first = pictures.next().unwrap_or_default();
     let mut out = titled(trace, &first.body, first.y.ceil());
     for Canvas { body, y } in pictures {
@@ -213,6 +214,15 @@ mod tests {
         let parent = text.parent_element().unwrap();
         let dot = parent.children().find(|node| node.tag_name().name() == "circle").unwrap();
         assert!(number(dot, "cx") > RIGHT - 20.0, "{dot:?}");
+    }
+
+    #[test]
+    fn the_first_piece_of_a_page_does_not_cut_its_legend() {
+        let pieces = pieces(&examples::lossy());
+        let first = pieces.split("</svg>").next().unwrap();
+        let text = first.split("<text class=\"small\"").nth(1).unwrap();
+        let y: f64 = text.split("y=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+        assert!(y >= 16.0, "{text}");
     }
 
     #[test]
