@@ -106,6 +106,12 @@ impl Counters {
         handle.and_then(|socket| TcpInfo::of(&*socket).ok()).unwrap_or_default()
     }
 
+    /// Returns whether both ends are on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        let peer = self.handle.upgrade().and_then(|socket| socket.peer_addr().ok());
+        peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+    }
+
     /// Returns the time that TLS took so far.
     pub(crate) fn tls(&self) -> Duration {
         self.tls.as_ref().map(TlsTime::total).unwrap_or_default()

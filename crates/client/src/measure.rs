@@ -182,6 +182,7 @@ impl Start {
             elapsed: self.began.elapsed(),
             handshakes: first.saturating_duration_since(self.began),
             bytes,
+            is_local: counters.is_local(),
             tls: now.tls.saturating_sub(self.before.tls),
             tcp: times(&self.before.tcp, &now.tcp),
             ..Evidence::default()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyport_proto::counted::counted;
 
 use super::path::{is_of_path, of_arrival, of_path, ratio, ratio_of};
-use super::words::advice;
+use super::words::{advice, advice_after};
 use super::{Arrived, Diagnosis, Direction, Ended, Evidence, Limit, Remote, TcpTimes};
 use crate::sample::Sample;
 
@@ -51,7 +51,8 @@ pub(crate) fn concluded(
         found.evidence.insert(0, moved(evidence));
     }
     found.evidence.insert(0, text);
-    Diagnosis { ended: Some(ended), ..found }
+    let advice = advice_after(ended, found.advice.take());
+    Diagnosis { ended: Some(ended), advice, ..found }
 }
 
 /// Returns how much was moved. What was written may wait in buffers of this end, so it has what
@@ -209,7 +210,19 @@ impl<'e> Judge<'e> {
         if tcp.buffer >= PACED {
             return self.found((Limit::SendBuffer, tcp.buffer + path));
         }
-        self.found((of_path(tcp.times), path))
+        match of_path(tcp.times) {
+            // Loopback has neither a slow link nor traffic of others: its ends share the CPU.
+            Limit::Congestion if self.evidence.is_local => {
+                let mut found = self.unknown();
+                found.evidence.push(format!(
+                    "data waited in the socket for {:.0} % of the time, between two programs of \
+                     one machine, which share its CPU",
+                    path.min(1.0) * 100.0
+                ));
+                found
+            }
+            what => self.found((what, path)),
+        }
     }
 
     /// Returns the part of the receiver that has `share` of the time, as far as it reports it.

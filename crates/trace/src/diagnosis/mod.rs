@@ -216,6 +216,8 @@ pub struct Evidence {
     pub storing: Duration,
     /// Whether the output is not a file, so that its reader determines `storing`.
     pub output_is_stream: bool,
+    /// Whether both ends are on one machine, whose loopback has no rate of its own.
+    pub is_local: bool,
     /// TCP statistics of the transfer.
     pub tcp: Option<TcpTimes>,
     /// Measurements of the receiver from its receipt; `None` from third-party receivers.
@@ -277,6 +279,7 @@ impl Evidence {
             self.source_is_stream = other.source_is_stream;
             self.output_is_stream = other.output_is_stream;
         }
+        self.is_local &= other.is_local;
         self.transfers = self.transfers.max(1) + other.transfers.max(1);
         self.bytes += other.bytes;
         self.elapsed += other.elapsed;

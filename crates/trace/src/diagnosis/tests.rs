@@ -352,3 +352,21 @@ fn a_server_that_receives_names_the_sender() {
     assert_eq!(found.limit(), "the sender or the path");
     assert!(found.advice.unwrap().starts_with("Look at the sender, "));
 }
+
+/// Its ends share the CPU; a loss there would be one.
+#[test]
+fn loopback_is_not_blamed_as_a_path() {
+    let local = diagnosis(&Evidence { is_local: true, ..tcp(10, 0, 0) });
+    assert_eq!(local.main, Limit::Unknown);
+    assert!(local.evidence.concat().contains("two programs of one machine"), "{local:?}");
+    assert_eq!(main_of(&Evidence { is_local: true, ..tcp(10, 9, 0) }), Limit::Receiver);
+}
+
+#[test]
+fn the_advice_for_a_command_that_did_not_complete_is_about_its_end() {
+    let advice = |ended| concluded(Some(&tcp(10, 9, 0)), false, (ended, "why".to_owned())).advice;
+    assert!(advice(Ended::Lost).unwrap().starts_with("Run the same command again"));
+    assert!(advice(Ended::Unreachable).unwrap().starts_with("anyport probe"));
+    assert_eq!(advice(Ended::Local), None, "the disk is full, and not slow");
+    assert!(advice(Ended::TimedOut).unwrap().contains("receiver"));
+}

@@ -1,6 +1,6 @@
 //! The words for a limit: its name, and what to change. A download has its receiver here.
 
-use super::{Diagnosis, Direction, Evidence, Limit};
+use super::{Diagnosis, Direction, Ended, Evidence, Limit};
 
 impl Diagnosis {
     /// Returns the main limit in words, which name the end where it is.
@@ -53,6 +53,20 @@ const fn of_download(main: Limit) -> &'static str {
         Limit::SenderOrPath => "the server or the path",
         Limit::Unknown => "unknown",
     }
+}
+
+/// Returns what to do about a command that did not complete; `of_limit` is the advice for what
+/// limited it until then.
+pub(super) fn advice_after(ended: Ended, of_limit: Option<String>) -> Option<String> {
+    let advice = match ended {
+        Ended::Lost => "Run the same command again: where the server can resume, it continues.",
+        Ended::Unreachable => "anyport probe tells which part of the way to it does not work.",
+        Ended::Unexpected => "anyport probe tells what the server speaks.",
+        // Their own text says what to do, and the limit until then is not the reason.
+        Ended::Refused | Ended::Untrusted | Ended::Mismatch | Ended::Local => return None,
+        Ended::TimedOut | Ended::Interrupted => return of_limit,
+    };
+    Some(advice.to_owned())
 }
 
 /// Returns one sentence on what to change.

@@ -74,7 +74,10 @@ pub(super) fn diagnosis_lines(diagnosis: &Diagnosis) -> Vec<String> {
     let share = share.filter(|_| diagnosis.main != Limit::Unknown).unwrap_or_default();
     let ended = diagnosis.ended.map(|ended| format!("Did not complete: {ended}."));
     let mut lines: Vec<_> = ended.into_iter().collect();
-    lines.push(format!("Main limit: {}{share}.", diagnosis.limit()));
+    // Of a command that transferred nothing, its end is what matters.
+    if lines.is_empty() || diagnosis.main != Limit::Unknown {
+        lines.push(format!("Main limit: {}{share}.", diagnosis.limit()));
+    }
     if !diagnosis.evidence.is_empty() {
         let evidence = make_visible(&diagnosis.evidence.join("; ")).into_owned();
         lines.push(format!("Evidence: {}.", evidence.trim_end_matches('.')));
