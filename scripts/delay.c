@@ -123,7 +123,8 @@ int main(int argc, char **argv) {
     }
     for (int i = 0; i < 2; i++) {
       struct way *way = &ways[i];
-      for (;;) {
+      // A few at a time: those that are due must not wait for a fast sender.
+      for (int reads = 0; reads < 64; reads++) {
         struct packet next;
         if ((next.length = read(fds[i], next.bytes, LARGEST)) <= 0) break;
         int held = is_held(way);

@@ -106,10 +106,13 @@ impl Counters {
         handle.and_then(|socket| TcpInfo::of(&*socket).ok()).unwrap_or_default()
     }
 
-    /// Returns whether both ends are on this machine.
+    /// Returns whether the socket ends on this machine, as that of a server or of a tunnel here.
     pub(crate) fn is_local(&self) -> bool {
-        let peer = self.handle.upgrade().and_then(|socket| socket.peer_addr().ok());
-        peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+        let Some(socket) = self.handle.upgrade() else { return false };
+        let (Ok(peer), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else {
+            return false;
+        };
+        peer.ip().to_canonical().is_loopback() || peer.ip() == local.ip()
     }
 
     /// Returns the time that TLS took so far.

@@ -63,7 +63,7 @@ pub struct TcpInfo {
     pub received_segments: Option<u64>,
     /// Those of them that arrived before an earlier one.
     pub out_of_order: Option<u64>,
-    /// Times that the peer reported a segment that arrived twice (D-SACK).
+    /// Segments that the peer reported as arrived twice (D-SACK).
     pub arrived_twice: Option<u64>,
     /// Times that a segment was acknowledged after later ones (reordering).
     pub overtaken: Option<u64>,

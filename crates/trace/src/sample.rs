@@ -54,8 +54,7 @@ pub struct Sample {
     /// Segments sent more than once, since the connection began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
-    /// Times that the peer reported a segment that arrived twice (D-SACK), since the connection
-    /// began.
+    /// Segments that the peer reported as arrived twice (D-SACK), since the connection began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrived_twice: Option<u64>,
     /// Times that a segment was acknowledged after later ones, since the connection began.

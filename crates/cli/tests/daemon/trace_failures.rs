@@ -236,7 +236,7 @@ impl SlowDisk {
     fn of(server: u32) -> Option<Self> {
         let mut strace = peer("strace")?;
         strace.args(["-f", "-e", "trace=fsync,fdatasync", "-o", "/dev/null", "-e"]);
-        strace.args(["inject=fsync,fdatasync:delay_enter=150000", "-p", &server.to_string()]);
+        strace.args(["inject=fsync,fdatasync:delay_enter=1000000", "-p", &server.to_string()]);
         let mut strace = strace.stderr(std::process::Stdio::piped()).spawn().unwrap();
         let mut said = [0; 64];
         let stderr = strace.stderr.as_mut().unwrap();
@@ -267,7 +267,7 @@ fn two_files_on_a_slow_disk_over_tls_are_limited_by_storing() {
         let url = tracing.server.url(scheme, "");
         let send = ["send", "-k", "--json", "--no-resume"];
         let sent = anyport(&[&send, &[one.path(), two.path(), &*url][..]].concat()).succeeds();
-        let slow = |event: &Value| event["durable_seconds"].as_f64().unwrap_or_default() > 0.15;
+        let slow = |event: &Value| event["durable_seconds"].as_f64().unwrap_or_default() > 1.0;
         assert_eq!(sent.json().iter().filter(|event| slow(event)).count(), 2, "{sent:?}");
         let trace = tracing.take(protocol);
         trace.follow(&[("tls-done", "TLS"), ("note", "receipt: 1,"), ("note", "receipt: 2,")]);

@@ -431,6 +431,28 @@ mod tests {
         assert!(begin(100).is_some());
     }
 
+    /// Linux returns the error of a socket once, and EPIPE to each later write.
+    #[tokio::test]
+    async fn only_the_first_error_of_a_socket_says_who_ended_the_connection() {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut};
+        for (errors, is_reset) in [
+            (&[TimedOut, BrokenPipe][..], false),
+            (&[BrokenPipe, BrokenPipe], true),
+            (&[ConnectionReset, BrokenPipe], true),
+        ] {
+            let (traces, _scratch, path) = traces();
+            let traced = traces.begin(Start::example(Instant::now(), peer(1))).unwrap();
+            traced.received(Instant::now(), b"some content");
+            errors.iter().for_each(|kind| traced.failed(&io::Error::from(*kind)));
+            drop(traced);
+            traces.flush().await;
+            let file = std::fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+            let text = std::fs::read_to_string(file).unwrap();
+            let resets = text.matches(r#""event":"reset""#).count();
+            assert_eq!(resets, usize::from(is_reset), "{errors:?}: {text}");
+        }
+    }
+
     #[test]
     fn an_address_has_few_of_the_slots() {
         let (traces, _scratch, _) = traces();

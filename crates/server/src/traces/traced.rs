@@ -59,8 +59,8 @@ struct State {
     has_bytes: bool,
     /// Whether the client ended its direction.
     has_fin: bool,
-    /// Whether the client reset the connection.
-    is_reset: bool,
+    /// Whether an operation of the socket failed.
+    has_failed: bool,
     /// When the session ended, unless the connection was lost before.
     finished: Option<Instant>,
     /// Whether the connection was lost, so that the server sent no FIN.
@@ -252,16 +252,11 @@ impl Traced {
             io::ErrorKind::BrokenPipe => *peer != Peer::Unix,
             _ => false,
         };
+        // Later operations fail with EPIPE, whatever the first error was.
+        let is_first = !std::mem::replace(&mut self.state().has_failed, true);
         // A socket that this end shut fails in the same way.
-        if !is_reset || stage.is_aborted() || link.is_shut() {
-            return;
-        }
-        let is_first = {
-            let mut state = self.state();
-            state.is_lost = true;
-            !std::mem::replace(&mut state.is_reset, true)
-        };
-        if is_first {
+        if is_first && is_reset && !stage.is_aborted() && !link.is_shut() {
+            self.state().is_lost = true;
             self.add(Side::Client, Basis::Observed, What::Reset);
         }
     }

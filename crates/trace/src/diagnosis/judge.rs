@@ -51,7 +51,7 @@ pub(crate) fn concluded(
         found.evidence.insert(0, moved(evidence));
     }
     found.evidence.insert(0, text);
-    let advice = advice_after(ended, found.advice.take());
+    let advice = advice_after(ended, evidence, found.advice.take());
     Diagnosis { ended: Some(ended), advice, ..found }
 }
 
@@ -211,12 +211,13 @@ impl<'e> Judge<'e> {
             return self.found((Limit::SendBuffer, tcp.buffer + path));
         }
         match of_path(tcp.times) {
-            // Loopback has neither a slow link nor traffic of others: its ends share the CPU.
+            // Loopback has neither a slow link nor traffic of others: its ends share the CPU. A
+            // tunnel may be behind it.
             Limit::Congestion if self.evidence.is_local => {
                 let mut found = self.unknown();
                 found.evidence.push(format!(
-                    "data waited in the socket for {:.0} % of the time, between two programs of \
-                     one machine, which share its CPU",
+                    "data waited in the socket for {:.0} % of the time; it ends on this machine, \
+                     at a server that shares its CPU or at a tunnel",
                     path.min(1.0) * 100.0
                 ));
                 found

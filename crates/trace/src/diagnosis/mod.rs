@@ -93,7 +93,7 @@ impl fmt::Display for Limit {
             Self::RateLimit => "the requested rate (--limit-rate)",
             Self::Congestion => "the path (its rate, or congestion)",
             Self::Loss => "lost segments",
-            Self::Reordering => "segments in another order (the path)",
+            Self::Reordering => "segments that were late, or in another order (the path)",
             Self::ReceiveWindow => "the receive window (net.ipv4.tcp_rmem)",
             Self::SendBuffer => "the send buffer of this machine (net.ipv4.tcp_wmem)",
             Self::Receiver => "the receiver",
@@ -125,7 +125,7 @@ pub enum Ended {
     Untrusted,
     /// The content that arrived is not the content that was sent.
     Mismatch,
-    /// The peer's answer is none of the protocol: as a rule it is another server.
+    /// The answer violates the protocol: as a rule the server is not anyport.
     Unexpected,
     /// An error of this machine: a file, the disk, the output.
     Local,
@@ -142,7 +142,7 @@ impl fmt::Display for Ended {
             Self::Unreachable => "there was no connection",
             Self::Untrusted => "TLS failed, or the server is not trusted",
             Self::Mismatch => "the content that arrived differs from the content that was sent",
-            Self::Unexpected => "the peer's answer is none of this protocol",
+            Self::Unexpected => "the answer violates the protocol",
             Self::Local => "an error of this machine",
             Self::Interrupted => "interrupted by a signal",
         })
@@ -216,7 +216,7 @@ pub struct Evidence {
     pub storing: Duration,
     /// Whether the output is not a file, so that its reader determines `storing`.
     pub output_is_stream: bool,
-    /// Whether both ends are on one machine, whose loopback has no rate of its own.
+    /// Whether the socket ends on this machine, whose loopback has no rate of its own.
     pub is_local: bool,
     /// TCP statistics of the transfer.
     pub tcp: Option<TcpTimes>,

@@ -358,7 +358,7 @@ fn a_server_that_receives_names_the_sender() {
 fn loopback_is_not_blamed_as_a_path() {
     let local = diagnosis(&Evidence { is_local: true, ..tcp(10, 0, 0) });
     assert_eq!(local.main, Limit::Unknown);
-    assert!(local.evidence.concat().contains("two programs of one machine"), "{local:?}");
+    assert!(local.evidence.concat().contains("it ends on this machine"), "{local:?}");
     assert_eq!(main_of(&Evidence { is_local: true, ..tcp(10, 9, 0) }), Limit::Receiver);
 }
 

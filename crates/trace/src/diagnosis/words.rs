@@ -41,7 +41,7 @@ const fn of_download(main: Limit) -> &'static str {
         Limit::RateLimit => "the requested rate (--limit-rate)",
         Limit::Congestion => "the path (its rate, or congestion)",
         Limit::Loss => "lost segments, or segments in another order",
-        Limit::Reordering => "segments in another order (the path)",
+        Limit::Reordering => "segments that were late, or in another order (the path)",
         Limit::ReceiveWindow => "the receive window of this machine (net.ipv4.tcp_rmem)",
         Limit::SendBuffer => "the send buffer of the server (net.ipv4.tcp_wmem)",
         Limit::Receiver => "the program that reads the output",
@@ -57,11 +57,19 @@ const fn of_download(main: Limit) -> &'static str {
 
 /// Returns what to do about a command that did not complete; `of_limit` is the advice for what
 /// limited it until then.
-pub(super) fn advice_after(ended: Ended, of_limit: Option<String>) -> Option<String> {
+pub(super) fn advice_after(
+    ended: Ended,
+    evidence: Option<&Evidence>,
+    of_limit: Option<String>,
+) -> Option<String> {
+    // What a program wrote, or a person typed, cannot be read again.
+    let is_gone =
+        |evidence: &Evidence| evidence.source_is_stream || evidence.direction == Direction::Both;
     let advice = match ended {
-        Ended::Lost => "Run the same command again: where the server can resume, it continues.",
-        Ended::Unreachable => "anyport probe tells which part of the way to it does not work.",
-        Ended::Unexpected => "anyport probe tells what the server speaks.",
+        Ended::Lost if evidence.is_some_and(is_gone) => return None,
+        Ended::Lost => "Run the same command again: it continues if the server can resume.",
+        Ended::Unreachable => "anyport probe shows why there is no connection.",
+        Ended::Unexpected => "anyport probe shows which protocol the server speaks.",
         // Their own text says what to do, and the limit until then is not the reason.
         Ended::Refused | Ended::Untrusted | Ended::Mismatch | Ended::Local => return None,
         Ended::TimedOut | Ended::Interrupted => return of_limit,
@@ -90,8 +98,8 @@ pub(super) fn advice(main: Limit, evidence: &Evidence) -> &'static str {
         }
         Limit::Loss => "Look for the link that drops packets; until then try --congestion bbr.",
         Limit::Reordering => {
-            "Look for parallel links that one connection is spread over, or for a device that \
-             retries; --congestion bbr suffers less."
+            "Look for parallel links that one connection is spread over, for a path that stalls, \
+             or for a device that retries; --congestion bbr suffers less."
         }
         Limit::ReceiveWindow if receives => {
             "Raise the maximum of net.ipv4.tcp_rmem on this machine."

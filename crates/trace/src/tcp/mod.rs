@@ -136,7 +136,7 @@ impl Flows {
         }
         // What follows is not of this command.
         for flow in self.flows.split_off(before.min(self.flows.len())) {
-            self.ended(&flow);
+            self.ended(&flow, self.lost == 0);
         }
     }
 
@@ -208,7 +208,7 @@ impl Flows {
             );
         }
         for flow in std::mem::take(&mut self.flows) {
-            self.ended(&flow);
+            self.ended(&flow, lost == 0);
         }
         match self.error.take() {
             Some(error) => Err(error),
@@ -222,15 +222,19 @@ impl Flows {
         self.recorder.segment(Event { at, took: None, connection, from: None, basis, what });
     }
 
-    fn ended(&self, flow: &Flow) {
-        self.recorder.arrived(flow.arrived());
+    /// `is_whole`: whether no packet was lost. Else, and without segments of the other end, the
+    /// capture shows nothing of what arrived, and the kernel's counts are used.
+    fn ended(&self, flow: &Flow, is_whole: bool) {
+        if is_whole && flow.segments[1] > 0 {
+            self.recorder.arrived(flow.arrived());
+        }
         self.note(Some(flow.number), flow.summary());
     }
 
     fn begin(&mut self, number: u32, client: SocketAddr, server: SocketAddr) {
         if self.flows.len() == MAX_FLOWS {
             let flow = self.flows.remove(0);
-            self.ended(&flow);
+            self.ended(&flow, self.lost == 0);
         }
         self.flows.push(Flow {
             number,

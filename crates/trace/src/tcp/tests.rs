@@ -1,12 +1,13 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use pcap_file::pcapng::{Block, PcapNgReader};
 
 use super::*;
+use crate::diagnosis::{Direction, Evidence, Limit, TcpTimes};
 use crate::recorder::{Limits, Trace};
 use crate::segment::Checksum;
 
@@ -264,4 +265,30 @@ fn the_pcapng_file_has_the_packets_of_the_connection() {
         }
     }
     assert_eq!(payloads, [&b""[..], b"", b"", b"hello"]);
+}
+
+/// The kernel counts what arrived, also where the capture shows nothing, or a part.
+#[test]
+fn a_capture_that_lacks_packets_hides_no_loss() {
+    for (is_captured, lost, expected) in
+        [(false, 0, Limit::Loss), (true, 3, Limit::Loss), (true, 0, Limit::SenderOrPath)]
+    {
+        let mut test = Test::new(100, None);
+        test.flows.dialing(3, &[ANY]);
+        match is_captured {
+            true => test.open(),
+            false => test.flows.connected(3, address(CLIENT), address(SERVER)),
+        }
+        let counts = TcpTimes { out_of_order: 100, received_segments: 1000, ..TcpTimes::default() };
+        test.recorder.measured(&Evidence {
+            direction: Direction::Receiving,
+            elapsed: Duration::from_secs(10),
+            bytes: 100_000_000,
+            tcp: Some(counts),
+            ..Evidence::default()
+        });
+        test.flows.finish(lost).unwrap();
+        let found = test.recorder.finish().diagnosis.unwrap();
+        assert_eq!(found.main, expected, "{is_captured} {lost}: {found:?}");
+    }
 }

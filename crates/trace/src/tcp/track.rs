@@ -159,8 +159,10 @@ impl Track {
             (Side::Client, true, false) if self.client.start.is_none() => self.syn_at = Some(at),
             (Side::Client, true, false) => self.syn_at = None,
             (Side::Server, true, true) => {
-                let began = self.syn_at.take();
-                self.round_trip = began.and_then(|began| at.checked_sub(began));
+                // A repeated one measures nothing.
+                if let Some(began) = self.syn_at.take() {
+                    self.round_trip = at.checked_sub(began);
+                }
             }
             _ => {}
         }
@@ -625,5 +627,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_repeated_syn_ack_keeps_the_round_trip() {
+        let mut connection = Connection::open(9, 99);
+        assert_eq!(connection.track.round_trip, Some(10 * MS));
+        connection.at += 1000 * MS;
+        let answer = segment(&["SYN", "ACK"], 99, 10, 0, 65_160);
+        assert_eq!(connection.add(Side::Server, answer).marks, [Retransmission]);
+        assert_eq!(connection.track.round_trip, Some(10 * MS));
     }
 }
