@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyport_proto::counted::counted;
+use anyport_proto::transfer::units::format_bytes;
 
 use super::path::{is_of_path, of_arrival, of_path, ratio, ratio_of};
 use super::words::{advice, advice_after};
@@ -450,8 +451,8 @@ impl<'e> Judge<'e> {
                 }
             }
             Limit::Unknown => {
-                let ms = milliseconds(*elapsed);
-                said.push(format!("no part of {ms} for {bytes} bytes took most of the time"));
+                let (ms, size) = (milliseconds(*elapsed), format_bytes(*bytes));
+                said.push(format!("no part of {ms} for {size} took most of the time"));
             }
             _ => {}
         }
